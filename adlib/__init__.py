@@ -1,0 +1,25 @@
+"""Knowledge-distillation visual anomaly detection: methods of four papers under one protocol."""
+
+from adlib import corrupt, datasets, images, metrics, plots, results
+from adlib.checkpoint import load, save
+from adlib.methods import METHODS, build
+from adlib.predict import predict
+from adlib.run import prepare
+from adlib.train import fit
+
+__version__ = "0.1.0"
+__all__ = [
+    "METHODS",
+    "build",
+    "corrupt",
+    "datasets",
+    "fit",
+    "images",
+    "load",
+    "metrics",
+    "plots",
+    "predict",
+    "prepare",
+    "results",
+    "save",
+]

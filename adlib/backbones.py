@@ -1,0 +1,208 @@
+"""Frozen teachers: timm feature pyramids and where their weights come from.
+
+A teacher never changes: no gradient, always in eval mode, BatchNorm statistics as loaded. Every weight file
+has a SHA-256 that ends up in the result row.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from adlib.images import MEAN, STD, Images
+
+# The bare timm name means other weights in other timm versions (`resnet18` became `a1_in1k` in 0.9): the papers'
+# weights are asked for by their full tag. All but EfficientNet's are torchvision's original ImageNet checkpoints.
+IMAGENET_TAGS = {
+    "resnet18": "resnet18.tv_in1k",
+    "resnet50": "resnet50.tv_in1k",
+    "wide_resnet50_2": "wide_resnet50_2.tv_in1k",
+    "efficientnet_b0": "efficientnet_b0.ra_in1k",
+    "mobilenetv2_100": "mobilenetv2_100.ra_in1k",
+}
+SOURCES = "'imagenet', 'bundled', 'random' or the path of a .safetensors file"
+
+_RANDOM_SEED = 0  # one random teacher for all runs: a teacher is a constant of a study, not part of its noise
+# These published weights expect TensorFlow's conventions: 'same' padding and pixels in [-1, 1].
+_TENSORFLOW_STYLE = {"mobilenetv2_100"}
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Which weights a teacher holds: `source` as asked for, `name` in full, `sha256` of the file or the tensors."""
+
+    source: str
+    name: str
+    sha256: str
+
+
+def feature_network(backbone: str, levels: Sequence[int], seed: int | None = None, **options) -> nn.Module:
+    """Build a timm feature pyramid with random weights; `levels` are timm's `out_indices`, 1 being stride 4.
+
+    Kaiming-normal (fan out) convolutions, BatchNorm 1 / 0, the layout of the official STPM and DeSTSeg students.
+    Residual networks keep a non-zero last BatchNorm in each block unless `zero_init_last=True`: with zeros every
+    block of an untrained network would be the identity.
+
+    Raises ValueError for a network that timm does not know.
+    """
+    if not timm.is_model(backbone):
+        raise ValueError(
+            f"unknown backbone {backbone!r}; known with the papers' weights: {', '.join(IMAGENET_TAGS)}, "
+            "and any other name in timm.list_models()"
+        )
+    if "resnet" in backbone:
+        options.setdefault("zero_init_last", False)
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        return timm.create_model(backbone, pretrained=False, features_only=True, out_indices=tuple(levels), **options)
+
+
+def tensors_sha256(state: dict[str, Tensor]) -> str:
+    """Hash names, dtypes, shapes and bytes of a state dictionary, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Teacher(nn.Module):
+    """A frozen feature pyramid: normalised images (N, 3, H, W) -> one map (N, C, H / stride, W / stride) a level.
+
+    Args:
+        backbone: a timm model name, e.g. `resnet18`.
+        source: where the weights come from, see `SOURCES`; a Provenance where the caller loads a checkpoint afterwards.
+        levels: timm's `out_indices`; for a ResNet 0 is the stem before pooling, 1..4 are layer1..layer4.
+
+    Raises ValueError for an unknown source or a file that does not fit, FileNotFoundError for a missing file,
+    ConnectionError where the ImageNet weights cannot be fetched.
+    """
+
+    # Only the style of a TensorFlow teacher differs from the identity.
+    input_scale: Tensor
+    input_shift: Tensor
+
+    def __init__(self, backbone: str, source: str | Provenance, levels: Sequence[int]) -> None:
+        super().__init__()
+        asked = source.source if isinstance(source, Provenance) else source
+        tensorflow = backbone in _TENSORFLOW_STYLE and asked not in ("imagenet", "random")
+        options = {"pad_type": "same"} if tensorflow else {}
+        self.features = feature_network(backbone, levels, seed=_RANDOM_SEED, **options)
+        self.provenance = source if isinstance(source, Provenance) else _load_weights(self.features, backbone, source)
+        self.channels: list[int] = self.features.feature_info.channels()  # type: ignore[union-attr, operator, assignment]
+        mean, std = torch.tensor(MEAN), torch.tensor(STD)
+        scale, shift = (std / 0.5, (mean - 0.5) / 0.5) if tensorflow else (1 + 0 * std, 0 * mean)
+        self.register_buffer("input_scale", scale.view(3, 1, 1), persistent=False)
+        self.register_buffer("input_shift", shift.view(3, 1, 1), persistent=False)
+        self._tensorflow = tensorflow
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Teacher":
+        """Stay in eval mode whatever the module around it does: frozen means frozen."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Map normalised images to the feature maps of the chosen levels, finest first."""
+        if self._tensorflow:
+            images = images * self.input_scale + self.input_shift
+        return self.features(images)
+
+
+def _load_weights(network: nn.Module, backbone: str, source: str) -> Provenance:
+    """Fill the network from the source and say what was loaded."""
+    if source == "random":
+        name = f"{backbone}, untrained, seed {_RANDOM_SEED}"
+        return Provenance(source, name, tensors_sha256(network.state_dict()))
+    if source == "imagenet":
+        state, tag = _imagenet_state(backbone)
+        _fill(network, state, backbone, tag)
+        return Provenance(source, tag, tensors_sha256(network.state_dict()))
+    if source == "bundled":
+        raise ValueError(
+            "teacher 'bundled' (our own weights, shipped with the package) is not part of this version yet; "
+            f"choose another of {SOURCES}"
+        )
+    if not source.endswith(".safetensors"):
+        raise ValueError(f"unknown teacher {source!r}; expected {SOURCES}")
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"teacher weights not found: {path.absolute()}; expected {SOURCES}")
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a complete safetensors file ({path.stat().st_size} bytes: {error}); "
+            "copy or download it again"
+        ) from error
+    _fill(network, state, backbone, str(path))
+    return Provenance(source, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _imagenet_state(backbone: str) -> tuple[dict[str, Tensor], str]:
+    if backbone not in IMAGENET_TAGS:
+        raise ValueError(
+            f"no ImageNet weights are named for {backbone!r}; named: {', '.join(IMAGENET_TAGS)}. "
+            "Save the ones you want as .safetensors and give the path as teacher"
+        )
+    tag = IMAGENET_TAGS[backbone]
+    try:
+        return timm.create_model(tag, pretrained=True).state_dict(), tag
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+    ) as error:  # the hub raises all three without a network
+        raise ConnectionError(
+            f"the ImageNet weights {tag} could not be fetched from the Hugging Face hub "
+            f"({type(error).__name__}: {str(error).splitlines()[0]}). Either fetch `timm/{tag}` (file "
+            "model.safetensors) on a machine with a network and pass its path as teacher, or use teacher='random'"
+        ) from error
+
+
+def _fill(network: nn.Module, state: dict[str, Tensor], backbone: str, origin: str) -> None:
+    """Load strictly what the pyramid needs; the file may also hold the rest of the same classifier."""
+    wanted = network.state_dict()
+    missing = sorted(set(wanted) - set(state))
+    misfit = [k for k in wanted if k in state and state[k].shape != wanted[k].shape]
+    if missing or misfit:
+        first = (
+            f"lacks {missing[0]!r} and {len(missing) - 1} more"
+            if missing
+            else f"has {misfit[0]!r} of shape {tuple(state[misfit[0]].shape)}, not {tuple(wanted[misfit[0]].shape)}"
+        )
+        raise ValueError(
+            f"{origin} does not hold weights of {backbone}: it {first}. Set the override `backbone` to the network "
+            "that the file belongs to"
+        )
+    if not all(math.isfinite(float(state[k].double().sum())) for k in wanted):
+        raise ValueError(f"{origin} holds NaN or infinite weights")
+    network.load_state_dict({k: state[k].to(wanted[k].dtype) for k in wanted})
+
+
+@torch.no_grad()
+def cached_features(
+    targets: Callable[[Tensor], list[Tensor]], images: Images, budget: int, batch: int = 32
+) -> list[Tensor] | None:
+    """Run a frozen network once over all images, on their device: one (N, C, h, w) tensor a level.
+
+    Returns None where the features would take more than `budget` bytes. Features have the precision they were
+    computed in.
+    """
+    parts: list[list[Tensor]] = []
+    for index in torch.arange(len(images), device=images.pixels.device).split(batch):
+        parts.append(targets(images.normalised(index)))
+        size = sum(level[0].nbytes for level in parts[0]) * len(images)
+        if size > budget:
+            return None
+    return [torch.cat(level) for level in zip(*parts, strict=True)]

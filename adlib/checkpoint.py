@@ -1,0 +1,130 @@
+"""Files that hold a method: finished ones to score with, and the state of an unfinished training.
+
+A finished method is a `.safetensors` file with every weight and statistic that inference needs, the teacher's
+included, and a `.json` file of the same name that says what it is. An unfinished training is one file, read without
+executing code. All are written under another name first, so that a file that exists is whole.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from adlib.backbones import Provenance
+from adlib.methods import METHODS, resolve
+from adlib.methods.base import Method
+
+FORMAT = 1
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path` to write to; rename it on success, remove it on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{path} could not be written ({error.strerror}); make room or choose another folder, then run again",
+        ) from error
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def save(method: Method, path: str | Path) -> Path:
+    """Write a trained method to `path` (`.safetensors`) and its description beside it (`.json`)."""
+    path = _checked(path)
+    name = next(name for name, cls in METHODS.items() if type(method) is cls)
+    description = {
+        "format": FORMAT,
+        "method": name,
+        "config": dataclasses.asdict(method.config),
+        "teacher": dataclasses.asdict(method.provenance),
+    }
+    # The description last: a pair is complete once both exist.
+    with whole_file(path) as temporary:
+        save_file({k: v.contiguous() for k, v in method.state_dict().items()}, temporary)
+    with whole_file(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(description, indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def load(path: str | Path) -> Method:
+    """Read a method that `save` wrote; its maps are bit-equal to those before, on the same device.
+
+    Raises FileNotFoundError for a missing half of the pair, ValueError for a truncated or foreign file.
+    """
+    path = _checked(path)
+    beside = path.with_suffix(".json")
+    for part in (path, beside):
+        if not part.is_file():
+            raise FileNotFoundError(
+                f"checkpoint file not found: {part.absolute()}; a checkpoint is a .safetensors and a "
+                ".json file of one name"
+            )
+    try:
+        description = json.loads(beside.read_text())
+        found = description["format"]
+        config = resolve(description["method"], **description["config"])
+        provenance = Provenance(**description["teacher"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{beside} does not describe a checkpoint of this version: {error}") from error
+    if found != FORMAT:
+        raise ValueError(f"{beside} has checkpoint format {found}, this version reads {FORMAT}; train again")
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a complete checkpoint ({path.stat().st_size} bytes: {error}); train again or copy it again"
+        ) from error
+    method = METHODS[description["method"]](config, provenance)  # type: ignore[call-arg]
+    try:
+        method.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit {beside.name}: {error}") from error
+    return method.eval()
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write the state of an unfinished training: tensors, numbers, strings, lists and dictionaries only."""
+    with whole_file(path) as temporary:
+        torch.save(state, temporary)
+
+
+def read_state(path: Path, identity: str, device: str) -> dict[str, Any]:
+    """Read the state of an unfinished training, without executing anything in it.
+
+    Raises ValueError if the file is damaged or belongs to another training.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        found = state["identity"]
+    except Exception as error:  # torch raises half a dozen types for a truncated file
+        raise ValueError(
+            f"{path} is not a complete training state ({path.stat().st_size} bytes: {type(error).__name__}); "
+            "delete it to train from the beginning"
+        ) from error
+    if found != identity:
+        raise ValueError(
+            f"{path} belongs to another training: expected {identity!r}, found {found!r}; delete "
+            "it or choose another folder"
+        )
+    return state
+
+
+def _checked(path: str | Path) -> Path:
+    path = Path(path).expanduser()
+    if path.suffix != ".safetensors":
+        raise ValueError(f"a checkpoint's name ends in .safetensors, got {path.name!r}")
+    return path

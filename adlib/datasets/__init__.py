@@ -1,0 +1,125 @@
+"""Datasets: one reader a layout, all giving the same table of samples.
+
+    samples = load("mvtec", "bottle", root="~/data")    # reads ~/data/mvtec/bottle
+
+Columns: image (absolute path), mask (path or None), label (0 normal, 1 defect), defect ('good' for
+normal images), split ('train' or 'test'). Nothing is decoded here, and nothing is downloaded:
+`python -m adlib.datasets.download` does that.
+"""
+
+import difflib
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+
+from . import btad, eyecandies, folder, mtd, mvtec, mvtec3d, synthetic, visa
+from .table import check, data_root, found_in
+
+__all__ = ["DATASETS", "categories", "data_root", "fingerprint", "load"]
+
+DATASETS: dict[str, ModuleType] = {
+    "mvtec": mvtec,
+    "mpdd": mvtec,
+    "visa": visa,
+    "btad": btad,
+    "mvtec3d": mvtec3d,
+    "eyecandies": eyecandies,
+    "mtd": mtd,
+    "aitex": mvtec,
+    "folder": folder,
+    "synthetic": synthetic,
+}
+
+# what each dataset is published with, so that a category that is merely absent from this disk is
+# told apart from one that does not exist
+PUBLISHED: dict[str, tuple[str, ...]] = {
+    "mvtec": mvtec.MVTEC,
+    "mpdd": mvtec.MPDD,
+    "visa": visa.CATEGORIES,
+    "btad": btad.CATEGORIES,
+    "mvtec3d": mvtec3d.CATEGORIES,
+    "eyecandies": eyecandies.CATEGORIES,
+    "mtd": mtd.CATEGORIES,
+    "aitex": mvtec.AITEX,
+    "synthetic": tuple(synthetic.CATEGORIES),
+}
+
+
+def load(dataset: str, category: str, root: str | Path | None = None) -> pd.DataFrame:
+    """Table of samples of one category, sorted by path.
+
+    `root` is the data root (see `data_root`), which holds one sub-folder a dataset; for 'folder'
+    the category is the user's folder, relative to the root or absolute. Raises ValueError for an
+    unknown name or a table without a training image, FileNotFoundError where data are missing or
+    lie in another layout.
+    """
+    _known(dataset, DATASETS, "dataset")
+    home = _home(dataset, root)
+    if dataset not in ("folder", "synthetic"):  # one is named by a path, one makes itself
+        _present(dataset, home)
+    if dataset != "folder":
+        _known(category, [*PUBLISHED[dataset], *_on_disk(dataset, home)], f"{dataset} category")
+    if dataset not in ("folder", "synthetic", "mtd"):  # of mtd the categories are splits
+        _present(dataset, home / category)
+    return check(DATASETS[dataset].samples(home, category), f"{dataset}/{category}")
+
+
+def categories(dataset: str, root: str | Path | None = None) -> list[str]:
+    """Categories of a dataset that this disk holds; for 'synthetic' all, as it makes them."""
+    _known(dataset, DATASETS, "dataset")
+    return _on_disk(dataset, _home(dataset, root))
+
+
+def _home(dataset: str, root: str | Path | None) -> Path:
+    return data_root(root) if dataset == "folder" else data_root(root) / dataset
+
+
+def _on_disk(dataset: str, home: Path) -> list[str]:
+    if dataset == "synthetic":
+        return list(synthetic.CATEGORIES)
+    return list(DATASETS[dataset].categories(home))
+
+
+def fingerprint(samples: pd.DataFrame) -> str:
+    """SHA-256 that identifies the data of a run, wherever their root lies.
+
+    Over each row's image and mask paths relative to their common folder, label, defect, split, and
+    the size and bytes of both files.
+    """
+    paths = [*samples["image"], *samples["mask"].dropna()]
+    common = os.path.commonpath([os.path.dirname(path) for path in paths])
+    digest = hashlib.sha256()
+    rows = samples.sort_values("image")[["image", "mask", "label", "defect", "split"]]
+    for image, mask, label, defect, split in rows.itertuples(index=False):
+        digest.update(f"{label}\t{defect}\t{split}\n".encode())
+        for path in (image, mask):
+            if not isinstance(path, str):
+                digest.update(b"-\n")
+                continue
+            content = Path(path).read_bytes()
+            name = Path(path).relative_to(common).as_posix()
+            digest.update(f"{name}\t{len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def _known(name: str, names: Iterable[str], what: str) -> None:
+    known = sorted(set(names))
+    if name not in known:
+        close = difflib.get_close_matches(str(name), known, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ValueError(f"unknown {what} {name!r}{hint}; known: {', '.join(known)}")
+
+
+def _present(dataset: str, home: Path) -> None:
+    if home.is_dir():
+        return
+    raise FileNotFoundError(
+        f"{dataset}: no folder {home}; {home.parent} holds: {found_in(home.parent)}.\n"
+        f"To go on, either fetch it with `python -m adlib.datasets.download {dataset}`, or set "
+        f"the data root (parameter or environment variable ADLIB_DATA) to the folder that holds "
+        f"{dataset}/, or use dataset='synthetic', which needs no download."
+    )

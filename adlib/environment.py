@@ -1,0 +1,79 @@
+"""Where a number was made: the commit, the versions, the device. For a row's provenance."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[1]
+PACKAGES = ("adlib", "torch", "torchvision", "timm", "numpy")
+CODE = ("adlib", "pyproject.toml")  # what a row's numbers depend on, for '+dirty'
+
+
+def environment(device: str = "cpu") -> dict[str, Any]:
+    """The fields of a row that describe the machine: commit, versions, device, threads, created."""
+    import torch
+
+    return {
+        "commit": commit(),
+        "versions": versions(),
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def commit(folder: Path = PROJECT) -> str:
+    """The git commit of the project, '+dirty' if its code was changed; 'unknown' if no checkout."""
+    top = _git(folder, "rev-parse", "--show-toplevel")
+    # An installed copy may lie inside some other repository, whose commit says nothing.
+    if not top or Path(top).resolve() != folder.resolve():
+        return "unknown"
+    head = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+    if not head:
+        return "unknown"
+    return head + ("+dirty" if _git(folder, "status", "--porcelain", "--", *CODE) else "")
+
+
+def versions() -> dict[str, str]:
+    """Python's and the packages' versions that can change a number."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def device_name(device: str = "cpu") -> str:
+    """The device as a row names it: 'cuda: NVIDIA H100', 'cpu: <model>'."""
+    import torch
+
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"{kind}: {_processor()}"
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def _git(folder: Path, *words: str) -> str:
+    """What git prints, empty if it fails or is not there."""
+    # Settings of a calling git (a hook) would point it at another repository.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, env=clean)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,224 @@
+"""Blocks and formulas that more than one method uses."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def unit(features: Tensor) -> Tensor:
+    """Scale every pixel's channel vector of (N, C, H, W) to length 1, in fp32 whatever the network ran in."""
+    return F.normalize(features.float(), dim=1)
+
+
+def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Compute 1 - cos of the channel vectors of two (N, C, H, W) maps, pixel by pixel: (N, H, W) in [0, 2]."""
+    return 1 - (unit(a) * unit(b)).sum(dim=1)
+
+
+def squared_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Compute the squared distance of unit channel vectors, pixel by pixel: (N, H, W), twice the cosine distance."""
+    return (unit(a) - unit(b)).square().sum(dim=1)
+
+
+def resize(maps: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
+    """Resize maps (N, H, W) or features (N, C, H, W) bilinearly, without antialiasing."""
+    squeeze = maps.dim() == 3
+    four = maps.unsqueeze(1) if squeeze else maps
+    out = F.interpolate(four, size=tuple(size), mode="bilinear", align_corners=align_corners)
+    return out.squeeze(1) if squeeze else out
+
+
+def top_mean(maps: Tensor, count: int) -> Tensor:
+    """Average the `count` largest pixels of each map (N, H, W): (N,)."""
+    flat = maps.flatten(1)
+    return flat.topk(min(count, flat.shape[1]), dim=1).values.mean(dim=1)
+
+
+def kaiming_fan_out(module: nn.Module) -> nn.Module:
+    """Initialise convolutions Kaiming-normal (fan out, ReLU) and BatchNorm 1 / 0, as torchvision's ResNets."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(part, nn.BatchNorm2d):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)
+    return module
+
+
+class BasicBlock(nn.Module):
+    """A ResNet basic block: two 3x3 convolutions with BatchNorm, ReLU after the sum.
+
+    The shortcut is the identity, or 1x1 convolution + BatchNorm where stride or channels change.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.shortcut = (
+            nn.Identity()
+            if stride == 1 and channels_in == channels_out
+            else nn.Sequential(
+                nn.Conv2d(channels_in, channels_out, 1, stride, bias=False),
+                nn.BatchNorm2d(channels_out),
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels_in, H, W) to (N, channels_out, H / stride, W / stride)."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+
+
+def basic_stage(channels_in: int, channels_out: int, blocks: int = 2, stride: int = 1) -> nn.Module:
+    """Stack basic blocks, the first one changing channels and stride."""
+    first = BasicBlock(channels_in, channels_out, stride)
+    return nn.Sequential(first, *(BasicBlock(channels_out, channels_out) for _ in range(blocks - 1)))
+
+
+def smooth(maps: Tensor, sigma: float, truncate: float = 4.0, rows_only: bool = False) -> Tensor:
+    """Blur maps (N, H, W) with a Gaussian, in fp32: the same numbers as `scipy.ndimage.gaussian_filter` map by map.
+
+    `sigma` in pixels, the kernel cut at `truncate` sigmas; beyond the border the map goes on mirrored, its edge pixel
+    repeated (scipy's 'reflect'). `rows_only` blurs each row along its width, but no column. Sigma 0 changes nothing.
+    """
+    radius = int(truncate * sigma + 0.5)
+    if radius == 0:
+        return maps
+    offsets = torch.arange(-radius, radius + 1, device=maps.device)
+    kernel = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).float()
+    x = maps.float().unsqueeze(1)
+    with torch.autocast(maps.device.type, enabled=False):
+        for dim in (3,) if rows_only else (3, 2):
+            size = x.shape[dim]
+            index = torch.arange(-radius, size + radius, device=maps.device) % (2 * size)
+            padded = x.index_select(dim, torch.minimum(index, 2 * size - 1 - index))
+            x = F.conv2d(padded, kernel.view(1, 1, 1, -1) if dim == 3 else kernel.view(1, 1, -1, 1))
+    return x.squeeze(1)
+
+
+def cosine_weights(queries: Tensor, items: Tensor, temperature: float = 1.0) -> Tensor:
+    """Address a memory: softmax over the items of cos(query, item) / temperature, in fp32.
+
+    Queries (N, C, H, W), items (L, C) -> weights (N, H, W, L), of sum 1 over the last dimension.
+    """
+    cosines = _product(unit(queries).permute(0, 2, 3, 1), unit(items).T)
+    return torch.softmax(cosines / temperature, dim=-1)
+
+
+def read_memory(weights: Tensor, items: Tensor) -> Tensor:
+    """Sum the items (L, C) by weights (N, H, W, L): (N, C, H, W), in fp32."""
+    return _product(weights, items).permute(0, 3, 1, 2)
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply matrices in fp32, also where the networks run in bf16."""
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b
+
+
+class NRMemory(nn.Module):
+    """MemKD's normality recall memory: L pairs of a key and a value in R^C, both learned (MemKD, Eqs. 5 to 10)."""
+
+    def __init__(self, items: int, channels: int, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.keys = nn.Parameter(torch.randn(items, channels))
+        self.values = nn.Parameter(torch.randn(items, channels))
+        self.temperature = temperature
+
+    def forward(self, queries: Tensor) -> Tensor:
+        """Recall (Eq. 5, 6): the values, weighted by how near their keys are to each pixel of (N, C, H, W)."""
+        return read_memory(cosine_weights(queries, self.keys, self.temperature), self.values)
+
+    def orthogonality(self, form: str = "signed") -> Tensor:
+        """L_orth (Eq. 7): mean over all pairs of cos(key, value), or of its absolute value ('abs') or 'square'."""
+        cosines = _product(unit(self.keys), unit(self.values).T)
+        return {"signed": cosines, "abs": cosines.abs(), "square": cosines.square()}[form].mean()
+
+    def memorisation(self, features: Tensor, form: str = "mse") -> Tensor:
+        """L_NM (Eqs. 8 to 10): error of rebuilding normal features (N, C, H, W) from the values they address.
+
+        'mse': mean over images, pixels and channels. 'literal': summed over pixels and channels, mean over images, as
+        printed. 'normalised': 1/2 squared distance of unit vectors, mean over pixels, summed over images. The keys take
+        no part.
+        """
+        features = features.float()
+        rebuilt = read_memory(cosine_weights(features, self.values, self.temperature), self.values)
+        if form == "normalised":
+            return 0.5 * squared_distance(features, rebuilt).mean(dim=(1, 2)).sum()
+        errors = (features - rebuilt).square()
+        return errors.mean() if form == "mse" else errors.sum() / len(features)
+
+
+class Memory(nn.Module):
+    """A matrix of items that features are addressed by and rebuilt from, as in MemAE: (N, C, H, W) -> the same shape.
+
+    Each pixel becomes a convex combination of the items: softmax of its cosines with them, or its dot products; then,
+    with `shrink` > 0, weights up to it become 0 and the rest again sums to 1. In fp32 whatever the network runs in.
+    """
+
+    def __init__(self, items: int, channels: int, addressing: str = "cosine", shrink: float = 0.0) -> None:
+        super().__init__()
+        if addressing not in ("cosine", "dot"):
+            raise ValueError(f"addressing must be 'cosine' or 'dot', got {addressing!r}")
+        self.addressing, self.shrink = addressing, shrink
+        bound = channels**-0.5
+        self.items = nn.Parameter(torch.empty(items, channels).uniform_(-bound, bound))
+
+    def weights(self, queries: Tensor, items: Tensor) -> Tensor:
+        """Address (..., C) queries: weights over the items, (..., L), that sum to 1."""
+        if self.addressing == "cosine":
+            queries, items = F.normalize(queries, dim=-1), F.normalize(items, dim=-1)
+        weights = (queries @ items.T).softmax(dim=-1)
+        if self.shrink:
+            over = weights - self.shrink
+            weights = F.normalize(F.relu(over) * weights / (over.abs() + 1e-12), p=1, dim=-1)
+        return weights
+
+    def forward(self, x: Tensor, addressing_trains: bool = True, values_train: bool = True) -> Tensor:
+        """Rebuild features; the flags say through which use of the items gradients reach them."""
+        with torch.autocast(x.device.type, enabled=False):
+            keys = self.items if addressing_trains else self.items.detach()
+            values = self.items if values_train else self.items.detach()
+            queries = x.float().permute(0, 2, 3, 1)
+            return (self.weights(queries, keys) @ values).permute(0, 3, 1, 2)
+
+
+class CoordinateAttention(nn.Module):
+    """Gates from the means of rows and of columns (Hou et al., CVPR 2021): (N, C, H, W) -> the same shape."""
+
+    def __init__(self, channels: int, reduction: int = 32, least: int = 8) -> None:
+        super().__init__()
+        width = max(least, channels // reduction)
+        self.squeeze = nn.Sequential(nn.Conv2d(channels, width, 1), nn.BatchNorm2d(width), nn.Hardswish())
+        self.rows = nn.Conv2d(width, channels, 1)
+        self.columns = nn.Conv2d(width, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply by the gates of each pixel's row and column."""
+        by_row, by_column = x.mean(dim=3, keepdim=True), x.mean(dim=2, keepdim=True)
+        y = self.squeeze(torch.cat([by_row, by_column.transpose(2, 3)], dim=2))
+        rows, columns = y.split([x.shape[2], x.shape[3]], dim=2)
+        return x * self.rows(rows).sigmoid() * self.columns(columns.transpose(2, 3)).sigmoid()
+
+
+class SqueezeExcitation(nn.Module):
+    """Gates from the mean of each channel (Hu et al., CVPR 2018): (N, C, H, W) -> the same shape."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.Linear(channels, channels // reduction, bias=False),
+            nn.ReLU(),
+            nn.Linear(channels // reduction, channels, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply every channel by its gate."""
+        return x * self.gate(x.mean(dim=(2, 3)))[:, :, None, None]

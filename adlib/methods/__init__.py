@@ -1,0 +1,103 @@
+"""The methods: name -> class, and `build`, which makes one from its name, a recipe and overrides."""
+
+import dataclasses
+import difflib
+from typing import Any
+
+import torch
+
+from adlib.methods.base import Batch, Deviation, Method, Stage
+from adlib.methods.destseg import DeSTSeg
+from adlib.methods.memkd import MemKD
+from adlib.methods.memory_destseg import MemoryDeSTSeg
+from adlib.methods.mixed_teacher import MixedTeacher
+from adlib.methods.mkd import MKD, MemMKD
+from adlib.methods.rd import RD
+from adlib.methods.rd_memae import RDMemAE
+from adlib.methods.reduced_student import ReducedStudent
+from adlib.methods.stpm import STPM
+
+METHODS: dict[str, type[Method]] = {
+    "stpm": STPM,
+    "destseg": DeSTSeg,
+    "memory_destseg": MemoryDeSTSeg,
+    "reduced_student": ReducedStudent,
+    "mixed_teacher": MixedTeacher,
+    "rd": RD,
+    "memkd": MemKD,
+    "rd_memae": RDMemAE,
+    "mkd": MKD,
+    "mem_mkd": MemMKD,
+}
+SCALES = ("small", "full")
+
+__all__ = [
+    "METHODS",
+    "SCALES",
+    "Batch",
+    "Deviation",
+    "Method",
+    "Stage",
+    "build",
+    "known",
+    "resolve",
+]
+
+
+def known(kind: str, name: object, names: object) -> None:
+    """Raise a ValueError that lists the known names, and the nearest one, if `name` is not among `names`."""
+    names = sorted(map(str, names))  # type: ignore[call-overload]
+    if name in names:
+        return
+    close = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    raise ValueError(f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}")
+
+
+def resolve(name: str, recipe: str = "paper", scale: str = "full", **overrides: Any) -> Any:
+    """Make the config of a method: the paper's defaults, then the recipe's, the scale's and the caller's fields.
+
+    Raises ValueError for an unknown name, recipe, scale or field, or a value of another type.
+    """
+    known("method", name, METHODS)
+    cls = METHODS[name]
+    known(f"recipe of {name}", recipe, cls.RECIPES)
+    known("scale", scale, SCALES)
+    fields = {f.name: f for f in dataclasses.fields(cls.Config)}
+    defaults = cls.Config()
+    for field in overrides:
+        known(f"field of {name}", field, fields)
+    values = cls.RECIPES[recipe] | (cls.SMALL if scale == "small" else {}) | overrides
+    checked = {k: _cast(name, k, v, getattr(defaults, k)) for k, v in values.items()}
+    return dataclasses.replace(defaults, **checked)
+
+
+def build(
+    name: str,
+    recipe: str = "paper",
+    teacher: str = "imagenet",
+    scale: str = "full",
+    seed: int = 0,
+    **overrides: Any,
+) -> Method:
+    """Build a method with freshly initialised networks, e.g. `build("stpm", teacher="random", epochs=20)`.
+
+    `seed` fixes the initial weights. Raises as `resolve` and as `adlib.backbones.Teacher` do.
+    """
+    config = resolve(name, recipe, scale, **overrides)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return METHODS[name](config, teacher)  # type: ignore[call-arg]
+
+
+def _cast(method: str, field: str, value: Any, default: Any) -> Any:
+    """Accept what JSON and YAML can write for the field's type (a list for a tuple, an int for a float)."""
+    kind = type(default)
+    if kind is tuple and isinstance(value, list | tuple):
+        if value and all(isinstance(v, type(default[0])) for v in value):
+            return tuple(value)
+    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif type(value) is kind:
+        return value
+    raise ValueError(f"field {field!r} of {method} takes a {kind.__name__} such as {default!r}, got {value!r}")

@@ -1,0 +1,115 @@
+"""What the training loop and the predictor ask of a method."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from adlib.backbones import Provenance, Teacher
+
+Recipes = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch on the device; images are normalised, (B, 3, H, W).
+
+    image: the good images, for stages with pseudo-anomalies turned by their category's rotation.
+    corrupted, mask: the same images with defects, and where they are, (B, 1, H, W) in {0, 1}.
+    targets: the method's `targets(image)`, computed beforehand, where the images never change.
+    exemplars, exemplar_targets: further good images, drawn independently of the batch, and their targets.
+    """
+
+    image: Tensor
+    corrupted: Tensor | None = None
+    mask: Tensor | None = None
+    targets: list[Tensor] | None = None
+    exemplars: Tensor | None = None
+    exemplar_targets: list[Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a training: what trains, how long, by which optimiser and on which loss.
+
+    Either `steps` or `epochs` says how long. Modules in `trains` are in train mode and parameters in the optimiser get
+    gradients; everything else is in eval mode and gets none.
+    """
+
+    name: str
+    trains: tuple[nn.Module, ...]
+    optimiser: torch.optim.Optimizer
+    loss: Callable[[Batch], dict[str, Tensor]]  # named terms, their sum is minimised; `_name` is only logged
+    batch: int
+    steps: int | None = None
+    epochs: int | None = None
+    drop_last: bool = False
+    corrupted: bool = False  # asks for pseudo-anomalies
+    exemplars: int = 0  # asks for that many independent good images a step
+    schedule: Callable[[torch.optim.Optimizer, int], LRScheduler] | None = None  # of (optimiser, steps)
+    frozen_statistics_from: int | None = None  # epoch from which BatchNorm runs on its running statistics
+    select: Callable[[Batch], Tensor] | None = None  # (B,) scores of held-out images, lowest epoch is kept
+    validation: float = 0.0  # share of the images held out for `select`
+    targets: Callable[[Tensor], list[Tensor]] | None = None  # of this stage, where it needs not all of the method's
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError(f"stage {self.name!r} needs either steps or epochs")
+        length = self.steps if self.steps is not None else self.epochs
+        if length is None or length < 1 or self.batch < 1:
+            raise ValueError(
+                f"stage {self.name!r}: steps, epochs and batch must be at least 1, "
+                f"got steps={self.steps}, epochs={self.epochs}, batch={self.batch}"
+            )
+
+
+class Method(nn.Module):
+    """Base of all methods: holds the config and the frozen teacher.
+
+    A subclass sets `Config` (a frozen dataclass whose defaults are the recipe `paper`), `RECIPES` (fields that a recipe
+    changes) and `SMALL` (fields that the scale `small` changes), builds its networks, and writes `stages` and
+    `anomaly_map`. The run reads the fields `preprocess` ('resize', 'resize_crop') and `rotation` ('auto', 'none',
+    'slight', 'full') where a method has them.
+    """
+
+    Config: ClassVar[Any]
+    RECIPES: ClassVar[Recipes]
+    SMALL: ClassVar[dict[str, Any]]
+    DEVIATIONS: ClassVar[tuple["Deviation", ...]]
+
+    config: Any
+    teacher: Teacher
+
+    @property
+    def provenance(self) -> Provenance:
+        """Which weights the frozen network holds."""
+        return self.teacher.provenance
+
+    def stages(self) -> list[Stage]:
+        """Return the stages of the training, in order."""
+        raise AttributeError(f"{type(self).__name__} has no stages()")
+
+    def anomaly_map(self, images: Tensor) -> Tensor:
+        """Map normalised images (N, 3, H, W) to anomaly maps (N, H, W); higher is worse."""
+        raise AttributeError(f"{type(self).__name__} has no anomaly_map()")
+
+    def targets(self, images: Tensor) -> list[Tensor]:
+        """Compute what the frozen networks give to learn from; cached over a stage whose images never change."""
+        return self.teacher(images)
+
+    def score(self, maps: Tensor) -> Tensor:
+        """Reduce maps (N, H, W) to image scores (N,): the maximum, unless the method says otherwise."""
+        return maps.amax(dim=(1, 2))
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One place where text and code disagree: `paper` says, `code` does, `ours` is what this package does."""
+
+    topic: str
+    paper: str
+    code: str
+    ours: str

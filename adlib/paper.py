@@ -1,0 +1,127 @@
+"""The papers' numbers as printed, by our names: `results/paper/*.csv`, never typed into a cell.
+
+Long tables have the columns `COLUMNS`; other files of the folder are left alone. `aliases.csv`
+says which method of ours a printed name means: it depends on the table ('Ours').
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from adlib.row import FRACTIONS
+
+FOLDER = Path(__file__).resolve().parents[1] / "results" / "paper"
+COLUMNS = ("source", "table", "dataset", "category", "method", "metric", "value")
+
+DATASETS = {
+    "MVTec AD": "mvtec",
+    "MVTec AD textures": "mvtec",
+    "VisA": "visa",
+    "MPDD": "mpdd",
+    # As captioned; its values are those of VisA in Table 1(b) of the same paper.
+    "MPDD (as captioned)": "visa",
+    "MVTec 3D-AD (RGB)": "mvtec3d",
+    "Eyecandies (RGB)": "eyecandies",
+    "Eyecandies": "eyecandies",
+    "BTAD": "btad",
+}
+# Printed name -> (ours, divisor that makes a fraction of it). PRO is the exact AUPRO's neighbour only:
+# which variant the paper of MemKD computed is not said, the other one is STPM's own.
+METRICS = {
+    "image_auroc_pct": ("image_auroc", 100),
+    "image_ap_pct": ("image_ap", 100),
+    "pixel_auroc_pct": ("pixel_auroc", 100),
+    "pixel_ap_pct": ("pixel_ap", 100),
+    "pixel_pro_pct": ("aupro", 100),
+    "image_auroc_fraction": ("image_auroc", 1),
+    "pixel_auroc_fraction": ("pixel_auroc", 1),
+    "pro_fraction_officialSTFPM": ("stpm_pro", 1),
+    "Image-Level AUC": ("image_auroc", 1),
+    "Pixel-Level AUC": ("pixel_auroc", 1),
+}
+# A mean over the five textures is no mean over MVTec AD; class '1' counts from 0: folder 02.
+CATEGORIES = {
+    ("MVTec AD textures", "mean"): "mean_textures",
+    ("BTAD", "1 (wood from btad)"): "02",
+    ("MPDD (as captioned)", "all"): "mean",
+}
+
+
+def paper(folder: str | Path = FOLDER) -> pd.DataFrame:
+    """All long tables as printed: `COLUMNS`, `printed` (the text of `value`), `page`, `file`."""
+    tables = []
+    for path in sorted(Path(folder).glob("*.csv")):
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if set(COLUMNS) <= set(table.columns):
+            tables.append(table.assign(file=path.name))
+    if not tables:
+        raise FileNotFoundError(f"no table with the columns {list(COLUMNS)} in {folder}")
+    numbers = pd.concat(tables, ignore_index=True)
+    numbers["printed"] = numbers["value"]
+    numbers["value"] = pd.to_numeric(numbers["value"])
+    page = numbers["page"].fillna("") if "page" in numbers else ""
+    return numbers.assign(page=page)[[*COLUMNS, "printed", "page", "file"]]
+
+
+def paper_numbers(
+    dataset: str | None = None,
+    category: str | None = None,
+    method: str | None = None,
+    folder: str | Path = FOLDER,
+) -> pd.DataFrame:
+    """Printed numbers of our methods by our names, as fractions; None takes all.
+
+    Columns source, table, dataset, category ('mean', 'mean_textures' for printed means), method,
+    metric, value, printed, paper_method, note. What has no name here (other methods, frames a
+    second) stands in `paper` only. No match is an empty table.
+    """
+    numbers = paper(folder)
+    aliases = pd.read_csv(Path(folder) / "aliases.csv", dtype=str, keep_default_na=False)
+    numbers = numbers.rename(columns={"method": "paper_method"})
+    numbers = numbers.merge(aliases, on=["source", "table", "paper_method"], how="inner", validate="many_to_one")
+    known = numbers["dataset"].isin(list(DATASETS)) & numbers["metric"].isin(list(METRICS))
+    numbers = numbers[known].copy()
+    pairs = zip(numbers["dataset"], numbers["category"], strict=True)
+    numbers["category"] = [CATEGORIES.get(pair, pair[1]) for pair in pairs]
+    numbers["dataset"] = numbers["dataset"].map(DATASETS)
+    numbers["value"] /= numbers["metric"].map(lambda name: METRICS[name][1])
+    numbers["metric"] = numbers["metric"].map(lambda name: METRICS[name][0])
+    for column, wanted in (("dataset", dataset), ("category", category), ("method", method)):
+        if wanted is not None:
+            numbers = numbers[numbers[column] == wanted]
+    columns = ["source", "table", "dataset", "category", "method", "metric", "value", "printed"]
+    return numbers[[*columns, "paper_method", "note"]].reset_index(drop=True)
+
+
+def beside(row: Mapping[str, Any], folder: str | Path = FOLDER) -> pd.DataFrame:
+    """Set a row's metrics beside every printed number for its method and category, in percent.
+
+    `difference` is filled only where the row was made under the papers' conditions (ImageNet teacher, full scale, no
+    override); else `why not` says what differs. A metric that no paper prints has the words 'none printed'.
+    """
+    printed = paper_numbers(row["dataset"], row["category"], row["method"], folder)
+    differs = [
+        text
+        for text, there in (
+            (f"teacher {row['teacher']}", row["teacher"] != "imagenet"),
+            (f"{row['scale']} scale", row["scale"] != "full"),
+            ("overrides", bool(row["overrides"])),
+        )
+        if there
+    ]
+    lines = []
+    for metric in (*FRACTIONS, *row["legacy"]):
+        ours = 100 * row["legacy"].get(metric, row.get(metric, math.nan))
+        found = printed[printed["metric"] == metric]
+        for _, number in found.iterrows():
+            value = 100 * number["value"]
+            source = f"{number['source']}, {number['table']}, {number['paper_method']}"
+            gap = math.nan if differs else ours - value
+            lines.append((metric, ours, value, source, gap, ", ".join(differs)))
+        if found.empty:
+            lines.append((metric, ours, math.nan, "none printed", math.nan, ""))
+    columns = ["metric", "ours", "paper", "printed in", "difference", "why not"]
+    return pd.DataFrame(lines, columns=columns).set_index("metric")

@@ -1,0 +1,140 @@
+"""Figures: maps on one scale a category, galleries, histograms, loss curves.
+
+One colour scale serves all maps of a figure: scaled one by one, a good part would glow as red as a defect.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from adlib.images import Images
+
+CMAP = "inferno"
+OUTLINE = "#00e5ff"
+NORMAL, DEFECT = "#4c72b0", "#c44e52"
+
+
+def scale_of(maps: NDArray) -> Normalize:
+    """Choose the one colour range for maps (N, H, W): from the median to the 99.9th percentile of all pixels."""
+    low, high = np.quantile(maps[:: max(1, len(maps) // 64)], [0.5, 0.999])
+    return Normalize(float(low), float(max(high, low + 1e-12)), clip=True)
+
+
+def show_image(axes: Axes, image: NDArray, mask: NDArray | None = None) -> None:
+    """Draw an RGB image (3, H, W) uint8, with the outline of a mask (H, W) if there is one."""
+    axes.imshow(image.transpose(1, 2, 0))
+    if mask is not None and mask.any():
+        axes.contour(mask, levels=[0.5], colors=[OUTLINE], linewidths=1.2)
+    axes.set_axis_off()
+
+
+def images(images: Images, index: Sequence[int], title: str = "") -> Figure:
+    """Draw chosen images in a line, with the outlines of their masks."""
+    figure, axes = plt.subplots(1, len(index), figsize=(1.7 * len(index), 1.9), squeeze=False, layout="constrained")
+    for axis, i in zip(axes[0], index, strict=True):
+        show_image(axis, images.pixels[i].cpu().numpy(), images.masks[i].cpu().numpy())
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def gallery(
+    images: Images,
+    maps: NDArray,
+    scores: NDArray,
+    index: Sequence[int],
+    scale: Normalize | None = None,
+    title: str = "",
+) -> Figure:
+    """Draw chosen images above their maps, all maps on one scale, with the score and the true kind over each.
+
+    `scale` should be that of the whole test set (`scale_of(maps)`, the default), so that figures can be compared.
+    """
+    scale = scale or scale_of(maps)
+    columns = max(1, len(index))
+    figure, axes = plt.subplots(2, columns, figsize=(1.7 * columns + 0.9, 4.1), squeeze=False, layout="constrained")
+    for column, i in enumerate(index):
+        top, bottom = axes[:, column]
+        show_image(top, images.pixels[i].cpu().numpy(), images.masks[i].cpu().numpy())
+        top.set_title(f"{images.table.defect.iloc[i]}\n{scores[i]:.3g}", fontsize=8)
+        drawn = bottom.imshow(maps[i], cmap=CMAP, norm=scale)
+        bottom.set_axis_off()
+    if len(index):
+        figure.colorbar(drawn, ax=axes[1, :].tolist(), label="anomaly map", shrink=0.9)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def best_and_worst(images: Images, maps: NDArray, scores: NDArray, count: int = 4, title: str = "") -> Figure:
+    """Draw the defects with the highest and the lowest scores, and the normal images with the highest.
+
+    Left: found best. Middle: most nearly missed. Right: worst false alarms.
+    """
+    labels = images.labels.cpu().numpy()
+    order = np.argsort(scores, kind="stable")[::-1]
+    defects, normals = order[labels[order] == 1], order[labels[order] == 0]
+    found, missed = defects[:count], defects[count:][-count:]
+    chosen = [*found, *missed, *normals[:count]]
+    return gallery(images, maps, scores, [int(i) for i in chosen], title=title)
+
+
+def histogram(scores: NDArray, labels: NDArray, title: str = "") -> Figure:
+    """Draw the image scores of normal and defective test images in one histogram."""
+    figure, axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
+    kinds = pd.Series(labels).map({0: "normal", 1: "defect"})
+    data = pd.DataFrame({"score": scores, "test image": kinds})
+    sns.histplot(
+        data,
+        x="score",
+        hue="test image",
+        hue_order=["normal", "defect"],
+        palette=[NORMAL, DEFECT],
+        bins=30,
+        element="step",
+        ax=axes,
+    )
+    axes.set_title(title, fontsize=10)
+    return figure
+
+
+def losses(history: pd.DataFrame) -> Figure:
+    """Draw each stage's loss terms over its steps; a validation score, where there is one, as dots."""
+    stages = list(dict.fromkeys(history["stage"]))
+    figure, axes = plt.subplots(1, len(stages), figsize=(5 * len(stages), 2.8), squeeze=False, layout="constrained")
+    terms = [c for c in history.columns if c not in ("stage", "step", "epoch", "loss", "validation")]
+    for axis, stage in zip(axes[0], stages, strict=True):
+        part = history[history["stage"] == stage]
+        for term in (t for t in terms if part[t].notna().any()):
+            axis.plot(part["step"], part[term], label=term, linewidth=1)
+        if "validation" in part and part["validation"].notna().any():
+            axis.plot(part["step"], part["validation"], "k.", label="validation")
+        axis.set(title=stage, xlabel="step", ylabel="loss")
+        axis.legend(fontsize=7, frameon=False)
+        sns.despine(ax=axis)
+    return figure
+
+
+def localised(images: Images, maps: NDArray, index: Sequence[int], title: str = "") -> Figure:
+    """Draw image, true outline and map side by side, a row each: the picture that says what a method does."""
+    scale = scale_of(maps)
+    figure, axes = plt.subplots(
+        len(index), 3, figsize=(6.6, 2.2 * len(index) + 0.4), squeeze=False, layout="constrained"
+    )
+    for row, i in zip(axes, index, strict=True):
+        pixels, mask = images.pixels[i].cpu().numpy(), images.masks[i].cpu().numpy()
+        show_image(row[0], pixels)
+        show_image(row[1], pixels, mask)
+        drawn = row[2].imshow(maps[i], cmap=CMAP, norm=scale)
+        row[2].set_axis_off()
+        row[0].text(4, 14, images.table.defect.iloc[i], color="white", fontsize=8, backgroundcolor="#00000080")
+    for axis, name in zip(axes[0], ("test image", "true outline", "anomaly map"), strict=True):
+        axis.set_title(name, fontsize=9)
+    figure.colorbar(drawn, ax=axes[:, 2].tolist(), shrink=0.8)
+    figure.suptitle(title, fontsize=9)
+    return figure

@@ -1,0 +1,206 @@
+"""Rows: one JSON file a run, validated, written whole or not at all; read, averaged, compared.
+
+A row lies at `<folder>/<method>/<recipe>/<dataset>/<category>/<scale>-<teacher>[-<overrides>]-
+seed<seed>.json`: what identifies a run names its file, so two processes never share one, and a
+file that exists is complete. `adlib.paper` has the papers' numbers to set beside them.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shlex
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from adlib.environment import PROJECT, environment
+from adlib.paper import paper, paper_numbers
+from adlib.row import FRACTIONS, IDENTITY, SCHEMA, Row, as_row, document, from_document, validate
+
+__all__ = ["SCHEMA", "Row", "aggregate", "command", "conditions_text", "difference", "read"]
+__all__ += ["environment", "paper", "paper_numbers", "row_path", "same", "write"]
+
+RUNS = PROJECT / "results" / "runs"  # the committed rows
+LOCAL = PROJECT / "results" / "local"  # rows of your own, until you name another folder
+GROUP = tuple(name for name in IDENTITY if name != "seed")
+# What must be alike in rows that are averaged over seeds, besides the group itself.
+CONDITIONS = ("config", "steps", "batch", "image_size", "precision", "teacher_sha256")
+# What two runs of one seed may differ in and still be the same result.
+CIRCUMSTANCES = ("seconds_train", "seconds_test", "peak_memory_mib", "commit", "created", "versions")
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+def row_path(folder: str | Path, row: Row | Mapping[str, Any]) -> Path:
+    """Where the row of a run lies; of a mapping only the identity is read, so before it is run."""
+    run = asdict(row) if isinstance(row, Row) else row
+    missing = [name for name in IDENTITY if name not in run]
+    if missing:
+        raise ValueError(f"a run is identified by {list(IDENTITY)}: {missing} missing")
+    parts = [str(run["scale"]), teacher_slug(str(run["teacher"]))]
+    if run["overrides"]:
+        parts.append(_hash(_text(document({"overrides": run["overrides"]})["overrides"])))
+    parent = Path(folder).joinpath(*(str(run[k]) for k in ("method", "recipe", "dataset")))
+    return parent / str(run["category"]) / f"{'-'.join(parts)}-seed{run['seed']}.json"
+
+
+def teacher_slug(teacher: str) -> str:
+    """A teacher's name for a file name; a weights file has its stem and a hash of its path."""
+    text = teacher
+    if teacher.endswith(".safetensors"):
+        text = f"{Path(teacher).stem}-{_hash(teacher)}"
+    return re.sub(r"[^A-Za-z0-9._]+", "_", text)
+
+
+def write(row: Row, folder: str | Path) -> Path:
+    """Validate a row and write it atomically; replaces the row of an earlier run of the same.
+
+    ValueError, before anything is written, for a row that breaks the schema. OSError if there is
+    no room or no right to write: nothing half-written is left.
+    """
+    path = row_path(folder, row)
+    content = document(row)
+    validate(content, str(path))
+    text = json.dumps(content, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
+    temporary = path.parent / f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if not isinstance(error, OSError) or error.errno not in NO_SPACE:
+            raise
+        raise OSError(
+            error.errno,
+            f"no disk space for the row {path}: nothing was written; free some space, or choose "
+            f"another out_dir, and run again: {command(row)}",
+        ) from error
+    return path
+
+
+def read(folder: str | Path) -> pd.DataFrame:
+    """All rows below a folder, one line each, columns as the fields of `Row`, in order of path.
+
+    A folder that is empty or not there has no rows. ValueError, naming the file, what was expected
+    and what was found, for a broken file, another schema, or one run in two files.
+    """
+    rows, seen = [], dict[str, Path]()
+    for path in sorted(Path(folder).rglob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: expected a row as JSON, found {error}") from error
+        if isinstance(content, dict) and content.get("schema") != SCHEMA:
+            raise ValueError(
+                f"{path}: schema {content.get('schema', 'missing')}, this version of adlib reads "
+                f"{SCHEMA}: run it again with: {command(content)}"
+            )
+        validate(content, str(path))
+        rows.append(from_document(content))
+        run = _text({name: content[name] for name in IDENTITY})
+        if run in seen:
+            raise ValueError(f"one run in two files: {seen[run]} and {path}; delete one")
+        seen[run] = path
+    return pd.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(Row)])
+
+
+def aggregate(
+    rows: pd.DataFrame,
+    by: Sequence[str] = GROUP,
+    metrics: Sequence[str] = FRACTIONS,
+) -> pd.DataFrame:
+    """Over seeds: `<metric>_mean`, `<metric>_std` (ddof 1; NaN for one seed), `<metric>_n`.
+
+    NaN metrics do not count. ValueError if a group mixes more than seeds (say, two categories, or
+    two numbers of steps), or has one seed twice.
+    """
+    unknown = [name for name in (*by, *metrics) if name not in rows.columns]
+    if unknown:
+        raise ValueError(f"no column {unknown}: the rows have {list(rows.columns)}")
+    lines = []
+    keys = [rows[name].map(_text) for name in by]
+    for _, group in rows.groupby(keys, sort=False) if len(rows) else ():
+        _refuse_mixtures(group, by)
+        line = {name: group[name].iloc[0] for name in by}
+        for metric in metrics:
+            values = group[metric].dropna().astype(float)
+            line[f"{metric}_mean"], line[f"{metric}_std"] = values.mean(), values.std(ddof=1)
+            line[f"{metric}_n"] = len(values)
+        lines.append(line)
+    columns = [f"{metric}_{what}" for metric in metrics for what in ("mean", "std", "n")]
+    return pd.DataFrame(lines, columns=[*by, *columns])
+
+
+def _refuse_mixtures(group: pd.DataFrame, by: Sequence[str]) -> None:
+    for name in (*GROUP, *CONDITIONS):
+        # A random teacher is another one for each seed: that is its spread.
+        if name in by or (name == "teacher_sha256" and (group["teacher"] == "random").all()):
+            continue
+        found = sorted(group[name].map(_text).unique())
+        if len(found) > 1:
+            raise ValueError(
+                f"cannot average over seeds: rows of one group differ in {name} "
+                f"({' and '.join(found[:4])}); select rows, or add it to `by`"
+            )
+    if group["seed"].duplicated().any():
+        seed = group["seed"][group["seed"].duplicated()].iloc[0]
+        raise ValueError(f"cannot average over seeds: seed {seed} stands there twice")
+
+
+def difference(a: Row | Mapping[str, Any] | pd.Series, b: Any) -> dict[str, tuple[Any, Any]]:
+    """The fields in which two rows differ, but for costs, commit, versions and date."""
+    left, right = document(as_row(a)), document(as_row(b))
+    return {name: (left[name], right[name]) for name in left if name not in CIRCUMSTANCES and left[name] != right[name]}
+
+
+def same(a: Row | Mapping[str, Any] | pd.Series, b: Any) -> bool:
+    """Whether two rows have the same result: the same run, conditions and metrics, exactly."""
+    return not difference(a, b)
+
+
+def command(row: Row | Mapping[str, Any] | pd.Series, output: str = "OUT.ipynb") -> str:
+    """The shell line that makes the row again; of a mapping, whatever identity it has."""
+    run = asdict(row) if isinstance(row, Row) else dict(row)
+    words = ["papermill", "notebooks/run.ipynb", output]
+    for name in (name for name in IDENTITY if name in run and name != "overrides"):
+        # -r: as text. Papermill's -p would make the number 1 of the category 01.
+        words += ["-p" if name == "seed" else "-r", name, str(run[name])]
+    if run.get("overrides"):
+        import yaml  # not JSON: YAML reads 1e-05 as text, and its own writer knows
+
+        overrides = document({"overrides": run["overrides"]})
+        words += ["-y", yaml.safe_dump(overrides, default_flow_style=True, width=10**6).strip()]
+    return shlex.join(words)
+
+
+def conditions_text(row: Row | Mapping[str, Any] | pd.Series) -> str:
+    """One line for under a number: data, teacher, scale, steps, seed, precision, device."""
+    run = as_row(row)
+    changed = f", {_text(run.overrides)}" if run.overrides else ""
+    unmasked = f", {run.test_unmasked} without a mask" if run.test_unmasked else ""
+    return (
+        f"{run.method} ({run.recipe}{changed}), teacher {run.teacher}, {run.dataset}/{run.category}"
+        f" at {run.image_size} px ({run.train_images} train, {run.test_normal} + {run.test_defect}"
+        f" test{unmasked}), {run.scale} scale: {run.steps} steps of {run.batch}, seed {run.seed},"
+        f" {run.precision}, {run.device}, {run.threads} threads"
+    )
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _text(value: Any) -> str:
+    """One text for equal values, dictionaries included."""
+    return json.dumps(value, sort_keys=True, default=str)

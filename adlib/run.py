@@ -1,0 +1,258 @@
+"""One run from start to row: everything is checked first, then trained, predicted, measured, written.
+
+`notebooks/run.ipynb` shows what stands here step by step; a script gets the same row with
+
+    run = adlib.prepare("stpm", "synthetic", "gear", teacher="random", scale="small")
+    run.fit()
+    run.write("results/local")
+"""
+
+import dataclasses
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+
+from adlib import datasets, images, legacy_metrics, metrics, plots, results
+from adlib.corrupt import Corruption, procedural_textures, rotation_of
+from adlib.datasets import dtd
+from adlib.methods import Method, build, resolve
+from adlib.predict import Prediction, predict
+from adlib.train import History, fit, resolve_device, resolve_precision
+
+IMAGE_SIZE = 256
+
+
+def prepare(
+    method: str,
+    dataset: str,
+    category: str,
+    *,
+    recipe: str = "paper",
+    seed: int = 0,
+    scale: str = "full",
+    teacher: str = "imagenet",
+    overrides: Mapping[str, Any] | None = None,
+    data_root: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    out_dir: str | Path | None = None,
+) -> "Run":
+    """Check all parameters, read the images and build the method; nothing is trained or written yet.
+
+    With `out_dir` an unfinished training leaves its state there, beside where its row will be, and goes on from it.
+
+    Raises ValueError or FileNotFoundError, saying what was expected and found, for anything that does not fit.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
+    asked = dict(overrides or {})
+    config = resolve(method, recipe, scale, **asked)
+    device = resolve_device(device)
+    precision = resolve_precision(precision, device)
+    if getattr(config, "rotation", None) == "auto":
+        asked_and_found = asked | {"rotation": rotation_of(category)}
+    else:
+        asked_and_found = asked
+    samples = datasets.load(dataset, category, data_root)
+    built = build(method, recipe, teacher, scale, seed, **asked_and_found)
+    built.stages()  # a schedule that cannot be is an error now, not after the images are read
+    split = {
+        name: images.load(part, IMAGE_SIZE, getattr(config, "preprocess", "resize"))
+        for name, part in samples.groupby("split")
+    }
+    if "test" not in split:
+        raise ValueError(f"{dataset}/{category} has no test images")
+    return Run(
+        identity={
+            "method": method,
+            "recipe": recipe,
+            "dataset": dataset,
+            "category": _label(category),
+            "seed": seed,
+            "scale": scale,
+            # a row names a weights file, not the folder that it lay in
+            "teacher": Path(teacher).name if teacher.endswith(".safetensors") else teacher,
+            "overrides": asked,
+        },
+        method=built,
+        train=split["train"],
+        test=split["test"],
+        data_sha256=datasets.fingerprint(samples),
+        data_root=data_root,
+        device=device,
+        precision=precision,
+        out_dir=None if out_dir is None else Path(out_dir),
+    )
+
+
+@dataclass
+class Run:
+    """A prepared run; `fit` trains it, `predict` and `evaluate` test it, `row` and `write` record it."""
+
+    identity: dict[str, Any]
+    method: Method
+    train: images.Images
+    test: images.Images
+    data_sha256: str
+    data_root: str | Path | None
+    device: str
+    precision: str
+    out_dir: Path | None = None
+    textures: str = ""
+    history: History | None = None
+    prediction: Prediction | None = None
+    seconds_test: float = 0.0
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The method's resolved hyper-parameters."""
+        return dataclasses.asdict(self.method.config)
+
+    def fit(self, progress: bool = False) -> History:
+        """Train; goes on from the state that a killed run left in `out_dir`. See `adlib.train.fit` for the errors."""
+        resume = self._resume_file()
+        self.history = fit(
+            self.method,
+            self.train,
+            seed=self.identity["seed"],
+            corruption=self._corruption(),
+            device=self.device,
+            precision=self.precision,
+            resume=resume,
+            identity=f"{self.identity} {self.config} {self.precision} {self.data_sha256}",
+            progress=progress,
+        )
+        return self.history
+
+    def predict(self) -> Prediction:
+        """Compute maps and scores of the test images, in the order of `test.table`."""
+        start = time.monotonic()
+        self.prediction = predict(self.method, self.test, device=self.device, precision=self.precision)
+        self.seconds_test = time.monotonic() - start
+        return self.prediction
+
+    @property
+    def predicted(self) -> Prediction:
+        """The prediction of the test images, made if there is none yet."""
+        return self.prediction or self.predict()
+
+    def evaluate(self) -> tuple[dict[str, float], dict[str, str]]:
+        """Compute the exact metrics, and for each that is NaN the reason."""
+        found = self.predicted
+        truth = (self.test.masks, self.test.labels, self.test.mask_known)
+        masks, labels, known = (part.cpu().numpy() for part in truth)
+        return metrics.evaluate(found.maps, masks, found.scores, labels, known)
+
+    def evaluate_legacy(self) -> dict[str, float]:
+        """Compute the "PRO"s of the RD, STPM and DeSTSeg code, for comparison columns; NaN without known defects."""
+        found = self.predicted
+        known = self.test.mask_known.cpu().numpy()
+        maps, masks = found.maps[known], self.test.masks.cpu().numpy()[known]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", metrics.UndefinedMetric)
+            return {name: getattr(legacy_metrics, name)(maps, masks) for name in ("rd_pro", "stpm_pro", "destseg_pro")}
+
+    def row(self) -> results.Row:
+        """Gather the metrics of a trained run with everything that explains them."""
+        if self.history is None:
+            raise ValueError("the run has not been trained: call fit() first")
+        values, reasons = self.evaluate()
+        measured: dict[str, Any] = dict(values)
+        labels = self.test.labels
+        provenance = self.method.provenance
+        return results.Row(
+            **self.identity,
+            **measured,
+            legacy=self.evaluate_legacy(),
+            notes=reasons | self.notes,
+            config=self.config,
+            steps=self.history.steps,
+            batch=self.history.batch,
+            image_size=IMAGE_SIZE,
+            precision=self.precision,
+            train_images=len(self.train),
+            test_normal=int((labels == 0).sum()),
+            test_defect=int((labels == 1).sum()),
+            test_unmasked=int((~self.test.mask_known).sum()),
+            trainable_parameters=sum(p.numel() for p in self.method.parameters() if p.requires_grad),
+            final_loss=float(self.history.losses["loss"].iloc[-1]),
+            seconds_train=self.history.seconds,
+            seconds_test=self.seconds_test,
+            peak_memory_mib=_peak_memory(self.device),
+            teacher_sha256=provenance.sha256,
+            data_sha256=self.data_sha256,
+            **results.environment(self.device),
+        )
+
+    def write(self, folder: str | Path | None = None) -> Path:
+        """Write the row below `folder` (by default `out_dir`) and a picture of the maps beside it.
+
+        The training state that the row replaces is deleted then.
+        """
+        target = folder if folder is not None else self.out_dir
+        if target is None:
+            raise ValueError("no folder was given for the row: pass one, or out_dir to prepare")
+        path = results.write(self.row(), target)
+        figure = plots.best_and_worst(
+            self.test,
+            self.predicted.maps,
+            self.predicted.scores,
+            title=path.relative_to(target).with_suffix("").as_posix(),
+        )
+        figure.savefig(path.with_suffix(".png"), dpi=80)
+        plt.close(figure)
+        resume = self._resume_file()
+        if resume is not None:
+            resume.unlink(missing_ok=True)
+        return path
+
+    def scores(self) -> pd.DataFrame:
+        """Set each test image's score beside its label and defect type, worst first."""
+        found = self.predicted
+        table = self.test.table[["image", "label", "defect"]].assign(score=found.scores)
+        return table.sort_values("score", ascending=False, ignore_index=True)
+
+    def _resume_file(self) -> Path | None:
+        return None if self.out_dir is None else results.row_path(self.out_dir, self.identity).with_suffix(".resume")
+
+    def _corruption(self) -> Corruption | None:
+        """Make the source of pseudo-anomalies: DTD where it lies in the data root, else our own textures."""
+        if not any(stage.corrupted for stage in self.method.stages()):
+            return None
+        try:
+            paths = dtd.images(datasets.data_root(self.data_root) / "dtd")
+            textures = images.load_textures(paths, IMAGE_SIZE)
+            self.notes["textures"] = f"DTD, {len(paths)} images"
+        except FileNotFoundError:
+            textures = procedural_textures(size=IMAGE_SIZE)
+            self.notes["textures"] = f"procedural, {len(textures)} images (no DTD in the data root)"
+        c = self.method.config
+        return Corruption(
+            textures.to(self.device),
+            rotation=c.rotation,
+            probability=c.corruption_probability,
+            threshold=c.perlin_threshold,
+        )
+
+
+def _label(category: str) -> str:
+    """Name a category in a row: the user's own folder goes by its last part."""
+    return category if "/" not in category and not category.startswith(".") else Path(category).resolve().name
+
+
+def _peak_memory(device: str) -> float:
+    """Return the peak in MiB: of the GPU's allocations, else of this process."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

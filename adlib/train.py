@@ -1,0 +1,364 @@
+"""One training loop for all methods: stages, precision, seeds, loss log, checkpoint and resume.
+
+Every random draw of a step follows from (seed, stage, step) alone. A training that was killed therefore goes on from
+its last checkpoint exactly as if nothing had happened, without any generator's state being kept.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
+from tqdm import tqdm
+
+from adlib.backbones import cached_features
+from adlib.checkpoint import read_state, write_state
+from adlib.corrupt import Corruption
+from adlib.images import Images, normalise
+from adlib.methods.base import Batch, Method, Stage
+
+FLUSH_EVERY = 25  # steps between reads of the losses; each read makes a GPU wait
+CACHE_BUDGET = 4 << 30  # bytes of teacher features kept where the images of a stage never change
+
+
+@dataclass
+class History:
+    """What a training did: `losses` has a row a step (stage, step, epoch and one column a loss term).
+
+    `batch` is the size drawn.     `selected` names the epoch kept in each stage that selects one. `seconds` counts
+    all sessions of a resumed training.
+    """
+
+    losses: pd.DataFrame
+    seconds: float
+    batch: int
+    steps: int
+    selected: dict[str, int] = field(default_factory=dict)
+
+
+def resolve_device(device: str = "auto") -> str:
+    """Return 'cuda' where there is one and `device` is 'auto'; else `device`, checked to exist."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} was asked for, but torch sees no CUDA device; use 'cpu' or 'auto'")
+    return device
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """Return 'fp32' or 'bf16'; 'auto' is bf16 where the processor multiplies it faster (CUDA, or a CPU with AMX)."""
+    if precision == "auto":
+        fast = device.startswith("cuda") or torch.cpu._is_amx_tile_supported()
+        return "bf16" if fast else "fp32"
+    if precision not in ("fp32", "bf16"):
+        raise ValueError(f"precision must be 'fp32', 'bf16' or 'auto', got {precision!r}")
+    return precision
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """Run convolutions in bf16 if asked to; distances, normalisation and losses stay in fp32 in the methods."""
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def fit(
+    method: Method,
+    images: Images,
+    *,
+    seed: int = 0,
+    corruption: Corruption | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    resume: Path | None = None,
+    identity: str = "",
+    save_every: float = 60.0,
+    progress: bool = False,
+) -> History:
+    """Train a method on good images; the same seed on the same machine gives the same weights.
+
+    Args:
+        method: from `adlib.build`; moved to the device and trained in place.
+        images: the training images, all normal.
+        corruption: makes the pseudo-anomalies; needed by methods such as DeSTSeg.
+        resume: file that holds the state of an unfinished training. Written every `save_every` seconds and on an
+        interrupt;
+            if it exists, the training goes on from it. The caller deletes it once the result is safe.
+        identity: says what is trained; a resume file of another identity is refused.
+
+    Raises:
+        ValueError: no images, no corruption where one is needed, a resume file of another training or a damaged one.
+        FloatingPointError: a loss became NaN or infinite.
+    """
+    device = resolve_device(device)
+    training = _Training(
+        method=method.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+        images=images.to(device),
+        seed=seed,
+        corruption=corruption,
+        device=device,
+        precision=resolve_precision(precision, device),
+        resume=resume,
+        identity=identity,
+        save_every=save_every,
+    )
+    if len(images) == 0:
+        raise ValueError("there are no training images")
+    trainable = {p: p.requires_grad for p in method.parameters()}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return training.run(progress)
+    except KeyboardInterrupt:
+        training.save()
+        raise
+    finally:
+        for parameter, flag in trainable.items():
+            parameter.requires_grad_(flag)
+        method.eval()
+
+
+@dataclass
+class _Training:
+    method: Method
+    images: Images
+    seed: int
+    corruption: Corruption | None
+    device: str
+    precision: str
+    resume: Path | None
+    identity: str
+    save_every: float
+    # the state that a resume file holds
+    stage: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    log: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Any] = field(default_factory=dict)
+    selected: dict[str, int] = field(default_factory=dict)
+    optimiser: torch.optim.Optimizer | None = None
+    schedule: LRScheduler | None = None
+    clock: float = 0.0
+    saved: float = 0.0
+    pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = field(default_factory=list)
+
+    def run(self, progress: bool) -> History:
+        stages = self.method.stages()
+        for stage in stages:
+            if stage.corrupted and self.corruption is None:
+                raise ValueError(f"stage {stage.name!r} trains on pseudo-anomalies: fit needs a corruption")
+        plans = [_Plan(stage, n, len(self.images), self.seed) for n, stage in enumerate(stages)]
+        restored = self.restore()
+        self.clock = self.saved = time.monotonic()
+        total, done = sum(p.steps for p in plans), sum(p.steps for p in plans[: self.stage])
+        bar = tqdm(total=total, initial=done + self.step, disable=not progress, mininterval=2, unit="step")
+        with bar:
+            for number in range(self.stage, len(stages)):
+                stage, plan = stages[number], plans[number]
+                self.stage, self.optimiser = number, stage.optimiser
+                self.schedule = None if stage.schedule is None else stage.schedule(stage.optimiser, plan.steps)
+                if restored is not None:
+                    self.optimiser.load_state_dict(restored["optimiser"])
+                    if self.schedule is not None:
+                        self.schedule.load_state_dict(restored["schedule"])
+                    restored = None
+                self.run_stage(stage, plan, bar)
+                self.step, self.best = 0, {}
+        self.flush(bar)
+        return History(
+            losses=pd.DataFrame(self.log),
+            seconds=self.elapsed(),
+            batch=plans[0].batch,
+            steps=total,
+            selected=self.selected,
+        )
+
+    def run_stage(self, stage: Stage, plan: "_Plan", bar: tqdm) -> None:
+        self.switch_to(stage)
+        cache, first = self.features(stage), self.step
+        for step, epoch, index in plan.batches(self.step, self.device):
+            if step % plan.per_epoch == 0 or step == first:
+                self.train_mode(stage, epoch)
+            torch.manual_seed(derive(self.seed, self.stage, step))
+            batch = self.draw(stage, index, cache, step)
+            with autocast(self.device, self.precision):
+                terms = stage.loss(batch)
+            total = torch.stack([v for k, v in terms.items() if not k.startswith("_")]).sum()
+            stage.optimiser.zero_grad(set_to_none=True)
+            total.backward()
+            stage.optimiser.step()
+            if self.schedule is not None:
+                self.schedule.step()
+            self.pending.append(
+                (
+                    {"stage": stage.name, "step": step, "epoch": epoch},
+                    {k: v.detach() for k, v in terms.items()},
+                )
+            )
+            self.step = step + 1
+            bar.update()
+            if self.step % FLUSH_EVERY == 0:
+                self.flush(bar)
+            if stage.select is not None and len(plan.held_out) and self.step % plan.per_epoch == 0:
+                self.keep_best(stage, plan, cache, epoch)
+            if self.resume is not None and time.monotonic() - self.saved > self.save_every:
+                self.save()
+        self.flush(bar)
+        if self.best:
+            self.method.load_state_dict(self.best["state"], strict=False)
+            self.selected[stage.name] = self.best["epoch"]
+
+    def switch_to(self, stage: Stage) -> None:
+        """Give gradients to what the stage trains, and to nothing else."""
+        self.method.eval()
+        self.method.requires_grad_(False)
+        for group in stage.optimiser.param_groups:
+            for parameter in group["params"]:
+                parameter.requires_grad_(True)
+
+    def train_mode(self, stage: Stage, epoch: int) -> None:
+        frozen = stage.frozen_statistics_from
+        for module in stage.trains:
+            module.train(frozen is None or epoch < frozen)
+
+    def features(self, stage: Stage) -> list[Tensor] | None:
+        """Compute the teacher's features once where every step sees the images as they are."""
+        if stage.corrupted:
+            return None
+        with autocast(self.device, self.precision):
+            return cached_features(stage.targets or self.method.targets, self.images, CACHE_BUDGET)
+
+    def draw(self, stage: Stage, index: Tensor, cache: list[Tensor] | None, step: int) -> Batch:
+        if not stage.corrupted:
+            extra = self.exemplars(stage, cache, step)
+            return Batch(self.images.normalised(index), targets=_take(cache, index), **extra)
+        assert self.corruption is not None
+        generator = torch.Generator(self.device)
+        generator.manual_seed(derive(self.seed, self.stage, step, 1))
+        clean = self.images.pixels[index].float() / 255
+        base, corrupted, mask = self.corruption(clean, generator)
+        extra = self.exemplars(stage, cache, step)
+        return Batch(normalise(base), normalise(corrupted), mask, **extra)
+
+    def exemplars(self, stage: Stage, cache: list[Tensor] | None, step: int) -> dict[str, Any]:
+        if not stage.exemplars:
+            return {}
+        rng = np.random.default_rng(derive(self.seed, self.stage, step, 3))
+        index = torch.from_numpy(rng.integers(len(self.images), size=stage.exemplars)).to(self.device)
+        return {"exemplars": self.images.normalised(index), "exemplar_targets": _take(cache, index)}
+
+    @torch.no_grad()
+    def keep_best(self, stage: Stage, plan: "_Plan", cache: list[Tensor] | None, epoch: int) -> None:
+        """Score the held-out images in eval mode and remember the weights of the best epoch."""
+        assert stage.select is not None
+        self.method.eval()
+        with autocast(self.device, self.precision):
+            scores = [
+                stage.select(self.draw(stage, part, cache, 0)).float()
+                for part in plan.held_out.to(self.device).split(stage.batch)
+            ]
+        self.train_mode(stage, epoch + 1)
+        score = float(torch.cat(scores).mean())
+        self.log_value("validation", score)
+        if not self.best or score < self.best["score"]:
+            state = {k: v.clone() for k, v in self.method.state_dict().items() if not k.startswith("teacher")}
+            self.best = {"score": score, "epoch": epoch, "state": state}
+
+    def log_value(self, name: str, value: float) -> None:
+        self.flush(None)
+        self.log[-1][name] = value
+
+    def flush(self, bar: tqdm | None) -> None:
+        """Move the losses of the last steps to the log; the only place where the loop waits for the device."""
+        for where, terms in self.pending:
+            values = {k: float(v) for k, v in terms.items()}
+            for name, value in values.items():
+                if not math.isfinite(value):
+                    raise FloatingPointError(
+                        f"loss term {name!r} became {value} in stage {where['stage']!r} at step {where['step']}; "
+                        "a smaller learning rate may help"
+                    )
+            loss = sum(v for k, v in values.items() if not k.startswith("_"))
+            self.log.append({**where, **values, "loss": loss})
+        self.pending.clear()
+        if bar is not None and self.log:
+            bar.set_postfix_str(f"{self.log[-1]['stage']} {self.log[-1]['loss']:.4f}", refresh=False)
+
+    def elapsed(self) -> float:
+        return self.seconds + time.monotonic() - self.clock
+
+    def save(self) -> None:
+        """Write the state beside the resume file and rename it: a kill at any moment leaves a whole file."""
+        if self.resume is None or self.optimiser is None:
+            return
+        self.flush(None)
+        weights = {k: v for k, v in self.method.state_dict().items() if not k.startswith("teacher")}
+        state = {
+            "identity": self.identity,
+            "stage": self.stage,
+            "step": self.step,
+            "seconds": self.elapsed(),
+            "log": self.log,
+            "best": self.best,
+            "selected": self.selected,
+            "weights": weights,
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+        }
+        write_state(self.resume, state)
+        self.saved = time.monotonic()
+
+    def restore(self) -> dict[str, Any] | None:
+        """Take up the state of the resume file, if there is one, and return it for the optimiser's part."""
+        if self.resume is None or not self.resume.exists():
+            return None
+        state = read_state(self.resume, self.identity, self.device)
+        for name in ("stage", "step", "seconds", "log", "best", "selected"):
+            setattr(self, name, state[name])
+        self.method.load_state_dict(state["weights"], strict=False)
+        return state
+
+
+class _Plan:
+    """Which images each step of a stage sees."""
+
+    def __init__(self, stage: Stage, number: int, images: int, seed: int) -> None:
+        order = torch.from_numpy(_permutation(images, seed, number, -1))
+        # One image cannot be split; then all of them train and the last epoch stays.
+        held = math.ceil(stage.validation * images) if images > 1 else 0
+        self.held_out, self.train = order[:held].sort().values, order[held:].sort().values
+        count = len(self.train)
+        self.seed, self.number = seed, number
+        self.batch = stage.batch if stage.drop_last else min(stage.batch, count)
+        whole = count // self.batch if stage.drop_last else math.ceil(count / self.batch)
+        self.per_epoch = max(1, whole)
+        self.steps = stage.steps if stage.steps is not None else (stage.epochs or 0) * self.per_epoch
+
+    def batches(self, start: int, device: str) -> Iterator[tuple[int, int, Tensor]]:
+        """Yield (step, epoch, indices); an epoch is a permutation of the images, repeated if fewer than a batch."""
+        for step in range(start, self.steps):
+            epoch, position = divmod(step, self.per_epoch)
+            order = self.order(epoch)
+            yield step, epoch, order[position * self.batch : (position + 1) * self.batch].to(device)
+
+    def order(self, epoch: int) -> Tensor:
+        shuffled = self.train[_permutation(len(self.train), self.seed, self.number, epoch)]
+        return shuffled.repeat(math.ceil(self.batch / len(shuffled)))
+
+
+def _take(cache: list[Tensor] | None, index: Tensor) -> list[Tensor] | None:
+    return None if cache is None else [level[index] for level in cache]
+
+
+def derive(seed: int, *path: int) -> int:
+    """Derive an independent 63-bit seed for one place of a run, e.g. (stage, step)."""
+    entropy = [seed, *(p + 1 for p in path)]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _permutation(count: int, *path: int) -> np.ndarray:
+    return np.random.default_rng(derive(*path, 2)).permutation(count)

@@ -1,0 +1,62 @@
+"""Shared by all tests: tiny images in memory and on disk, one thread's worth of work."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from adlib.images import Images
+
+SIZE = 64
+
+
+def tiny_images(count: int = 8, defects: int = 0, size: int = SIZE, seed: int = 0) -> Images:
+    """Smooth gray images; the last `defects` ones have a bright square, and a mask of it."""
+    rng = np.random.default_rng(seed)
+    ramp = np.linspace(60, 120, size)[None, None, :, None]
+    pixels = np.clip(ramp + rng.normal(0, 4, (count, 3, size, size)), 0, 255)
+    masks = np.zeros((count, size, size), dtype=bool)
+    masks[count - defects :, size // 4 : size // 2, size // 4 : size // 2] = True
+    pixels = np.where(masks[:, None], rng.integers(0, 256, pixels.shape), pixels)
+    labels = masks.any(axis=(1, 2)).astype(int)
+    table = pd.DataFrame(
+        {
+            "image": [f"{i:03d}.png" for i in range(count)],
+            "mask": None,
+            "label": labels,
+            "defect": np.where(labels, "square", "good"),
+            "split": "test" if defects else "train",
+        }
+    )
+    return Images(
+        torch.from_numpy(pixels.astype(np.uint8)),
+        torch.from_numpy(masks),
+        torch.from_numpy(labels),
+        torch.ones(count, dtype=torch.bool),
+        table,
+    )
+
+
+def write_category(root: Path, train: int = 4, good: int = 2, defects: int = 2, size: int = 256) -> Path:
+    """Write a tiny category `mvtec/bottle` in MVTec's layout below a data root, which is returned."""
+    home = root / "mvtec" / "bottle"
+    for kind, images in (
+        ("train/good", tiny_images(train, size=size, seed=1)),
+        ("test/good", tiny_images(good, size=size, seed=2)),
+        ("test/square", tiny_images(defects, defects, size=size, seed=3)),
+    ):
+        (home / kind).mkdir(parents=True)
+        (home / "ground_truth/square").mkdir(parents=True, exist_ok=True)
+        for i, (pixels, mask) in enumerate(zip(images.pixels, images.masks, strict=True)):
+            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(home / kind / f"{i:03d}.png")
+            if mask.any():
+                Image.fromarray(mask.numpy()).save(home / "ground_truth/square" / f"{i:03d}_mask.png")
+    return root
+
+
+@pytest.fixture
+def data_root(tmp_path: Path) -> Path:
+    return write_category(tmp_path / "data")

@@ -1,0 +1,77 @@
+"""A user's own folder, in the three arrangements that are accepted."""
+
+import layouts
+import pytest
+
+from adlib import datasets
+
+
+def counts(samples):
+    return samples.groupby(["split", "defect"]).size().to_dict()
+
+
+def test_train_and_test_folders_masks_optional(tmp_path):
+    home = tmp_path / "screws"
+    for name in ("train/good/a.PNG", "train/good/b.jpeg", "test/good/c.tif", "test/bent/d.webp"):
+        layouts.picture(home / name)
+    layouts.picture(home / "test/bent/e.bmp")
+    layouts.picture(home / "ground_truth/bent/d_mask.png", 255)
+    samples = datasets.load("folder", "screws", tmp_path)
+    assert counts(samples) == {("train", "good"): 2, ("test", "good"): 1, ("test", "bent"): 2}
+    masks = dict(zip(samples["image"], samples["mask"], strict=True))
+    assert masks[str(home / "test/bent/d.webp")] == str(home / "ground_truth/bent/d_mask.png")
+    assert masks[str(home / "test/bent/e.bmp")] is None
+    assert samples["label"].sum() == 2
+    absolute = datasets.load("folder", str(home), tmp_path / "elsewhere")
+    here = datasets.load("folder", ".", home)
+    assert absolute.equals(samples)
+    assert here.equals(samples)
+    assert datasets.categories("folder", tmp_path) == ["screws"]
+
+
+def test_images_directly_in_train_and_no_test(tmp_path):
+    for number in range(10):
+        layouts.picture(tmp_path / f"part/train/{number}.png")
+    samples = datasets.load("folder", "part", tmp_path)
+    assert counts(samples) == {("train", "good"): 8, ("test", "good"): 2}
+
+
+def test_good_beside_defects_holds_every_fifth_out(tmp_path):
+    for number in range(11):
+        layouts.picture(tmp_path / f"part/good/{number:02}.png")
+    for number in range(3):
+        layouts.picture(tmp_path / f"part/scratch/{number}.png")
+    layouts.picture(tmp_path / "part/masks/scratch/1.png", 255)
+    samples = datasets.load("folder", "part", tmp_path)
+    assert counts(samples) == {("train", "good"): 9, ("test", "good"): 2, ("test", "scratch"): 3}
+    found = samples["mask"].dropna().tolist()
+    assert found == [str(tmp_path / "part/masks/scratch/1.png")]
+    assert datasets.load("folder", "part", tmp_path).equals(samples)
+
+
+@pytest.mark.parametrize(("images", "held_out"), [(1, 0), (4, 0), (5, 1), (12, 2)])
+def test_images_directly_inside_are_normal(tmp_path, images, held_out):
+    for number in range(images):
+        layouts.picture(tmp_path / f"{number:02}.jpg")
+    samples = datasets.load("folder", ".", tmp_path)
+    assert (samples["split"] == "test").sum() == held_out
+    assert (samples["split"] == "train").sum() == images - held_out
+    assert samples["label"].sum() == 0
+
+
+def test_an_image_without_a_label_is_refused(tmp_path):
+    layouts.picture(tmp_path / "part/train/good/0.png")
+    layouts.picture(tmp_path / "part/test/1.png")
+    with pytest.raises(ValueError, match=r"1\.png is neither normal nor a defect: move"):
+        datasets.load("folder", "part", tmp_path)
+
+
+def test_other_arrangements_say_what_is_accepted(tmp_path):
+    layouts.picture(tmp_path / "part/monday/0.png")
+    with pytest.raises(FileNotFoundError, match=r"expected train/good .* found monday/"):
+        datasets.load("folder", "part", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no folder .*prat; .* which holds: part/"):
+        datasets.load("folder", "prat", tmp_path)
+    (tmp_path / "part/good").mkdir()
+    with pytest.raises(ValueError, match="folder/part: no training image"):
+        datasets.load("folder", "part", tmp_path)

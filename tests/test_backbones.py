@@ -1,0 +1,166 @@
+import hashlib
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from adlib.backbones import IMAGENET_TAGS, Provenance, Teacher, cached_features, feature_network, tensors_sha256
+from tests.conftest import tiny_images
+
+
+def state_hash(module):
+    return tensors_sha256(module.state_dict())
+
+
+def test_resnet18_to_layer3_has_the_sheets_parameters_and_shapes():
+    teacher = Teacher("resnet18", "random", (1, 2, 3))
+    assert sum(p.numel() for p in teacher.parameters()) == 2_782_784
+    shapes = [tuple(f.shape[1:]) for f in teacher(torch.randn(1, 3, 256, 256))]
+    assert shapes == [(64, 64, 64), (128, 32, 32), (256, 16, 16)]
+    assert teacher.channels == [64, 128, 256]
+
+
+def test_frozen_means_no_gradient_eval_mode_and_untouched_statistics():
+    teacher = Teacher("resnet18", "random", (1, 2))
+    before = state_hash(teacher)
+    torch.nn.ModuleList([teacher]).train()
+    features = teacher(torch.randn(4, 3, 64, 64))
+    assert not any(module.training for module in teacher.modules())
+    assert not any(p.requires_grad for p in teacher.parameters())
+    assert not any(f.requires_grad for f in features)
+    assert state_hash(teacher) == before
+
+
+def test_random_is_one_teacher_whatever_the_caller_seeded():
+    torch.manual_seed(1)
+    first = Teacher("resnet18", "random", (1,))
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    second = Teacher("resnet18", "random", (1,))
+    assert first.provenance.sha256 == second.provenance.sha256
+    assert torch.equal(torch.get_rng_state(), state), "building a teacher must not move the caller's generator"
+
+
+def test_students_differ_with_the_generator():
+    torch.manual_seed(1)
+    a = feature_network("resnet18", (1,))
+    b = feature_network("resnet18", (1,))
+    assert tensors_sha256(a.state_dict()) != tensors_sha256(b.state_dict())
+
+
+def test_students_last_batchnorm_is_one_unless_asked():
+    ones = feature_network("resnet18", (1,)).state_dict()["layer1.0.bn2.weight"]
+    zeros = feature_network("resnet18", (1,), zero_init_last=True).state_dict()["layer1.0.bn2.weight"]
+    assert (ones == 1).all()
+    assert (zeros == 0).all()
+
+
+def test_a_file_is_loaded_strictly_and_named_by_its_hash(tmp_path):
+    import timm
+
+    torch.manual_seed(5)
+    whole = timm.create_model("resnet18", pretrained=False)  # a whole classifier: layer4 and fc are not needed
+    path = tmp_path / "weights.safetensors"
+    save_file(whole.state_dict(), path)
+    teacher = Teacher("resnet18", str(path), (1, 2, 3))
+    assert torch.equal(teacher.features.state_dict()["layer3.1.conv2.weight"], whole.layer3[1].conv2.weight)
+    assert teacher.provenance.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert teacher.provenance.name == "weights.safetensors"
+
+
+def test_half_precision_weights_are_computed_in_single(tmp_path):
+    state = {
+        k: v.half() if v.is_floating_point() else v for k, v in feature_network("resnet18", (1,)).state_dict().items()
+    }
+    save_file(state, tmp_path / "half.safetensors")
+    assert (
+        Teacher("resnet18", str(tmp_path / "half.safetensors"), (1,))(torch.randn(1, 3, 64, 64))[0].dtype
+        == torch.float32
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda s: s.pop("layer1.0.conv1.weight"), "lacks 'layer1.0.conv1.weight'"),
+        (lambda s: s.update({"conv1.weight": torch.zeros(8, 3, 7, 7)}), r"\(8, 3, 7, 7\), not \(64, 3, 7, 7\)"),
+        (lambda s: s.update({"conv1.weight": torch.full((64, 3, 7, 7), float("nan"))}), "NaN"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(tmp_path, spoil, says):
+    state = dict(feature_network("resnet18", (1,)).state_dict())
+    spoil(state)
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match=says):
+        Teacher("resnet18", str(tmp_path / "w.safetensors"), (1,))
+
+
+def test_truncated_missing_and_unknown_sources(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file(dict(feature_network("resnet18", (1,)).state_dict()), path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="not a complete safetensors file \\(1000 bytes"):
+        Teacher("resnet18", str(path), (1,))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        Teacher("resnet18", str(tmp_path / "nowhere.safetensors"), (1,))
+    with pytest.raises(ValueError, match="unknown teacher 'imagnet'.*'imagenet', 'bundled', 'random'"):
+        Teacher("resnet18", "imagnet", (1,))
+    with pytest.raises(ValueError, match="unknown backbone 'resnet8'"):
+        Teacher("resnet8", "random", (1,))
+
+
+def test_imagenet_asks_for_the_full_tag_and_says_what_to_do_without_a_network(monkeypatch):
+    import timm
+
+    asked = []
+    real = timm.create_model
+
+    def offline(name, pretrained=False, **options):
+        if pretrained:
+            asked.append(name)
+            raise OSError("no network")
+        return real(name, pretrained=False, **options)
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(ConnectionError, match=r"resnet18\.tv_in1k.*model\.safetensors.*teacher='random'"):
+        Teacher("resnet18", "imagenet", (1,))
+    assert asked == ["resnet18.tv_in1k"]
+
+
+def test_imagenet_tags_exist_in_timm():
+    import timm
+
+    assert set(IMAGENET_TAGS.values()) <= set(timm.list_pretrained())
+
+
+def test_tensorflow_style_teacher_sees_pixels_from_minus_one_to_one(tmp_path):
+    import timm
+
+    torch.manual_seed(0)
+    whole = timm.create_model("mobilenetv2_100", pretrained=False, pad_type="same")
+    save_file(whole.state_dict(), tmp_path / "m.safetensors")
+    teacher = Teacher("mobilenetv2_100", str(tmp_path / "m.safetensors"), (1,))
+    reference = timm.create_model(
+        "mobilenetv2_100", pretrained=False, pad_type="same", features_only=True, out_indices=(1,)
+    )
+    reference.load_state_dict(teacher.features.state_dict())
+    pixels = torch.rand(1, 3, 64, 64)
+    from adlib.images import normalise
+
+    expected = reference.eval()(2 * pixels - 1)[0]
+    assert torch.allclose(teacher(normalise(pixels))[0], expected, atol=1e-5)
+
+
+def test_cached_features_are_the_features_and_respect_the_budget():
+    teacher = Teacher("resnet18", "random", (1, 2))
+    images = tiny_images(5)
+    cache = cached_features(teacher, images, budget=1 << 30, batch=2)
+    assert cache is not None
+    for level, direct in zip(cache, teacher(images.normalised(slice(None))), strict=True):
+        assert torch.allclose(level, direct, atol=1e-5)
+    assert cached_features(teacher, images, budget=5 * level.nbytes // 10) is None
+
+
+def test_a_checkpoints_teacher_is_built_without_its_source():
+    known = Provenance("gone.safetensors", "gone.safetensors", "0" * 64)
+    assert Teacher("resnet18", known, (1,)).provenance == known

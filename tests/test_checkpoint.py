@@ -1,0 +1,77 @@
+import errno
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from adlib import checkpoint
+from adlib.methods import build
+from adlib.predict import predict
+from tests.conftest import tiny_images
+
+
+@pytest.fixture
+def saved(tmp_path):
+    method = build("stpm", teacher="random", seed=4, levels=[1, 2])
+    method.student.bn1.running_mean += 1  # a statistic that only the file knows
+    return method, checkpoint.save(method, tmp_path / "m.safetensors")
+
+
+def test_maps_are_bit_equal_after_reload(saved):
+    method, path = saved
+    images = tiny_images(3)
+    again = checkpoint.load(path)
+    assert np.array_equal(predict(method, images).maps, predict(again, images).maps)
+    assert again.config == method.config
+    assert again.provenance == method.provenance
+
+
+@pytest.mark.parametrize("keep", [0, 100, 100_000])
+def test_a_truncated_checkpoint_is_named(saved, keep):
+    _, path = saved
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=f"not a complete checkpoint \\({keep} bytes"):
+        checkpoint.load(path)
+
+
+def test_missing_halves_foreign_descriptions_and_names(saved, tmp_path):
+    _, path = saved
+    description = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps(description | {"format": 0}))
+    with pytest.raises(ValueError, match="format 0, this version reads 1"):
+        checkpoint.load(path)
+    path.with_suffix(".json").write_text(json.dumps(description | {"config": {"itemz": 3}}))
+    with pytest.raises(ValueError, match="itemz"):
+        checkpoint.load(path)
+    path.with_suffix(".json").write_text(json.dumps(description | {"config": {"levels": [1, 2, 3]}}))
+    with pytest.raises(ValueError, match="does not fit m.json"):
+        checkpoint.load(path)
+    path.with_suffix(".json").unlink()
+    with pytest.raises(FileNotFoundError, match="m.json"):
+        checkpoint.load(path)
+    with pytest.raises(ValueError, match="ends in .safetensors"):
+        checkpoint.save(build("stpm", teacher="random"), tmp_path / "m.pt")
+
+
+def test_no_space_leaves_the_old_file_and_no_temporary_one(saved, monkeypatch):
+    method, path = saved
+    before = path.read_bytes()
+
+    def full(tensors, name):
+        name.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match=r"m\.safetensors could not be written \(No space left.*make room"):
+        checkpoint.save(method, path)
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in path.parent.iterdir()) == ["m.json", "m.safetensors"]
+
+
+def test_training_state_round_trips(tmp_path):
+    state = {"identity": "x", "weights": {"a": torch.arange(3)}, "log": [{"loss": 1.5}], "best": {}}
+    checkpoint.write_state(tmp_path / "s", state)
+    found = checkpoint.read_state(tmp_path / "s", "x", "cpu")
+    assert torch.equal(found["weights"]["a"], torch.arange(3))
+    assert found["log"] == [{"loss": 1.5}]

@@ -1,0 +1,234 @@
+import dataclasses
+import json
+import math
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import adlib
+from adlib import paper, results, tables
+from adlib.images import UnknownMask
+from tests.conftest import write_category
+
+TINY = {"stpm": {"epochs": 1, "batch": 4}, "destseg": {"batch": 2, "student_steps": 1, "segmentation_steps": 1}}
+
+
+def prepared(data_root, method="stpm", category="bottle", dataset="mvtec", **options):
+    options = {"teacher": "random", "scale": "small", "overrides": TINY.get(method, {}), "device": "cpu"} | options
+    return adlib.prepare(method, dataset, category, data_root=data_root, **options)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = write_category(tmp_path_factory.mktemp("data"))
+    run = prepared(root)
+    run.fit()
+    return root, run
+
+
+def test_a_row_says_everything_and_reads_back(trained, tmp_path):
+    _, run = trained
+    path = run.write(tmp_path)
+    (row,) = results.read(tmp_path).to_dict("records")
+    assert path == results.row_path(tmp_path, run.identity)
+    assert (row["method"], row["dataset"], row["category"], row["seed"]) == ("stpm", "mvtec", "bottle", 0)
+    assert (row["train_images"], row["test_normal"], row["test_defect"], row["test_unmasked"]) == (4, 2, 2, 0)
+    assert row["trainable_parameters"] == 2_782_784
+    assert row["steps"] == 1
+    assert row["teacher_sha256"] == run.method.teacher.provenance.sha256
+    assert row["config"]["epochs"] == 1
+    assert 0 <= row["image_auroc"] <= 1
+    assert set(row["legacy"]) == {"rd_pro", "stpm_pro", "destseg_pro"}
+    assert path.with_suffix(".png").exists()
+
+
+def test_the_same_seed_gives_the_same_row_and_another_seed_another(trained):
+    root, run = trained
+    again, other = prepared(root), prepared(root, seed=1)
+    for one in (again, other):
+        one.fit()
+    assert results.same(run.row(), again.row()), results.difference(run.row(), again.row())
+    found = results.difference(run.row(), other.row())
+    assert "final_loss" in found
+
+
+def test_killed_and_resumed_gives_the_same_row(trained, tmp_path, monkeypatch):
+    import adlib.train as train
+
+    root, _ = trained
+    overrides = {"epochs": 3, "batch": 4}
+    whole = prepared(root, overrides=overrides)
+    whole.fit()
+    write = train.write_state
+
+    def write_then_die(path, state):
+        write(path, state)
+        raise KeyboardInterrupt
+
+    killed = prepared(root, overrides=overrides, out_dir=tmp_path)
+    monkeypatch.setattr(train, "write_state", write_then_die)
+    monkeypatch.setattr(train.fit, "__kwdefaults__", train.fit.__kwdefaults__ | {"save_every": 0.0})
+    with pytest.raises(KeyboardInterrupt):
+        killed.fit()
+    monkeypatch.undo()
+    resume = results.row_path(tmp_path, killed.identity).with_suffix(".resume")
+    assert resume.exists()
+    resumed = prepared(root, overrides=overrides, out_dir=tmp_path)
+    resumed.fit()
+    assert results.same(resumed.row(), whole.row()), results.difference(resumed.row(), whole.row())
+    resumed.write()
+    assert not resume.exists()
+
+
+def test_destseg_says_which_textures_and_rotation_it_used(data_root):
+    run = prepared(data_root, "destseg")
+    run.fit()
+    row = run.row()
+    assert row.config["rotation"] == "full"
+    assert row.notes["textures"].startswith("procedural, 128")
+    textures = data_root / "dtd" / "images" / "banded"
+    textures.mkdir(parents=True)
+    Image.new("RGB", (80, 60), "red").save(textures / "banded_0001.jpg")
+    run = prepared(data_root, "destseg")
+    run.fit()
+    assert run.row().notes["textures"] == "DTD, 1 images"
+
+
+def test_a_file_teacher_is_named_without_its_folder(data_root, tmp_path):
+    from safetensors.torch import save_file
+
+    from adlib.backbones import feature_network
+
+    save_file(dict(feature_network("resnet18", (1, 2, 3)).state_dict()), tmp_path / "mine.safetensors")
+    run = prepared(data_root, teacher=str(tmp_path / "mine.safetensors"))
+    assert run.identity["teacher"] == "mine.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"method": "stmp"}, "unknown method 'stmp'; did you mean 'stpm'"),
+        ({"recipe": "papers"}, "unknown recipe of stpm 'papers'; did you mean 'paper'"),
+        ({"scale": "tiny"}, "unknown scale 'tiny'.*full, small"),
+        ({"overrides": {"itemz": 3}}, "unknown field of stpm 'itemz'.*Known: backbone, batch"),
+        ({"overrides": {"lr": "fast"}}, "field 'lr' of stpm takes a float such as 0.4, got 'fast'"),
+        ({"overrides": {"epochs": 0}}, "must be at least 1"),
+        ({"dataset": "mvtek"}, "unknown dataset 'mvtek'.*mvtec"),
+        ({"category": "bottel"}, "unknown mvtec category 'bottel'.*bottle"),
+        ({"teacher": "nowhere"}, "unknown teacher 'nowhere'"),
+        ({"teacher": "bundled"}, "not part of this version yet"),
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"precision": "fp8"}, "precision must be"),
+    ],
+)
+def test_a_wrong_parameter_is_one_clear_error_before_anything_is_trained(data_root, change, says):
+    options = {"method": "stpm", "dataset": "mvtec", "category": "bottle"} | change
+    with pytest.raises(ValueError, match=says):
+        prepared(data_root, **options)
+
+
+def test_a_missing_root_and_another_layout_say_what_was_expected(data_root, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"(?s)nowhere.*download mvtec"):
+        prepared(tmp_path / "nowhere")
+    (data_root / "mvtec" / "bottle" / "train" / "good").rename(data_root / "mvtec" / "bottle" / "train" / "ok")
+    with pytest.raises((FileNotFoundError, ValueError), match=r"train.good"):
+        prepared(data_root)
+
+
+def spoiled(data_root, path, change):
+    change(data_root / "mvtec" / "bottle" / path)
+    return data_root
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "error", "says"),
+    [
+        ("ground_truth/square/000_mask.png", lambda p: p.unlink(), FileNotFoundError, "000_mask.png"),
+        (
+            "ground_truth/square/000_mask.png",
+            lambda p: Image.new("L", (9, 9), 255).save(p),
+            ValueError,
+            "9 x 9.*256 x 256.*same size",
+        ),
+        ("test/good/000.png", lambda p: p.write_bytes(p.read_bytes()[:200]), ValueError, "good/000.png"),
+    ],
+)
+def test_a_broken_file_is_named(data_root, path, change, error, says):
+    with pytest.raises(error, match=says):
+        prepared(spoiled(data_root, path, change))
+
+
+def test_an_empty_mask_of_a_defect_is_left_out_of_the_pixel_metrics(data_root):
+    path = "ground_truth/square/000_mask.png"
+    spoiled(data_root, path, lambda p: Image.new("L", (256, 256)).save(p))
+    with pytest.warns(UnknownMask, match=r"square.000\.png"):
+        run = prepared(data_root)
+    run.fit()
+    row = run.row()
+    assert row.test_unmasked == 1
+    assert not math.isnan(row.pixel_auroc)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: Image.fromarray(np.full((40, 50), 30_000, np.uint16)).save(p),
+        lambda p: Image.new("RGBA", (50, 40), (200, 10, 10, 3)).save(p),
+        lambda p: Image.new("L", (50, 40), 90).save(p),
+    ],
+    ids=["16-bit", "RGBA", "gray"],
+)
+def test_other_kinds_of_images_are_read(data_root, make):
+    run = prepared(spoiled(data_root, "train/good/000.png", make))
+    pixels = run.train.pixels[0].unique()
+    assert len(pixels) <= 3
+    assert 0 < pixels.float().mean() < 255
+
+
+def test_no_defects_to_test_gives_a_row_with_reasons(data_root, tmp_path):
+    import shutil
+
+    shutil.rmtree(data_root / "mvtec" / "bottle" / "test" / "square")
+    run = prepared(data_root)
+    run.fit()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        path = run.write(tmp_path)
+    written = json.loads(path.read_text())
+    assert written["image_auroc"] is None
+    assert "image_auroc" in written["notes"]
+
+
+@pytest.mark.parametrize("method", ["stpm", "destseg"])
+def test_one_training_image_and_a_batch_larger_than_the_set(tmp_path, method):
+    run = prepared(write_category(tmp_path, train=1), method)
+    run.fit()
+    assert run.row().train_images == 1
+
+
+def test_beside_a_row_stand_the_papers_numbers_and_why_they_are_not_compared(trained):
+    _, run = trained
+    row = vars(run.row())
+    shown = paper.beside(row)
+    official = shown[shown["printed in"].str.contains("2598a5e")].loc["image_auroc"]
+    assert official["paper"] == 100.0
+    assert math.isnan(official["difference"])
+    assert official["why not"] == "teacher random, small scale, overrides"
+    same_conditions = paper.beside(row | {"teacher": "imagenet", "scale": "full", "overrides": {}})
+    official = same_conditions[same_conditions["printed in"].str.contains("2598a5e")].loc["image_auroc"]
+    assert official["difference"] == pytest.approx(100 * row["image_auroc"] - 100)
+    assert official["why not"] == ""
+    assert shown.loc["iap", "printed in"] == "none printed"
+
+
+def test_tables_average_over_seeds(trained, tmp_path):
+    _, run = trained
+    row = run.row()
+    for seed, value in enumerate((0.5, 0.6, 0.7)):
+        results.write(dataclasses.replace(row, seed=seed, image_auroc=value), tmp_path)
+    rows = results.read(tmp_path)
+    assert tables.spread(rows)["image_auroc"].tolist() == ["60.0 ± 10.0 (3)"]
+    assert tables.spread(rows[:1])["image_auroc"].tolist() == ["50.0 (1)"]
+    assert tables.summary(rows)["image_auroc"].tolist() == [50.0, 60.0, 70.0]

@@ -1,0 +1,338 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import adlib.train as train
+from adlib.backbones import tensors_sha256
+from adlib.corrupt import Corruption, procedural_textures
+from adlib.methods import build
+from adlib.methods.base import Method, Stage
+from adlib.predict import predict
+from adlib.train import derive, fit, resolve_device, resolve_precision
+from tests.conftest import tiny_images
+
+TEXTURES = procedural_textures(8, 64)
+SHORT = {
+    "stpm": {"epochs": 3, "batch": 4},
+    "destseg": {"batch": 4, "student_steps": 2, "segmentation_steps": 2},
+}
+
+
+def trained(name, images=None, **options):
+    method = build(name, teacher="random", seed=3, **SHORT[name])
+    history = fit(method, images or tiny_images(8), seed=1, corruption=Corruption(TEXTURES), device="cpu", **options)
+    return method, history
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_the_same_seed_gives_the_same_maps_and_leaves_the_callers_generator_alone(name):
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    first, history = trained(name)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(99)
+    second, again = trained(name)
+    images = tiny_images(2, seed=5)
+    assert np.array_equal(predict(first, images).maps, predict(second, images).maps)
+    assert history.losses.equals(again.losses)
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_the_teacher_is_untouched_and_only_the_stages_part_moves(name):
+    method = build(name, teacher="random", seed=3, **SHORT[name])
+    before = {part: tensors_sha256(child.state_dict()) for part, child in method.named_children()}
+    fit(method, tiny_images(8), corruption=Corruption(TEXTURES), device="cpu")
+    after = {part: tensors_sha256(child.state_dict()) for part, child in method.named_children()}
+    assert after["teacher"] == before["teacher"]
+    assert all(after[part] != before[part] for part in before if part != "teacher")
+
+
+def test_destseg_freezes_the_other_network_in_each_stage():
+    method = build("destseg", teacher="random", seed=3, **SHORT["destseg"])
+    seen = {}
+
+    def watch(stage):
+        def loss(batch):
+            here = seen.setdefault(stage.name, [])
+            here.append({part: tensors_sha256(child.state_dict()) for part, child in method.named_children()})
+            assert all(m.training for m in stage.trains[0].modules())
+            others = [c for c in method.children() if c is not stage.trains[0]]
+            assert not any(m.training for c in others for m in c.modules())
+            assert not any(p.requires_grad for c in others for p in c.parameters())
+            return stage.loss(batch)
+
+        return replace(stage, loss=loss)
+
+    stages = [watch(stage) for stage in method.stages()]
+    method.stages = lambda: stages
+    fit(method, tiny_images(8), corruption=Corruption(TEXTURES), device="cpu")
+    student, segmentation = seen["student"], seen["segmentation"]
+    assert student[0]["segmentation"] == student[-1]["segmentation"] == segmentation[0]["segmentation"]
+    # Statistics too: a frozen student in train mode would still move them.
+    assert segmentation[0]["student"] == segmentation[-1]["student"]
+    assert student[0]["student"] != student[-1]["student"]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("saves", [1, 2, 3])
+def test_killed_after_any_save_and_resumed_equals_never_killed(name, saves, tmp_path, monkeypatch):
+    images = tiny_images(3, seed=7)
+    whole, history = trained(name)
+    write, count = train.write_state, 0
+
+    def write_then_die(path, state):
+        nonlocal count
+        write(path, state)
+        count += 1
+        if count == saves:
+            raise Killed
+
+    monkeypatch.setattr(train, "write_state", write_then_die)
+    resume = tmp_path / "run.resume"
+    with pytest.raises(Killed):
+        trained(name, resume=resume, save_every=0.0)
+    monkeypatch.undo()
+    resumed, log = trained(name, resume=resume)
+    assert np.array_equal(predict(whole, images).maps, predict(resumed, images).maps)
+    assert log.losses["loss"].tolist() == history.losses["loss"].tolist()
+    assert log.selected == history.selected
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.test_train import trained
+from adlib.predict import predict
+from tests.conftest import tiny_images
+import numpy as np
+method, _ = trained("stpm", resume=Path(sys.argv[1]), save_every=0.0)
+np.save(sys.argv[2], predict(method, tiny_images(3, seed=7)).maps)
+"""
+
+
+def test_a_process_killed_with_sigkill_goes_on_to_the_same_maps(tmp_path):
+    """The last save of a real process that gets no chance to clean up."""
+    resume, maps = tmp_path / "run.resume", tmp_path / "maps.npy"
+    command = [sys.executable, "-c", SCRIPT, str(resume), str(maps)]
+    root = Path(__file__).parents[1]
+    process = subprocess.Popen(command, cwd=root)
+    deadline = time.monotonic() + 120
+    while not resume.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert resume.exists()
+    assert not maps.exists()
+    subprocess.run(command, cwd=root, check=True)
+    expected, _ = trained("stpm")
+    assert np.array_equal(np.load(maps), predict(expected, tiny_images(3, seed=7)).maps)
+
+
+def test_an_interrupt_keeps_the_state(tmp_path):
+    method = build("stpm", teacher="random", seed=3, **SHORT["stpm"])
+    stage = method.stages()[0]
+    calls = 0
+
+    def loss(batch):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return stage.loss(batch)
+
+    method.stages = lambda: [replace(stage, loss=loss)]
+    with pytest.raises(KeyboardInterrupt):
+        fit(method, tiny_images(8), device="cpu", resume=tmp_path / "r")
+    assert torch.load(tmp_path / "r", weights_only=True)["step"] == 2
+
+
+def test_damaged_and_foreign_states_are_refused_with_what_to_do(tmp_path):
+    resume = tmp_path / "r"
+    resume.write_bytes(b"PK\x03\x04 half a file")
+    with pytest.raises(ValueError, match=r"not a complete training state \(\d+ bytes.*delete it"):
+        trained("stpm", resume=resume)
+    resume.unlink()
+    state = {"identity": "another", "stage": 0}
+    torch.save(state, resume)
+    with pytest.raises(ValueError, match="belongs to another training: expected 'mine', found 'another'"):
+        trained("stpm", resume=resume, identity="mine")
+
+
+def test_a_state_that_would_execute_code_is_refused(tmp_path):
+    class Harmful:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "executed"),))
+
+    torch.save({"identity": Harmful()}, tmp_path / "r")
+    with pytest.raises(ValueError, match="not a complete training state"):
+        trained("stpm", resume=tmp_path / "r")
+    assert not (tmp_path / "executed").exists()
+
+
+class Toy(Method):
+    """One weight that is pulled to zero; says which images it saw."""
+
+    def __init__(self, **stage):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.teacher = torch.nn.Identity()
+        self.norm = torch.nn.BatchNorm2d(3)
+        self.stage, self.batches, self.modes = stage, [], []
+
+    def targets(self, images):
+        return [images]
+
+    def stages(self):
+        def loss(batch):
+            self.norm(batch.image)
+            self.batches.append(batch)
+            self.modes.append(self.norm.training)
+            return {"pull": self.weight.square().sum(), "_watched": torch.tensor(1e6)}
+
+        options = {"batch": 4, "steps": 6, "trains": (self.norm,)} | self.stage
+        optimiser = torch.optim.SGD([self.weight], 0.1)
+        return [Stage(name="toy", optimiser=optimiser, loss=loss, **options)]
+
+    def anomaly_map(self, images):
+        return images.mean(dim=1)
+
+
+def indexed_images(count):
+    """Image i is filled with the value i, so that a batch tells what was drawn."""
+    images = tiny_images(count)
+    images.pixels[:] = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1)
+    return images
+
+
+def drawn(toy):
+    from adlib.images import normalise
+
+    values = normalise(torch.arange(256).view(-1, 1, 1, 1).expand(-1, 3, 1, 1).float() / 255)[:, 0, 0, 0]
+    return [(b.image[:, 0, 0, 0, None] - values).abs().argmin(1).tolist() for b in toy.batches]
+
+
+def test_an_epoch_is_a_permutation_and_drop_last_drops_the_rest():
+    toy = Toy(steps=None, epochs=2)
+    fit(toy, indexed_images(10), device="cpu")
+    assert [len(b) for b in drawn(toy)] == [4, 4, 2, 4, 4, 2]
+    for epoch in (drawn(toy)[:3], drawn(toy)[3:]):
+        assert sorted(i for batch in epoch for i in batch) == list(range(10))
+    assert drawn(toy)[:3] != drawn(toy)[3:]
+    toy = Toy(drop_last=True)
+    fit(toy, indexed_images(10), device="cpu")
+    assert [len(b) for b in drawn(toy)] == [4] * 6
+
+
+@pytest.mark.parametrize(("drop_last", "sizes"), [(False, [3, 3]), (True, [4, 4])])
+def test_a_batch_larger_than_the_set(drop_last, sizes):
+    toy = Toy(steps=2, drop_last=drop_last)
+    history = fit(toy, indexed_images(3), device="cpu")
+    assert [len(b) for b in drawn(toy)] == sizes
+    assert history.batch == sizes[0]
+    assert set(drawn(toy)[0]) == {0, 1, 2}
+
+
+def test_one_training_image_trains_without_a_validation_split():
+    toy = Toy(steps=None, epochs=2, select=lambda batch: batch.image.mean((1, 2, 3)), validation=0.2)
+    history = fit(toy, indexed_images(1), device="cpu")
+    assert drawn(toy) == [[0], [0]]
+    assert history.selected == {}
+
+
+def test_no_image_and_no_corruption_are_errors():
+    with pytest.raises(ValueError, match="no training images"):
+        fit(Toy(), tiny_images(2).subset([]), device="cpu")
+    with pytest.raises(ValueError, match="needs a corruption"):
+        fit(build("destseg", teacher="random", **SHORT["destseg"]), tiny_images(4), device="cpu")
+
+
+def test_the_best_epoch_by_the_held_out_images_is_kept():
+    scores = iter([3.0, 1.0, 2.0])
+    toy = Toy(steps=None, epochs=3, validation=0.2)
+    kept = []
+
+    def select(batch):
+        kept.append(float(toy.weight))
+        return torch.full((len(batch.image),), next(scores))
+
+    toy.stage["select"] = select
+    history = fit(toy, indexed_images(4), device="cpu")
+    assert history.selected == {"toy": 1}
+    assert float(toy.weight) == kept[1] != kept[2]
+    assert history.losses["validation"].dropna().tolist() == [3.0, 1.0, 2.0]
+    assert all(len(set(b)) == 3 for b in drawn(toy)), "the held-out image never trains"
+
+
+def test_terms_with_an_underscore_are_logged_and_not_minimised():
+    history = fit(Toy(), indexed_images(4), device="cpu")
+    assert (history.losses["_watched"] == 1e6).all()
+    assert history.losses["loss"].equals(history.losses["pull"])
+
+
+def test_statistics_freeze_from_the_epoch_asked_for():
+    toy = Toy(steps=None, epochs=3, frozen_statistics_from=1)
+    fit(toy, indexed_images(8), device="cpu")
+    assert toy.modes == [True, True, False, False, False, False]
+
+
+def test_exemplars_are_drawn_apart_from_the_batch_and_targets_are_cached():
+    toy = Toy(exemplars=5)
+    fit(toy, indexed_images(8), device="cpu")
+    assert all(b.exemplars.shape == (5, 3, 64, 64) for b in toy.batches)
+    assert all(torch.allclose(b.targets[0], b.image) for b in toy.batches)
+    assert all(torch.allclose(b.exemplar_targets[0], b.exemplars) for b in toy.batches)
+
+
+def test_a_schedule_steps_each_batch_and_survives_a_resume(tmp_path, monkeypatch):
+    rates = []
+
+    def schedule(optimiser, steps):
+        assert steps == 6
+        return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda n: rates.append(n) or 0.5**n)
+
+    fit(Toy(schedule=schedule), indexed_images(4), device="cpu")
+    assert rates == list(range(7))
+    write = train.write_state
+    monkeypatch.setattr(train, "write_state", lambda p, s: (write(p, s), (_ for _ in ()).throw(Killed))[0])
+    with pytest.raises(Killed):
+        fit(Toy(schedule=schedule), indexed_images(4), device="cpu", resume=tmp_path / "r", save_every=0.0)
+    monkeypatch.undo()
+    rates.clear()
+    fit(Toy(schedule=schedule), indexed_images(4), device="cpu", resume=tmp_path / "r")
+    assert rates[-1] == 6
+    assert rates.count(3) == 1
+
+
+def test_a_loss_that_explodes_names_its_stage_and_step():
+    toy = Toy()
+    stage = toy.stages()[0]
+    toy.stages = lambda: [replace(stage, loss=lambda b: {"bad": toy.weight.sum() * float("nan")})]
+    with pytest.raises(FloatingPointError, match="'bad' became nan in stage 'toy' at step 0"):
+        fit(toy, indexed_images(4), device="cpu")
+
+
+def test_derived_seeds_do_not_collide():
+    seeds = {derive(s, a, b) for s in range(4) for a in range(-1, 6) for b in range(-1, 6)}
+    assert len(seeds) == 4 * 7 * 7
+
+
+def test_device_and_precision_are_checked():
+    assert resolve_precision("auto", "cuda") == "bf16"
+    with pytest.raises(ValueError, match="'fp32', 'bf16' or 'auto', got 'fp16'"):
+        resolve_precision("fp16", "cpu")
+    if not torch.cuda.is_available():
+        assert resolve_device("auto") == "cpu"
+        with pytest.raises(ValueError, match="no CUDA device"):
+            resolve_device("cuda")

@@ -29,6 +29,8 @@ IMAGENET_TAGS = {
 }
 SOURCES = "'imagenet', 'bundled', 'random' or the path of a .safetensors file"
 
+BUNDLED = Path(__file__).parent / "weights"  # our own teachers: <backbone>.safetensors, and a card beside each
+
 _RANDOM_SEED = 0  # one random teacher for all runs: a teacher is a constant of a study, not part of its noise
 # These published weights expect TensorFlow's conventions: 'same' padding and pixels in [-1, 1].
 _TENSORFLOW_STYLE = {"mobilenetv2_100"}
@@ -41,6 +43,11 @@ class Provenance:
     source: str
     name: str
     sha256: str
+
+
+def bundled() -> list[str]:
+    """List the networks of which weights ship with the package."""
+    return sorted(path.stem for path in BUNDLED.glob("*.safetensors"))
 
 
 def feature_network(backbone: str, levels: Sequence[int], seed: int | None = None, **options) -> nn.Module:
@@ -94,7 +101,7 @@ class Teacher(nn.Module):
     def __init__(self, backbone: str, source: str | Provenance, levels: Sequence[int]) -> None:
         super().__init__()
         asked = source.source if isinstance(source, Provenance) else source
-        tensorflow = backbone in _TENSORFLOW_STYLE and asked not in ("imagenet", "random")
+        tensorflow = backbone in _TENSORFLOW_STYLE and asked not in ("imagenet", "random", "bundled")
         options = {"pad_type": "same"} if tensorflow else {}
         self.features = feature_network(backbone, levels, seed=_RANDOM_SEED, **options)
         self.provenance = source if isinstance(source, Provenance) else _load_weights(self.features, backbone, source)
@@ -129,15 +136,21 @@ def _load_weights(network: nn.Module, backbone: str, source: str) -> Provenance:
         _fill(network, state, backbone, tag)
         return Provenance(source, tag, tensors_sha256(network.state_dict()))
     if source == "bundled":
-        raise ValueError(
-            "teacher 'bundled' (our own weights, shipped with the package) is not part of this version yet; "
-            f"choose another of {SOURCES}"
-        )
+        if backbone not in bundled():
+            raise ValueError(
+                f"no bundled teacher has the network {backbone!r}; shipped: {', '.join(bundled()) or 'none'}. "
+                "Choose one of these as backbone, or another teacher"
+            )
+        return _load_file(network, backbone, source, BUNDLED / f"{backbone}.safetensors")
     if not source.endswith(".safetensors"):
         raise ValueError(f"unknown teacher {source!r}; expected {SOURCES}")
     path = Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"teacher weights not found: {path.absolute()}; expected {SOURCES}")
+    return _load_file(network, backbone, source, path)
+
+
+def _load_file(network: nn.Module, backbone: str, source: str, path: Path) -> Provenance:
     try:
         state = load_file(path)
     except SafetensorError as error:

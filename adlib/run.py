@@ -80,7 +80,7 @@ def prepare(
             "seed": seed,
             "scale": scale,
             # a row names a weights file, not the folder that it lay in
-            "teacher": Path(teacher).name if teacher.endswith(".safetensors") else teacher,
+            "teacher": "+".join(Path(t).name if t.endswith(".safetensors") else t for t in teacher.split("+")),
             "overrides": asked,
         },
         method=built,

@@ -8,6 +8,7 @@ import torch
 
 from adlib.methods.base import Batch, Deviation, Method, Stage
 from adlib.methods.destseg import DeSTSeg
+from adlib.methods.dskd import DSKD
 from adlib.methods.memkd import MemKD
 from adlib.methods.memory_destseg import MemoryDeSTSeg
 from adlib.methods.mixed_teacher import MixedTeacher
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
     "rd_memae": RDMemAE,
     "mkd": MKD,
     "mem_mkd": MemMKD,
+    "dskd": DSKD,
 }
 SCALES = ("small", "full")
 

@@ -1,0 +1,216 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+
+import adlib
+from adlib.methods import build
+from adlib.methods.base import Batch
+from adlib.methods.mixed_teacher import fuse, two_sources
+from adlib.methods.reduced_student import added, level_losses, pixel_terms, reduced
+from tests.conftest import tiny_images
+
+IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def shapes(tensors):
+    return [tuple(t.shape[1:]) for t in tensors]
+
+
+def mixed(recipe="paper", **overrides):
+    return build("mixed_teacher", recipe, teacher="random", **overrides)
+
+
+def reduced_student(recipe="paper", **overrides):
+    return build("reduced_student", recipe, teacher="random", **overrides)
+
+
+@torch.no_grad()
+def test_student_and_pooled_teacher_have_the_sheets_shapes():
+    images = torch.randn(1, 3, 256, 256)
+    paper = reduced_student()
+    expected = [(64, 64, 64), (64, 32, 32), (128, 16, 16), (256, 8, 8)]
+    assert shapes(paper.targets(images)) == shapes(paper.student(images)) == expected
+    code = reduced_student("code")
+    assert shapes(code.targets(images)) == shapes(code.student(images)) == expected[1:3]
+    early = reduced_student(stem="convolution", levels=(0, 1))
+    assert shapes(early.targets(images)) == shapes(early.student(images)) == [(64, 128, 128), (64, 32, 32)]
+    for recipe, stages in {"paper": [(112, 16, 16), (192, 8, 8)], "code": [(112, 16, 16), (320, 8, 8)]}.items():
+        method = mixed(recipe)
+        assert shapes(method.teacher_efficient(images)) == shapes(method.student_efficient(images)) == stages
+
+
+@torch.no_grad()
+def test_targets_are_the_teachers_maps_averaged_over_two_by_two():
+    method = reduced_student()
+    maps = method.teacher(IMAGES)
+    stem, first, *_ = method.targets(IMAGES)
+    torch.testing.assert_close(stem, F.max_pool2d(maps[0], 3, 2, 1))
+    torch.testing.assert_close(first, maps[1].unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).mean(dim=(3, 5)))
+
+
+def test_pixel_term_is_half_the_squared_distance_of_unit_features():
+    a, b = torch.randn(2, 1, 5, 2, 2)
+    expected = np.empty((2, 2))
+    for i in range(2):
+        for j in range(2):
+            u, v = (x[0, :, i, j].double().numpy() for x in (a, b))
+            expected[i, j] = 0.5 * ((u / np.linalg.norm(u) - v / np.linalg.norm(v)) ** 2).sum()
+    np.testing.assert_allclose(pixel_terms([a], [b], True)[0][0], expected, atol=1e-6)
+    np.testing.assert_allclose(pixel_terms([a], [b], False)[0][0], 0.5 * np.sqrt(2 * expected), atol=1e-6)
+
+
+def test_losses_are_reduced_as_the_recipes_say():
+    distances = [torch.rand(3, 4, 4), torch.rand(3, 2, 2)]
+    paper = level_losses(distances, ["a", "b"], reduced_student().config)
+    code = level_losses(distances, ["a", "b"], reduced_student("code").config)
+    for name, d in zip("ab", distances, strict=True):
+        assert float(paper[name]) == pytest.approx(float(d.mean()))
+        assert float(code[name]) == pytest.approx(float(d.sum()) / d[0].numel() / 2)
+
+
+def test_maps_are_added_and_divided_by_their_area_in_the_code():
+    levels = [torch.ones(1, 4, 4), 3 * torch.ones(1, 2, 2)]
+    assert torch.equal(added(levels, (8, 8), False), 4 * torch.ones(1, 8, 8))
+    assert torch.equal(added(levels, (8, 8), True), (1 / 16 + 3 / 4) * torch.ones(1, 8, 8))
+
+
+def test_fusion_is_equation_11_its_prose_and_the_codes():
+    resnet, efficient = torch.rand(2, 2, 5, 4, dtype=torch.float64)
+    for n in range(2):
+        a, e = resnet[n].numpy(), efficient[n].numpy()
+        extent = e.max() - e.min()
+        columns = np.stack([e[:, j] / np.sqrt((e[:, j] ** 2).sum()) for j in range(4)], axis=1)
+        expected = {
+            "equation": a * extent * e,
+            "prose": a * ((e - e.min()) / extent) * extent,
+            "code": a * extent * columns,
+        }
+        for fusion, value in expected.items():
+            np.testing.assert_allclose(fuse(resnet, efficient, fusion)[n], value, rtol=1e-12)
+
+
+def test_scores_are_sum_and_maximum():
+    maps = torch.rand(3, 6, 5)
+    np.testing.assert_allclose(reduced(maps, "sum"), maps.numpy().reshape(3, -1).sum(axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(reduced(maps, "max"), maps.numpy().reshape(3, -1).max(axis=1))
+    assert mixed(image_score="max").score(maps).equal(maps.amax(dim=(1, 2)))
+    assert mixed("code", image_score="sum").score(maps).equal(maps.sum(dim=(1, 2)))
+
+
+@torch.no_grad()
+def test_the_code_blurs_rows_only_and_the_mended_blur_is_two_dimensional():
+    mended = reduced_student("code", rows_only=False).eval()
+    faithful = reduced_student("code").eval()
+    faithful.load_state_dict(mended.state_dict())
+    plain = reduced_student("code", sigma=0.0).eval()
+    plain.load_state_dict(mended.state_dict())
+    raw, rows, both = (method.anomaly_map(IMAGES) for method in (plain, faithful, mended))
+    np.testing.assert_allclose(rows, gaussian_filter1d(raw.double().numpy(), 4, axis=2), rtol=1e-5)
+    np.testing.assert_allclose(both[0], gaussian_filter(raw[0].double().numpy(), 4), rtol=1e-5)
+
+
+def test_joint_loss_weighs_the_second_teacher_by_alpha_and_logs_the_ratio():
+    method = mixed().eval()
+    with torch.no_grad():
+        terms = method.loss(Batch(IMAGES))
+        cached = method.loss(Batch(IMAGES, targets=method.targets(IMAGES)))
+        alone = [pair.loss(Batch(IMAGES)) for pair in method.pairs]
+    assert list(terms) == ["level0", "level1", "level2", "stage5", "stage6", "_ratio"]
+    assert all(float(cached[k]) == pytest.approx(float(v)) for k, v in terms.items())
+    for name in ("stage5", "stage6"):
+        assert float(terms[name]) == pytest.approx(0.1 * float(alone[1][name]), rel=1e-5)
+    expected = sum(map(float, alone[1].values())) / sum(map(float, alone[0].values()))
+    assert float(terms["_ratio"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_separate_trainings_run_their_own_teacher_only(monkeypatch):
+    method = mixed("code", epochs=1)
+    calls = []
+    for name in ("teacher", "teacher_efficient"):
+        getattr(method, name).register_forward_hook(lambda *_, name=name: calls.append(name))
+    adlib.fit(method, tiny_images(5), device="cpu")
+    assert calls == ["teacher", "teacher_efficient"], "each once, then from the cache"
+
+
+def test_the_codes_student_starts_as_its_teacher_and_trains_apart():
+    method = mixed("code").eval()
+    with torch.no_grad():
+        assert all(float(d.max()) == 0 for d in method.pairs[1].distances(IMAGES))
+    assert all(p.requires_grad for p in method.student_efficient.parameters())
+    assert not any(p.requires_grad for p in method.teacher_efficient.parameters())
+
+
+def test_the_efficient_teacher_stops_at_the_last_stage_that_is_asked_for():
+    assert len(mixed().teacher_efficient.features.blocks) == 6
+    shallow = mixed(efficient_stages=(2, 3), parts="efficientnet")
+    assert len(shallow.teacher_efficient.features.blocks) == 3
+    assert shapes(shallow.targets(IMAGES)) == shapes(shallow.student_efficient(IMAGES)) == [(24, 16, 16), (40, 8, 8)]
+
+
+@pytest.mark.parametrize(("part", "count"), [("resnet", 317_888), ("efficientnet", 321_536)])
+def test_one_pair_alone_has_its_parameters_and_its_map(part, count):
+    method = mixed(parts=part).eval()
+    assert sum(p.numel() for p in method.parameters() if p.requires_grad) == count
+    assert [stage.name for stage in method.stages()] == [part]
+    with torch.no_grad():
+        (pair,) = method.pairs
+        assert torch.equal(method.anomaly_map(IMAGES), added(pair.distances(IMAGES), (64, 64), False))
+
+
+def test_stages_are_the_recipes():
+    (joint,) = mixed().stages()
+    assert isinstance(joint.optimiser, torch.optim.SGD)
+    assert (joint.epochs, joint.batch, joint.validation, joint.frozen_statistics_from) == (200, 16, 0.2, None)
+    first, second = mixed("code").stages()
+    for stage in (first, second):
+        assert isinstance(stage.optimiser, torch.optim.Adam)
+        assert (stage.epochs, stage.batch, stage.frozen_statistics_from) == (100, 8, 1)
+        schedule = stage.schedule(stage.optimiser, 100)
+        rates = []
+        for _ in range(100):
+            rates.append(stage.optimiser.param_groups[0]["lr"])
+            stage.optimiser.step()
+            schedule.step()
+        assert rates[0] == pytest.approx(4e-3 / 25)
+        assert max(rates) == pytest.approx(4e-3, rel=1e-3)
+        assert 28 <= int(np.argmax(rates)) <= 30
+        assert rates[-1] == pytest.approx(4e-3 / 25e4, rel=1e-3)
+
+
+def test_two_sources_are_loaded_named_and_kept(tmp_path):
+    first, second = build("stpm", teacher="random").teacher.features, mixed("code").teacher_efficient.features
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for path, network in zip(paths, (first, second), strict=True):
+        save_file({k: v + 0.01 if v.is_floating_point() else v for k, v in network.state_dict().items()}, path)
+    method = build("mixed_teacher", teacher=f"{paths[0]}+{paths[1]}", levels=(0, 1), epochs=1)
+    key = "layer1.0.conv1.weight"
+    assert torch.equal(method.teacher.features.state_dict()[key], first.state_dict()[key] + 0.01)
+    key = "blocks.5.0.conv_pw.weight"
+    assert torch.equal(method.teacher_efficient.features.state_dict()[key], second.state_dict()[key] + 0.01)
+    assert method.provenance.name == "a.safetensors+b.safetensors"
+    assert len(method.provenance.sha256) == 64
+    adlib.save(method, tmp_path / "method.safetensors")
+    assert adlib.load(tmp_path / "method.safetensors").provenance == method.provenance
+    assert two_sources("imagenet") == ("imagenet", "imagenet")
+    with pytest.raises(ValueError, match="one '\\+'"):
+        two_sources("a+b+c")
+
+
+def test_resume_files_hold_neither_teacher(tmp_path):
+    path = tmp_path / "state.resume"
+    adlib.fit(mixed(epochs=1), tiny_images(5), device="cpu", resume=path, save_every=0.0)
+    state = torch.load(path, weights_only=True)
+    assert state["weights"]
+    assert not any(k.startswith("teacher") for k in [*state["weights"], *state["best"].get("state", {})])
+
+
+def test_wrong_levels_are_refused():
+    for overrides, message in (
+        ({"levels": (2, 1)}, "levels must be increasing"),
+        ({"efficient_stages": (5, 8)}, "efficient_stages must be increasing numbers of 1 to 7"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mixed(**overrides)

@@ -1,0 +1,139 @@
+"""The shared blocks against their formulas, in float64 and by loops."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+
+from adlib.layers import CoordinateAttention, Memory, SqueezeExcitation, smooth, top_mean
+
+
+def recalled(memory, x):
+    """Rebuild (C, H, W) pixel by pixel: softmax, hard shrinkage, renormalisation, combination."""
+    items, x = memory.items.detach().numpy().astype(float), x.numpy().astype(float)
+    out = np.empty_like(x)
+    for i in range(x.shape[1]):
+        for j in range(x.shape[2]):
+            query = x[:, i, j]
+            similarity = items @ query
+            if memory.addressing == "cosine":
+                similarity /= np.linalg.norm(items, axis=1) * np.linalg.norm(query)
+            weights = np.exp(similarity - similarity.max())
+            weights /= weights.sum()
+            weights[weights <= memory.shrink] = 0.0
+            out[:, i, j] = (weights / weights.sum()) @ items
+    return out
+
+
+@pytest.mark.parametrize("addressing", ["cosine", "dot"])
+@pytest.mark.parametrize("shrink", [0.0, 0.0025, 0.15])
+def test_memory_is_the_loop_over_pixels(addressing, shrink):
+    torch.manual_seed(0)
+    memory = Memory(7, 5, addressing, shrink)
+    x = 3 * torch.randn(2, 5, 4, 3)
+    with torch.no_grad():
+        found = memory(x)
+    for n in range(2):
+        np.testing.assert_allclose(found[n], recalled(memory, x[n]), atol=1e-6)
+
+
+def test_memory_starts_uniform_and_its_weights_sum_to_one():
+    memory = Memory(50, 64, "dot", 0.0025)
+    assert memory.items.shape == (50, 64)
+    assert 0.9 / 8 < float(memory.items.detach().abs().max()) <= 1 / 8
+    weights = memory.weights(10 * torch.randn(30, 64), memory.items)
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(30))
+    assert ((weights == 0) | (weights > 0.0025)).all()
+    assert (weights == 0).any()
+
+
+def test_the_flags_say_through_which_use_a_memory_learns():
+    torch.manual_seed(0)
+    memory = Memory(6, 4)
+    x = torch.randn(1, 4, 3, 3)
+
+    def gradient(**flags):
+        (found,) = torch.autograd.grad(memory(x, **flags).square().sum(), memory.items)
+        return found
+
+    both, values, addresses = gradient(), gradient(addressing_trains=False), gradient(values_train=False)
+    assert values.abs().sum() > 0
+    assert addresses.abs().sum() > 0
+    torch.testing.assert_close(values + addresses, both)
+    assert not memory(x, addressing_trains=False, values_train=False).requires_grad
+    x.requires_grad_()
+    memory(x, addressing_trains=False, values_train=False).sum().backward()
+    assert x.grad.abs().sum() > 0, "the features before it always learn"
+
+
+def test_memory_addresses_in_fp32_under_autocast():
+    memory, x = Memory(6, 4, "dot"), 30 * torch.randn(1, 4, 3, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = memory(x)
+    assert torch.equal(found, memory(x))
+
+
+def test_an_unknown_addressing_is_refused():
+    with pytest.raises(ValueError, match="'cosine' or 'dot', got 'l2'"):
+        Memory(6, 4, "l2")
+
+
+def test_coordinate_attention_is_the_formula():
+    torch.manual_seed(0)
+    block = CoordinateAttention(64).double().eval()
+    norm = block.squeeze[1]
+    torch.nn.init.normal_(norm.running_mean)
+    x = torch.randn(2, 64, 5, 3, dtype=torch.float64)
+
+    def gate(means, convolution):
+        y = torch.einsum("mc,ncl->nml", block.squeeze[0].weight[:, :, 0, 0], means)
+        y = y + block.squeeze[0].bias[:, None]
+        y = (y - norm.running_mean[:, None]) / (norm.running_var + norm.eps).sqrt()[:, None]
+        y = y * (y + 3).clamp(0, 6) / 6
+        y = torch.einsum("cm,nml->ncl", convolution.weight[:, :, 0, 0], y) + convolution.bias[:, None]
+        return 1 / (1 + torch.exp(-y))
+
+    with torch.no_grad():
+        expected = x * gate(x.mean(3), block.rows)[:, :, :, None] * gate(x.mean(2), block.columns)[:, :, None, :]
+        torch.testing.assert_close(block(x), expected)
+
+
+@pytest.mark.parametrize(("channels", "count"), [(256, 6680), (128, 3352), (64, 1688)])
+def test_coordinate_attention_has_the_sheets_parameters(channels, count):
+    assert sum(p.numel() for p in CoordinateAttention(channels).parameters()) == count
+
+
+def test_squeeze_excitation_is_the_formula():
+    torch.manual_seed(0)
+    block = SqueezeExcitation(448)
+    assert sum(p.numel() for p in block.parameters()) == 25_088
+    x = torch.randn(2, 448, 4, 3)
+    first, second = block.gate[0].weight, block.gate[2].weight
+    gates = torch.sigmoid((x.mean(dim=(2, 3)) @ first.T).clamp_min(0) @ second.T)
+    torch.testing.assert_close(block(x), torch.einsum("nc,nchw->nchw", gates, x))
+
+
+@pytest.mark.parametrize("shape", [(2, 64, 64), (1, 40, 9), (1, 3, 5)], ids=str)
+@pytest.mark.parametrize("sigma", [1.0, 4.0])
+def test_smooth_is_scipys_gaussian(shape, sigma):
+    maps = torch.rand(*shape, generator=torch.Generator().manual_seed(0))
+    exact = maps.double().numpy()
+    expected = np.stack([gaussian_filter(m, sigma) for m in exact])
+    np.testing.assert_allclose(smooth(maps, sigma), expected, atol=1e-6)
+    rows = gaussian_filter1d(exact, sigma, axis=-1)
+    np.testing.assert_allclose(smooth(maps, sigma, rows_only=True), rows, atol=1e-6)
+
+
+def test_smooth_keeps_fp32_under_autocast_and_does_nothing_at_zero():
+    maps = torch.rand(1, 20, 20)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = smooth(maps, 2.0)
+    assert torch.equal(found, smooth(maps, 2.0))
+    assert smooth(maps, 0.0) is maps
+
+
+def test_top_mean_averages_the_hundred_largest():
+    maps = torch.rand(3, 30, 30)
+    expected = np.sort(maps.flatten(1).double().numpy(), axis=1)[:, -100:].mean(axis=1)
+    np.testing.assert_allclose(top_mean(maps, 100), expected, rtol=1e-6)
+    np.testing.assert_allclose(top_mean(maps, 1000), maps.mean(dim=(1, 2)), rtol=1e-5)

@@ -1,0 +1,111 @@
+"""`python -m adlib.distill prepare ...` packs images, `python -m adlib.distill --source ...` makes a teacher."""
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adlib.distill import data
+from adlib.distill.augment import Augmentation
+from adlib.distill.config import Config
+from adlib.distill.export import write_teacher
+from adlib.distill.networks import Source
+from adlib.distill.training import Distillation
+from adlib.train import resolve_device
+
+
+def prepare(arguments: list[str]) -> None:
+    """Pack images into one zip, a group a source."""
+    parser = argparse.ArgumentParser(prog="python -m adlib.distill prepare", description=data.pack.__doc__)
+    for group in ("photographs", "tiny", "textures"):
+        parser.add_argument(f"--{group}", type=Path, nargs="*", default=[], help="folders or zips of images")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--quality", type=int, default=80)
+    options = parser.parse_args(arguments)
+    groups = {group: getattr(options, group) for group in ("photographs", "tiny", "textures")}
+    counts = data.pack({group: paths for group, paths in groups.items() if paths}, options.out, options.quality)
+    print(f"{options.out}: {counts}, {options.out.stat().st_size / 2**20:.1f} MiB")
+
+
+def distil(arguments: list[str]) -> None:
+    """Make a teacher from the command line's recipe."""
+    started = time.monotonic()
+    options = _parser().parse_args(arguments)
+    device = resolve_device(options.device)
+    if device.startswith("cuda"):
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+    config = _config(options)
+    groups, counts = data.read(options.data, options.canvas, options.procedural, seed=config.seed)
+    print(f"images read in {time.monotonic() - started:.1f} s:", {k: len(v) for k, v in groups.items()}, flush=True)
+    source = Source(options.source_network, options.source, config.levels)
+    training = Distillation(config, source, groups, device, started)
+    training.run(options.resume, options.save_every, report=lambda line: print(line, flush=True))
+    measured = training.finish()
+    print("held out:", {name: round(value, 4) for name, value in measured.items()}, flush=True)
+    more = {"licences": options.licences} if options.licences else {}
+    card = write_teacher(
+        training, source, options.source_network, options.out, counts, measured, options.ship_level, more
+    )
+    print(f"{options.out}: {card['bytes'] / 2**20:.2f} MiB, {card['images_seen']} views, {card['seconds']:.0f} s")
+    if options.resume is not None:
+        options.resume.unlink(missing_ok=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m adlib.distill", description=__doc__)
+    parser.add_argument("--source", required=True, help="`.safetensors` of the whole network, or 'imagenet'")
+    parser.add_argument("--source-network", default="mobilenetv2_100", help="its timm name")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders or zips of <group>/<image>")
+    parser.add_argument("--out", type=Path, required=True, help="the `.safetensors` to write")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--resume", type=Path, help="state file: goes on from it, and keeps it up to date")
+    parser.add_argument("--save-every", type=float, default=120.0, help="seconds between two writes of the state")
+    parser.add_argument("--canvas", type=int, default=256, help="pixels a side that images are kept at")
+    parser.add_argument("--procedural", type=int, default=256, help="number of procedural textures")
+    parser.add_argument("--ship-level", type=int, help="highest level that the file holds")
+    parser.add_argument("--licences", help="a sentence for the card")
+    parser.add_argument("--mix", help="shares of the groups: photographs=0.5,tiny=0.2,...")
+    parser.add_argument("--augment", help="fields of Augmentation: gray=0.3,blur=0.5,...")
+    for field in dataclasses.fields(Config):
+        if field.name in ("mix", "augmentation"):
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        if field.name == "compile":
+            parser.add_argument(flag, action="store_true")
+        elif isinstance(field.default, tuple):
+            parser.add_argument(flag, type=_tuple_of(type(field.default[0])))
+        else:
+            kind = {"steps": int, "seconds": float}.get(field.name, type(field.default))
+            parser.add_argument(flag, type=kind)
+    return parser
+
+
+def _config(options: argparse.Namespace) -> Config:
+    names = [field.name for field in dataclasses.fields(Config) if field.name not in ("mix", "augmentation")]
+    given: dict[str, Any] = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.mix:
+        given["mix"] = _shares(options.mix)
+    if options.augment:
+        given["augmentation"] = Augmentation(**_shares(options.augment))
+    return Config(**given)
+
+
+def _tuple_of(kind: type) -> Callable[[str], tuple[Any, ...]]:
+    return lambda text: tuple(map(kind, text.split(",")))
+
+
+def _shares(text: str) -> dict[str, float]:
+    return {key: float(value) for key, value in (part.split("=") for part in text.split(","))}
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["prepare"]:
+        prepare(sys.argv[2:])
+    else:
+        distil(sys.argv[1:])

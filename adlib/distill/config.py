@@ -1,0 +1,48 @@
+"""The recipe of a distillation: every choice that a card names."""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from adlib.distill.augment import Augmentation
+from adlib.distill.networks import FEATURE_LOSSES, STRIDE
+
+MIX = {"photographs": 0.5, "tiny": 0.2, "textures": 0.15, "procedural": 0.1, "plain": 0.05}
+
+
+@dataclass(frozen=True)
+class Config:
+    """The recipe; `steps` and `seconds` say how long, whichever ends first (at least one is needed)."""
+
+    student: str = "resnet18"
+    levels: tuple[int, ...] = (1, 2, 3, 4)  # matched maps, strides 4 to 32
+    level_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
+    feature_loss: str = "standardised"  # option: cosine
+    logit_weight: float = 1.0
+    temperature: float = 2.0
+    sizes: tuple[int, ...] = (128, 160, 192, 224)  # pixels a side of the views, in equal parts of the schedule
+    batch: int = 256
+    lr: float = 2e-3
+    warmup: int = 300  # steps
+    weight_decay: float = 0.02  # on kernels, not on biases and BatchNorm
+    ema: float = 0.999
+    steps: int | None = None
+    seconds: float | None = None  # includes what comes before and after the loop, see `Distillation.reserve`
+    precision: str = "bf16"
+    compile: bool = False
+    seed: int = 0
+    mix: dict[str, float] = field(default_factory=lambda: dict(MIX))  # share of each group of images
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.seconds is None:
+            raise ValueError("say how long: steps, seconds or both")
+        if self.feature_loss not in FEATURE_LOSSES:
+            raise ValueError(f"feature_loss must be one of {FEATURE_LOSSES}, got {self.feature_loss!r}")
+        if any(size % STRIDE or size < 2 * STRIDE for size in self.sizes):
+            raise ValueError(f"sizes must be multiples of {STRIDE} from {2 * STRIDE} on, got {self.sizes}")
+        if len(self.levels) != len(self.level_weights):
+            raise ValueError(f"{len(self.levels)} levels need as many level_weights, got {self.level_weights}")
+
+    def identity(self) -> str:
+        """Say what is trained, without what may change when it goes on: how long, and whether it is compiled."""
+        return str(dataclasses.replace(self, steps=0, seconds=0.0, compile=False))

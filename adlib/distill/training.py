@@ -1,0 +1,264 @@
+"""The distillation loop: everything on the device, a schedule that fits the time, and a state to go on from.
+
+Every random draw of a step follows from (seed, step), so that a training that was killed goes on as if nothing had
+happened; where the schedule follows the clock, it goes on at the time it had reached.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from adlib.checkpoint import read_state, write_state
+from adlib.distill.augment import views
+from adlib.distill.config import Config
+from adlib.distill.data import HELD_OUT
+from adlib.distill.networks import (
+    STRIDE,
+    Source,
+    Student,
+    channel_statistics,
+    feature_loss,
+    logit_loss,
+)
+
+CLEAN_BATCHES = 30  # at most, for the final BatchNorm statistics
+
+
+class Distillation:
+    """One training of a student; `run` it, `finish` it, then `student` is the averaged network.
+
+    Args:
+        source: the frozen network; moved to the device.
+        groups: uint8 (N, 3, S, S) images by group, from `data.read`; moved to the device.
+        started: `time.monotonic()` of the beginning that `seconds` counts from; by default now.
+
+    Raises ValueError for a group of the data without a share in `mix`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        source: Source,
+        groups: dict[str, Tensor],
+        device: str = "cpu",
+        started: float | None = None,
+    ) -> None:
+        self.config, self.device = config, device
+        self.started = time.monotonic() if started is None else started
+        self.source = source.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.held_out = groups.get(HELD_OUT, torch.empty(0)).to(device)
+        self.pixels, self.first, self.count, self.edges = _gathered(groups, config.mix, device)
+        self.step, self.earlier = 0, 0.0
+        self.log: list[dict[str, float]] = []
+        with torch.no_grad():
+            example = source(torch.zeros(1, 3, 2 * STRIDE, 2 * STRIDE, device=device))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            channels = [m.shape[1] for m in example.maps]
+            student = Student(config.student, config.levels, channels, example.logits.shape[1])
+        self.live = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.averaged = deepcopy(self.live).requires_grad_(False)
+        decayed = [p for p in self.live.parameters() if p.ndim > 1]
+        others = [p for p in self.live.parameters() if p.ndim <= 1]
+        parameters: list[dict[str, Any]] = [
+            {"params": decayed, "weight_decay": config.weight_decay},
+            {"params": others},
+        ]
+        self.optimiser = torch.optim.AdamW(parameters, config.lr, weight_decay=0.0, fused=device.startswith("cuda"))
+        self.statistics = self._measure_source()
+        if config.compile:
+            self.source.pyramid.compile()
+            self.live.pyramid.compile()
+
+    @property
+    def student(self) -> nn.Module:
+        """The averaged network under its timm names, without the projections."""
+        return self.averaged.pyramid.network
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of all sessions, from each one's `started` on."""
+        return self.earlier + time.monotonic() - self.started
+
+    @property
+    def reserve(self) -> float:
+        """Seconds kept free for `finish` and for writing."""
+        return 0.0 if self.config.seconds is None else min(12.0, 0.1 * self.config.seconds)
+
+    @property
+    def fraction(self) -> float:
+        """How much of the schedule has passed, by steps or by the clock, whichever is further; 1 ends it."""
+        c = self.config
+        by_steps = 0.0 if c.steps is None else self.step / c.steps
+        by_clock = 0.0 if c.seconds is None else self.elapsed / max(c.seconds - self.reserve, 1e-9)
+        return min(1.0, max(by_steps, by_clock))
+
+    def run(
+        self,
+        resume: Path | None = None,
+        save_every: float = 120.0,
+        report_every: float = 10.0,
+        report: Callable[[str], None] = print,
+    ) -> None:
+        """Train to the end of the schedule; with `resume`, go on from that file and keep it up to date.
+
+        Raises FloatingPointError when a loss stops being finite, ValueError for a state of another recipe.
+        """
+        if resume is not None and resume.exists():
+            self._restore(read_state(resume, self.config.identity(), self.device))
+        reported = saved = time.monotonic()
+        sums: dict[str, Tensor] = {}
+        since = images = 0
+        self.live.train()
+        while (fraction := self.fraction) < 1:
+            for name, value in self._train_step(fraction).items():
+                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
+            since, images = since + 1, images + self.config.batch
+            now = time.monotonic()
+            if now - reported >= report_every or self.fraction >= 1:
+                self._report(sums, since, images, reported, report)
+                reported, sums, since, images = time.monotonic(), {}, 0, 0
+            if resume is not None and now - saved >= save_every:
+                write_state(resume, self.state())
+                saved = time.monotonic()
+        if resume is not None:
+            write_state(resume, self.state())
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a later session needs to go on."""
+        return {
+            "identity": self.config.identity(),
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "log": self.log,
+            "live": self.live.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "statistics": [list(pair) for pair in self.statistics],
+        }
+
+    @torch.no_grad()
+    def finish(self) -> dict[str, float]:
+        """Re-estimate the averaged network's BatchNorm on plain images and measure it on photographs held out.
+
+        Returns the share of the source's variance that is not explained, by level, and how often both networks name the
+        same class: of images without augmentation that were never trained on (empty without such images).
+        """
+        norms = [m for m in self.averaged.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        momentum = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain average over the batches
+        self.averaged.train()
+        generator = Generator(self.device).manual_seed(self.config.seed)
+        for _ in range(min(CLEAN_BATCHES, max(1, 4 * len(self.pixels) // self.config.batch))):
+            index = self._draw(generator)
+            with self._autocast():
+                self.averaged(self.pixels[index].float() / 255)
+        for norm, before in zip(norms, momentum, strict=True):
+            norm.momentum = before
+        self.averaged.eval()
+        found: dict[str, float] = {}
+        parts = self.held_out.split(min(64, self.config.batch)) if len(self.held_out) else ()
+        for pixels in parts:
+            with self._autocast():
+                terms, _ = self._compare(self.averaged, pixels.float() / 255, "standardised")
+            for name, value in terms.items():
+                found[name] = found.get(name, 0.0) + float(value) * len(pixels) / len(self.held_out)
+        return found
+
+    def _train_step(self, fraction: float) -> dict[str, Tensor]:
+        c = self.config
+        size = c.sizes[min(int(fraction * len(c.sizes)), len(c.sizes) - 1)]
+        rate = c.lr * min(1.0, (self.step + 1) / c.warmup) * 0.5 * (1 + math.cos(math.pi * fraction))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        images = self._views(size, self.step)
+        with self._autocast():
+            terms, loss = self._compare(self.live, images, c.feature_loss)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+        self.step += 1
+        self._average(min(c.ema, (1 + self.step) / (10 + self.step)))
+        return {"loss": loss.detach(), **terms}
+
+    def _compare(self, student: Student, images: Tensor, kind: str) -> tuple[dict[str, Tensor], Tensor]:
+        """Name the terms of the loss for images in [0, 1], and add them up by their weights."""
+        c = self.config
+        target, made = self.source(images), student(images)
+        maps = self.source.crop_student(made.maps)
+        terms, total = {}, torch.zeros((), device=self.device)
+        for i, level in enumerate(c.levels):
+            term = feature_loss(kind, maps[i], target.maps[i], self.statistics[i])
+            terms[f"level {level}"], total = term.detach(), total + c.level_weights[i] * term
+        logits = logit_loss(made.logits, target.logits, c.temperature)
+        agree = (made.logits.argmax(1) == target.logits.argmax(1)).float().mean()
+        terms |= {"logits": logits.detach(), "same class": agree}
+        return terms, total + c.logit_weight * logits
+
+    @torch.no_grad()
+    def _average(self, decay: float) -> None:
+        ours, theirs = ([*m.parameters(), *m.buffers()] for m in (self.averaged, self.live))
+        floating = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floating], [b for _, b in floating], 1 - decay)
+
+    @torch.no_grad()
+    def _measure_source(self, batches: int = 4) -> list[tuple[Tensor, Tensor]]:
+        """Measure the source's channels on views of a training size, drawn apart from the training's."""
+        size = self.config.sizes[-1]
+        with self._autocast():
+            return channel_statistics([self.source(self._views(size, -1 - i)) for i in range(batches)])
+
+    def _views(self, size: int, step: int) -> Tensor:
+        generator = Generator(self.device).manual_seed((self.config.seed << 32) + step + (1 << 20))
+        return views(self.pixels[self._draw(generator)], size, self.config.augmentation, generator)
+
+    def _draw(self, generator: Generator) -> Tensor:
+        """Draw a batch of positions in `pixels`: the group by its share, then the image."""
+        group, image = torch.rand(2, self.config.batch, generator=generator, device=self.device)
+        which = torch.bucketize(group, self.edges).clamp(max=len(self.count) - 1)
+        return self.first[which] + (image * self.count[which]).long().clamp(max=self.count[which] - 1)
+
+    def _autocast(self) -> Any:
+        if self.config.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+
+    def _report(self, sums: dict[str, Tensor], steps: int, images: int, since: float, report: Callable) -> None:
+        means = {name: float(value) / steps for name, value in sums.items()}  # waits for the device
+        if not math.isfinite(means["loss"]):
+            raise FloatingPointError(f"the loss became {means['loss']} before step {self.step}; lower `lr`")
+        speed = images / max(time.monotonic() - since, 1e-9)
+        entry = {"step": self.step, "seconds": round(self.elapsed, 1), "images_per_second": round(speed, 1)}
+        self.log.append(entry | {name: round(value, 4) for name, value in means.items()})
+        words = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
+        report(f"step {self.step} ({self.fraction:.0%}, {self.elapsed:.0f} s, {speed:.0f} images/s): {words}")
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.live.load_state_dict(state["live"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.earlier, self.log = state["step"], state["elapsed"], state["log"]
+        self.statistics = [(pair[0], pair[1]) for pair in state["statistics"]]
+
+
+def _gathered(groups: dict[str, Tensor], mix: dict[str, float], device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Join the groups that are trained on: all images, each group's first position and size, cumulative shares."""
+    trained = {name: pixels for name, pixels in groups.items() if name != HELD_OUT}
+    if unknown := sorted(set(trained) - set(mix)):
+        raise ValueError(f"no share is given for the images of {', '.join(unknown)}; `mix` has: {', '.join(mix)}")
+    names = [name for name in trained if mix[name] > 0 and len(trained[name])]
+    if not names:
+        raise ValueError(f"no group of images has a share above 0: the data hold {', '.join(trained)}")
+    pixels = torch.cat([trained[name] for name in names]).to(device)
+    count = torch.tensor([len(trained[name]) for name in names], device=device)
+    share = torch.tensor([mix[name] for name in names], dtype=torch.float32, device=device)
+    return pixels, count.cumsum(0) - count, count, (share / share.sum()).cumsum(0)

@@ -1,0 +1,195 @@
+"""Distillation: views, data, loss that falls, state that goes on, a file that a Teacher reads."""
+
+import io
+import json
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from adlib.backbones import Teacher
+from adlib.distill import Augmentation, Config, Distillation, data
+from adlib.distill.__main__ import _config, _parser
+from adlib.distill.augment import blurred, crops, mixed, views
+from adlib.distill.data import HELD_OUT
+from adlib.distill.export import write_teacher
+from adlib.distill.networks import Output, Source, channel_statistics, feature_loss, logit_loss
+
+QUIET = Augmentation(area_min=1.0, aspect=1.0, turn=0, colour=0, gray=0, invert=0, blur=0, noise=0, mixup=0, cutmix=0)
+
+
+@pytest.fixture(scope="module")
+def groups():
+    textures = data.procedural_textures(16, 64)
+    return {"procedural": textures[:12], HELD_OUT: textures[12:]}
+
+
+def config(**changes) -> Config:
+    base = {"sizes": (64,), "batch": 8, "lr": 3e-3, "warmup": 2, "precision": "fp32", "steps": 4, "ema": 0.5}
+    return Config(**(base | changes))
+
+
+def start(groups, **changes) -> Distillation:
+    return Distillation(config(**changes), Source("resnet18", "random", (1, 2, 3, 4)), groups)
+
+
+def run(training: Distillation, **options) -> Distillation:
+    training.run(report=lambda line: None, report_every=0, **options)
+    return training
+
+
+def test_views_keep_shape_and_range(groups):
+    for strength in (Augmentation(), Augmentation(turn=1, blur=1, noise=1, invert=0.5, mixup=0.5, cutmix=0.5)):
+        made = views(groups["procedural"][:8], 96, strength, torch.Generator().manual_seed(0))
+        assert made.shape == (8, 3, 96, 96)
+        assert 0 <= made.min() < made.max() <= 1
+
+
+def test_quiet_views_are_the_images_or_their_mirrors(groups):
+    pixels = groups["procedural"][:8]
+    made = views(pixels, 64, QUIET, torch.Generator().manual_seed(0))
+    same, mirrored = ((view - pixels / 255).abs().mean((1, 2, 3)) for view in (made, made.flip(3)))
+    assert torch.minimum(same, mirrored).max() < 0.1  # sampled twice as fine and averaged: a little smoother
+    assert 0 < (same < mirrored).sum() < 8
+
+
+def test_a_crop_of_a_ramp_spans_its_share_of_the_area():
+    ramp = torch.linspace(0, 1, 64).view(1, 1, 1, -1).expand(32, 3, 64, 64)
+    settings = Augmentation(area_min=0.25, area_max=0.25, aspect=1.0, turn=0)
+    made = crops(ramp, 192, settings, torch.Generator().manual_seed(0))
+    span = made.amax((1, 2, 3)) - made.amin((1, 2, 3))
+    assert (span - 0.5).abs().max() < 0.03
+
+
+def test_blur_keeps_constant_images_and_smooths_others():
+    settings, generator = Augmentation(blur=1), torch.Generator().manual_seed(0)
+    assert blurred(torch.full((4, 3, 32, 32), 0.3), settings, generator).sub(0.3).abs().max() < 1e-6
+    noise = torch.rand(4, 3, 32, 32, generator=generator)
+    assert (blurred(noise, settings, generator).std((1, 2, 3)) < noise.std((1, 2, 3))).all()
+
+
+def test_mixing_takes_from_the_neighbour_only():
+    images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 3, 32, 32) / 8
+    cut = mixed(images, Augmentation(mixup=0, cutmix=1), torch.Generator().manual_seed(0))
+    neighbour = images.roll(1, 0)
+    assert ((cut == images) | (cut == neighbour)).all()
+    assert (cut == neighbour).any()
+    blended = mixed(images, Augmentation(mixup=1, cutmix=0), torch.Generator().manual_seed(0))
+    assert (blended.amax((1, 2, 3)) == blended.amin((1, 2, 3))).all()
+
+
+def test_losses_have_their_closed_forms():
+    torch.manual_seed(0)
+    maps = 5 + 3 * torch.randn(4, 6, 8, 8)
+    statistics = channel_statistics([Output([maps], torch.zeros(4, 2))])[0]
+    exact = (maps - statistics[0]) / statistics[1]
+    assert feature_loss("standardised", exact, maps, statistics) < 1e-10
+    assert feature_loss("cosine", 7 * exact, maps, statistics) < 1e-5
+    assert feature_loss("standardised", torch.zeros_like(maps), maps, statistics) == pytest.approx(1, abs=0.01)
+    logits = torch.randn(4, 10)
+    assert logit_loss(logits, logits, 2.0).abs() < 1e-6
+    assert logit_loss(logits, -logits, 2.0) > 0.1
+
+
+def test_a_source_with_same_padding_is_brought_to_the_students_grid():
+    source = Source("mobilenetv2_100", "random", (1, 2, 3))
+    images = torch.rand(1, 3, 64, 64)
+    assert source.same
+    assert [m.shape[-1] for m in source(images).maps] == [15, 7, 3]
+    assert [m.shape[-1] for m in source.crop_student([torch.zeros(1, 1, 16, 16)])] == [15]
+
+
+def test_the_loss_falls_and_the_file_is_a_teacher(groups, tmp_path: Path):
+    training = run(start(groups, steps=16))
+    losses = [entry["loss"] for entry in training.log]
+    assert len(losses) == 16
+    assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
+    measured = training.finish()
+    assert set(measured) == {"level 1", "level 2", "level 3", "level 4", "logits", "same class"}
+    out = tmp_path / "resnet18.safetensors"
+    card = write_teacher(training, training.source, "resnet18", out, {"procedural": 12}, measured)
+    assert json.loads(out.with_suffix(".json").read_text()) == card
+    assert card["images_seen"] == 128
+    assert card["parameters"] == pytest.approx(2.78e6, rel=0.01)
+    assert card["bytes"] < 5.7e6
+    teacher = Teacher("resnet18", str(out), (1, 2, 3))
+    whole = training.student.state_dict()["layer3.1.conv2.weight"]
+    found = teacher.features.state_dict()["layer3.1.conv2.weight"]
+    assert torch.equal(found, whole.half().float())
+    assert teacher.provenance.sha256 == card["sha256"]
+
+
+def test_a_resumed_training_is_the_uninterrupted_one(groups, tmp_path: Path):
+    whole = run(start(groups))
+    state = tmp_path / "state"
+    stopped = start(groups)
+    report = iter(range(2))
+
+    def stop(line: str) -> None:
+        if next(report) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(resume=state, save_every=0, report_every=0, report=stop)
+    resumed = start(groups)
+    run(resumed, resume=state)
+    assert resumed.step == whole.step == 4
+    for name, value in whole.averaged.state_dict().items():
+        assert torch.equal(value, resumed.averaged.state_dict()[name]), name
+    other = start(groups, lr=1e-4)
+    with pytest.raises(ValueError, match="another training"):
+        run(other, resume=state)
+
+
+def test_a_schedule_in_seconds_ends_in_time(groups):
+    begin = time.monotonic()
+    training = start(groups, steps=None, seconds=3.0)
+    run(training)
+    assert training.step > 0
+    assert training.fraction == 1
+    assert time.monotonic() - begin < 6
+
+
+def test_wrong_recipes_say_what_is_expected(groups):
+    with pytest.raises(ValueError, match="steps, seconds or both"):
+        config(steps=None)
+    with pytest.raises(ValueError, match="multiples of 32"):
+        config(sizes=(100,))
+    with pytest.raises(ValueError, match="no share"):
+        start({"holidays": groups["procedural"]})
+
+
+def test_pack_and_read(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    folders = {"photographs": ((90, 64), 21), "tiny": ((16, 16), 32)}
+    for name, (size, count) in folders.items():
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{i:02d}.png")
+    packed = tmp_path / "natural.zip"
+    assert data.pack({name: [tmp_path / name] for name in folders}, packed, size=64) == {"photographs": 21, "tiny": 32}
+    with zipfile.ZipFile(packed) as archive:
+        assert Image.open(io.BytesIO(archive.read(archive.namelist()[0]))).size == (90, 64)
+    groups, counts = data.read([packed], canvas=64, procedural=4, rounds=2)
+    assert counts == {"photographs": 21, "tiny": 32, "procedural": 4, "plain": 1}
+    assert {name: tuple(pixels.shape) for name, pixels in groups.items()} == {
+        "photographs": (38, 3, 64, 64),  # two squares of each of 19
+        HELD_OUT: (4, 3, 64, 64),
+        "tiny": (4, 3, 64, 64),  # 32 of 16 x 16 fill two canvases, twice
+        "procedural": (4, 3, 64, 64),
+        "plain": (1, 3, 64, 64),
+    }
+    with pytest.raises(FileNotFoundError, match="no such folder or zip"):
+        data.read([tmp_path / "nothing"])
+
+
+def test_the_command_line_reaches_every_field():
+    words = "--source a --data b --out c.safetensors --steps 3 --sizes 64,96 --mix tiny=1 --augment gray=0.5 --lr 0.1"
+    made = _config(_parser().parse_args(words.split()))
+    assert (made.steps, made.sizes, made.mix, made.lr) == (3, (64, 96), {"tiny": 1.0}, 0.1)
+    assert made.augmentation == Augmentation(gray=0.5)

@@ -41,8 +41,8 @@ $(STUDY)/destseg-%.ipynb: $(STAMP)
 		-y '{overrides: {student_steps: 15, segmentation_steps: 40, batch: 4}}' $(TO)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest --nbval --sanitize-with tests/nbval.cfg notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 tests
+	$(BIN)/python -m pytest --nbval --nbval-current-env --sanitize-with tests/nbval.cfg notebooks
 
 check: lint test
 

@@ -52,8 +52,8 @@ def prepare(
 
     Raises ValueError or FileNotFoundError, saying what was expected and found, for anything that does not fit.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, got {seed!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise ValueError(f"seed must be a whole number of at least 0 and below 2^31, got {seed!r}")
     asked = dict(overrides or {})
     config = resolve(method, recipe, scale, **asked)
     device = resolve_device(device)

@@ -6,7 +6,6 @@ its last checkpoint exactly as if nothing had happened, without any generator's 
 
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from adlib.checkpoint import read_state, write_state
 from adlib.corrupt import Corruption
 from adlib.images import Images, normalise
 from adlib.methods.base import Batch, Method, Stage
+from adlib.sampling import Plan, derive
 
 FLUSH_EVERY = 25  # steps between reads of the losses; each read makes a GPU wait
 CACHE_BUDGET = 4 << 30  # bytes of teacher features kept where the images of a stage never change
@@ -151,7 +151,7 @@ class _Training:
         for stage in stages:
             if stage.corrupted and self.corruption is None:
                 raise ValueError(f"stage {stage.name!r} trains on pseudo-anomalies: fit needs a corruption")
-        plans = [_Plan(stage, n, len(self.images), self.seed) for n, stage in enumerate(stages)]
+        plans = [Plan(stage, n, len(self.images), self.seed) for n, stage in enumerate(stages)]
         restored = self.restore()
         self.clock = self.saved = time.monotonic()
         total, done = sum(p.steps for p in plans), sum(p.steps for p in plans[: self.stage])
@@ -177,7 +177,7 @@ class _Training:
             selected=self.selected,
         )
 
-    def run_stage(self, stage: Stage, plan: "_Plan", bar: tqdm) -> None:
+    def run_stage(self, stage: Stage, plan: Plan, bar: tqdm) -> None:
         self.switch_to(stage)
         cache, first = self.features(stage), self.step
         for step, epoch, index in plan.batches(self.step, self.device):
@@ -252,7 +252,7 @@ class _Training:
         return {"exemplars": self.images.normalised(index), "exemplar_targets": _take(cache, index)}
 
     @torch.no_grad()
-    def keep_best(self, stage: Stage, plan: "_Plan", cache: list[Tensor] | None, epoch: int) -> None:
+    def keep_best(self, stage: Stage, plan: Plan, cache: list[Tensor] | None, epoch: int) -> None:
         """Score the held-out images in eval mode and remember the weights of the best epoch."""
         assert stage.select is not None
         self.method.eval()
@@ -323,42 +323,5 @@ class _Training:
         return state
 
 
-class _Plan:
-    """Which images each step of a stage sees."""
-
-    def __init__(self, stage: Stage, number: int, images: int, seed: int) -> None:
-        order = torch.from_numpy(_permutation(images, seed, number, -1))
-        # One image cannot be split; then all of them train and the last epoch stays.
-        held = math.ceil(stage.validation * images) if images > 1 else 0
-        self.held_out, self.train = order[:held].sort().values, order[held:].sort().values
-        count = len(self.train)
-        self.seed, self.number = seed, number
-        self.batch = stage.batch if stage.drop_last else min(stage.batch, count)
-        whole = count // self.batch if stage.drop_last else math.ceil(count / self.batch)
-        self.per_epoch = max(1, whole)
-        self.steps = stage.steps if stage.steps is not None else (stage.epochs or 0) * self.per_epoch
-
-    def batches(self, start: int, device: str) -> Iterator[tuple[int, int, Tensor]]:
-        """Yield (step, epoch, indices); an epoch is a permutation of the images, repeated if fewer than a batch."""
-        for step in range(start, self.steps):
-            epoch, position = divmod(step, self.per_epoch)
-            order = self.order(epoch)
-            yield step, epoch, order[position * self.batch : (position + 1) * self.batch].to(device)
-
-    def order(self, epoch: int) -> Tensor:
-        shuffled = self.train[_permutation(len(self.train), self.seed, self.number, epoch)]
-        return shuffled.repeat(math.ceil(self.batch / len(shuffled)))
-
-
 def _take(cache: list[Tensor] | None, index: Tensor) -> list[Tensor] | None:
     return None if cache is None else [level[index] for level in cache]
-
-
-def derive(seed: int, *path: int) -> int:
-    """Derive an independent 63-bit seed for one place of a run, e.g. (stage, step)."""
-    entropy = [seed, *(p + 1 for p in path)]
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _permutation(count: int, *path: int) -> np.ndarray:
-    return np.random.default_rng(derive(*path, 2)).permutation(count)

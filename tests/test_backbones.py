@@ -41,6 +41,15 @@ def test_random_is_one_teacher_whatever_the_caller_seeded():
     assert torch.equal(torch.get_rng_state(), state), "building a teacher must not move the caller's generator"
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_no_student_starts_as_a_copy_of_the_random_teacher(seed):
+    from adlib.methods import build
+
+    method = build("stpm", teacher="random", seed=seed)
+    assert method.anomaly_map(torch.randn(1, 3, 64, 64)).min() > 0
+    assert not torch.equal(method.student.conv1.weight, method.teacher.features.conv1.weight)
+
+
 def test_students_differ_with_the_generator():
     torch.manual_seed(1)
     a = feature_network("resnet18", (1,))

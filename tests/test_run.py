@@ -118,7 +118,7 @@ def test_a_file_teacher_is_named_without_its_folder(data_root, tmp_path):
         ({"dataset": "mvtek"}, "unknown dataset 'mvtek'.*mvtec"),
         ({"category": "bottel"}, "unknown mvtec category 'bottel'.*bottle"),
         ({"teacher": "nowhere"}, "unknown teacher 'nowhere'"),
-        ({"teacher": "bundled"}, "not part of this version yet"),
+        ({"teacher": "bundled"}, "no bundled teacher has the network 'resnet18'"),
         ({"seed": -1}, "seed must be a whole number"),
         ({"precision": "fp8"}, "precision must be"),
     ],

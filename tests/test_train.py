@@ -16,7 +16,8 @@ from adlib.corrupt import Corruption, procedural_textures
 from adlib.methods import build
 from adlib.methods.base import Method, Stage
 from adlib.predict import predict
-from adlib.train import derive, fit, resolve_device, resolve_precision
+from adlib.sampling import derive
+from adlib.train import fit, resolve_device, resolve_precision
 from tests.conftest import tiny_images
 
 TEXTURES = procedural_textures(8, 64)

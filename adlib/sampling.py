@@ -1,0 +1,49 @@
+"""Which images each step of a training sees: everything follows from the seed, nothing from what ran before."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adlib.methods.base import Stage
+
+
+class Plan:
+    """Which images each step of a stage sees."""
+
+    def __init__(self, stage: Stage, number: int, images: int, seed: int) -> None:
+        order = torch.from_numpy(permutation(images, seed, number, -1))
+        # One image cannot be split; then all of them train and the last epoch stays.
+        held = math.ceil(stage.validation * images) if images > 1 else 0
+        self.held_out, self.train = order[:held].sort().values, order[held:].sort().values
+        count = len(self.train)
+        self.seed, self.number = seed, number
+        self.batch = stage.batch if stage.drop_last else min(stage.batch, count)
+        whole = count // self.batch if stage.drop_last else math.ceil(count / self.batch)
+        self.per_epoch = max(1, whole)
+        self.steps = stage.steps if stage.steps is not None else (stage.epochs or 0) * self.per_epoch
+
+    def batches(self, start: int, device: str) -> Iterator[tuple[int, int, Tensor]]:
+        """Yield (step, epoch, indices); an epoch is a permutation of the images, repeated if fewer than a batch."""
+        for step in range(start, self.steps):
+            epoch, position = divmod(step, self.per_epoch)
+            order = self.order(epoch)
+            yield step, epoch, order[position * self.batch : (position + 1) * self.batch].to(device)
+
+    def order(self, epoch: int) -> Tensor:
+        """Return the indices of an epoch in order, repeated if there are fewer than a batch."""
+        shuffled = self.train[permutation(len(self.train), self.seed, self.number, epoch)]
+        return shuffled.repeat(math.ceil(self.batch / len(shuffled)))
+
+
+def derive(seed: int, *path: int) -> int:
+    """Derive an independent 63-bit seed for one place of a run, e.g. (stage, step)."""
+    entropy = [seed, *(p + 1 for p in path)]
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+def permutation(count: int, *path: int) -> np.ndarray:
+    """Draw a permutation of 0 .. count - 1 for one place of a run."""
+    return np.random.default_rng(derive(*path, 2)).permutation(count)

@@ -58,7 +58,7 @@ def gallery(
     """
     scale = scale or scale_of(maps)
     columns = max(1, len(index))
-    figure, axes = plt.subplots(2, columns, figsize=(1.7 * columns + 0.9, 4.1), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(2, columns, figsize=(1.7 * columns + 0.9, 3.7), squeeze=False, layout="constrained")
     for column, i in enumerate(index):
         top, bottom = axes[:, column]
         show_image(top, images.pixels[i].cpu().numpy(), images.masks[i].cpu().numpy())

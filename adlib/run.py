@@ -54,16 +54,15 @@ def prepare(
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise ValueError(f"seed must be a whole number of at least 0 and below 2^31, got {seed!r}")
+    if not isinstance(category, str):
+        raise ValueError(f"category must be text, got {category!r}; papermill keeps '01' as text with -r category 01")
     asked = dict(overrides or {})
     config = resolve(method, recipe, scale, **asked)
     device = resolve_device(device)
     precision = resolve_precision(precision, device)
-    if getattr(config, "rotation", None) == "auto":
-        asked_and_found = asked | {"rotation": rotation_of(category)}
-    else:
-        asked_and_found = asked
+    found = {"rotation": rotation_of(category)} if getattr(config, "rotation", None) == "auto" else {}
     samples = datasets.load(dataset, category, data_root)
-    built = build(method, recipe, teacher, scale, seed, **asked_and_found)
+    built = build(method, recipe, teacher, scale, seed, **(asked | found))
     built.stages()  # a schedule that cannot be is an error now, not after the images are read
     split = {
         name: images.load(part, IMAGE_SIZE, getattr(config, "preprocess", "resize"))
@@ -107,7 +106,6 @@ class Run:
     device: str
     precision: str
     out_dir: Path | None = None
-    textures: str = ""
     history: History | None = None
     prediction: Prediction | None = None
     seconds_test: float = 0.0

@@ -117,6 +117,7 @@ def test_a_file_teacher_is_named_without_its_folder(data_root, tmp_path):
         ({"overrides": {"epochs": 0}}, "must be at least 1"),
         ({"dataset": "mvtek"}, "unknown dataset 'mvtek'.*mvtec"),
         ({"category": "bottel"}, "unknown mvtec category 'bottel'.*bottle"),
+        ({"dataset": "btad", "category": 1}, "category must be text, got 1; papermill keeps '01'"),
         ({"teacher": "nowhere"}, "unknown teacher 'nowhere'"),
         ({"teacher": "bundled"}, "no bundled teacher has the network 'resnet18'"),
         ({"seed": -1}, "seed must be a whole number"),

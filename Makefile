@@ -8,6 +8,8 @@ STAMP := .venv/.installed
 # a third of the training time on a CPU. Ignored elsewhere.
 export GLIBC_TUNABLES ?= glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8589934592
 export JUPYTER_PLATFORM_DIRS ?= 1
+# Trust the certificates that the system trusts, as pip does: a company's own index may need it.
+export UV_SYSTEM_CERTS ?= 1
 
 STUDY := build/study
 RUN := $(BIN)/papermill notebooks/run.ipynb

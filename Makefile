@@ -44,7 +44,7 @@ $(STUDY)/destseg-%.ipynb: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 tests
-	$(BIN)/python -m pytest --nbval --nbval-current-env --sanitize-with tests/nbval.cfg notebooks
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
 
 check: lint test
 

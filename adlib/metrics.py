@@ -116,6 +116,11 @@ def evaluate(
     return metrics, reasons
 
 
+def count_regions(masks: ArrayLike) -> int:
+    """Count the 8-connected regions of all masks (N, H, W)."""
+    return int(_regions(check_binary(masks, "masks")).max(initial=-1)) + 1
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Scores by truth: `normal` and `defect` ascending, `region` the number of each defect's."""

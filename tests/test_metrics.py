@@ -269,3 +269,10 @@ def test_bad_arguments_are_refused():
         metrics.evaluate(maps, masks, [1, 2], [0, 1])
     with pytest.raises(ValueError, match="known has shape"):
         metrics.evaluate(maps, masks, np.ones(5), np.ones(5), known=[True])
+
+
+def test_regions_are_counted_with_eight_neighbours():
+    masks = np.zeros((3, 4, 4), dtype=bool)
+    assert metrics.count_regions(masks) == 0
+    masks[0, 0, 0] = masks[0, 1, 1] = masks[0, 3, 3] = masks[2, 0, 0] = True
+    assert metrics.count_regions(masks) == 3

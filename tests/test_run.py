@@ -233,3 +233,14 @@ def test_tables_average_over_seeds(trained, tmp_path):
     assert tables.spread(rows)["image_auroc"].tolist() == ["60.0 ± 10.0 (3)"]
     assert tables.spread(rows[:1])["image_auroc"].tolist() == ["50.0 (1)"]
     assert tables.summary(rows)["image_auroc"].tolist() == [50.0, 60.0, 70.0]
+
+
+def test_a_legacy_metric_that_would_take_minutes_is_left_out_and_said_so(trained, monkeypatch):
+    import adlib.run as module
+
+    _, run = trained
+    monkeypatch.setattr(module, "LEGACY_LIMIT", 1e5)  # two regions in four maps of 256 x 256
+    row = dataclasses.replace(run).row()
+    assert math.isnan(row.legacy["destseg_pro"])
+    assert row.notes["destseg_pro"] == "not computed: 5e+05 pixels to sort"
+    run.notes.pop("destseg_pro")

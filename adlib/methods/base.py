@@ -113,3 +113,10 @@ class Deviation:
     paper: str
     code: str
     ours: str
+
+
+def check_choices(config: Any, allowed: dict[str, tuple[Any, ...]]) -> None:
+    """Raise ValueError for a field of a config that holds none of its allowed values."""
+    for name, values in allowed.items():
+        if getattr(config, name) not in values:
+            raise ValueError(f"{name} must be one of {values}, got {getattr(config, name)!r}")

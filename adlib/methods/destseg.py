@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher, feature_network
 from adlib.layers import basic_stage, cosine_distance, kaiming_fan_out, resize, top_mean, unit
-from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage
+from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices
 
 LEVELS = (1, 2, 3)
 
@@ -316,9 +316,7 @@ def _check(config: DeSTSegConfig) -> None:
         "student_input": ("corrupted", "clean"),
         "map": ("segmentation", "dest"),
     }
-    for name, values in allowed.items():
-        if getattr(config, name) not in values:
-            raise ValueError(f"{name} must be one of {values}, got {getattr(config, name)!r}")
+    check_choices(config, allowed)
     if config.batch < 2 and config.map == "segmentation":
         raise ValueError(
             "batch must be at least 2: the pooled branch of the segmentation network normalises over the batch"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher, feature_network
 from adlib.layers import BasicBlock, cosine_distance, kaiming_fan_out, resize, smooth, squared_distance
-from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage
+from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices
 from adlib.methods.rd import check_size, flat_cosine_distance
 from adlib.reverse import OneClassBottleneck, ReverseDecoder
 
@@ -233,9 +233,7 @@ def _check(config: DSKDConfig) -> None:
         "image_score": ("max", "mean"),
         "optimiser": ("adam", "sgd"),
     }
-    for name, values in allowed.items():
-        if getattr(config, name) not in values:
-            raise ValueError(f"{name} must be one of {values}, got {getattr(config, name)!r}")
+    check_choices(config, allowed)
     if list(config.levels) != sorted(set(config.levels)) or not set(config.levels) <= set(LEVELS):
         raise ValueError(f"levels must be increasing numbers of 1 to 3, got {config.levels}")
     if config.l2 == config.cosine == "none":

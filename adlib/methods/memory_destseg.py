@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from adlib.backbones import Provenance
 from adlib.layers import CoordinateAttention, Memory, SqueezeExcitation, cosine_distance, kaiming_fan_out
-from adlib.methods.base import Batch, Deviation, Recipes, Stage
+from adlib.methods.base import Batch, Deviation, Recipes, Stage, check_choices
 from adlib.methods.destseg import LEVELS, DeSTSeg, DeSTSegConfig
 
 
@@ -198,9 +198,7 @@ def _check(config: MemoryDeSTSegConfig) -> None:
         "combine": ("replace", "residual", "concat"),
         "memory_loss": ("cosine", "mse"),
     }
-    for name, values in allowed.items():
-        if getattr(config, name) not in values:
-            raise ValueError(f"{name} must be one of {values}, got {getattr(config, name)!r}")
+    check_choices(config, allowed)
     if list(config.memory_levels) != sorted(set(config.memory_levels)) or not set(config.memory_levels) <= set(LEVELS):
         raise ValueError(f"memory_levels must be increasing numbers of 1 to 3, got {config.memory_levels}")
     if config.attention and not config.decoder:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher
 from adlib.layers import kaiming_fan_out, smooth
-from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage
+from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices
 from adlib.methods.reduced_student import (
     ReducedNetwork,
     ReducedStudent,
@@ -274,9 +274,7 @@ def _check(config: MixedTeacherConfig) -> None:
         "fusion": ("equation", "prose", "code"),
         "parts": PARTS,
     }
-    for name, values in allowed.items():
-        if getattr(config, name) not in values:
-            raise ValueError(f"{name} must be one of {values}, got {getattr(config, name)!r}")
+    check_choices(config, allowed)
     if list(config.efficient_stages) != sorted(set(config.efficient_stages)) or not set(config.efficient_stages) <= set(
         range(1, 8)
     ):

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from adlib.backbones import Provenance, Teacher
 from adlib.layers import BasicBlock, kaiming_fan_out, resize, smooth, squared_distance
-from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage
+from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices
 
 
 @dataclass(frozen=True)
@@ -260,8 +260,6 @@ def check(config: ReducedStudentConfig) -> None:
         "image_score": ("sum", "max"),
         "preprocess": ("resize", "resize_crop"),
     }
-    for name, values in allowed.items():
-        if getattr(config, name) not in values:
-            raise ValueError(f"{name} must be one of {values}, got {getattr(config, name)!r}")
+    check_choices(config, allowed)
     if list(config.levels) != sorted(set(config.levels)) or not set(config.levels) <= {0, 1, 2, 3, 4}:
         raise ValueError(f"levels must be increasing numbers of 0 (the stem) to 4, got {config.levels}")

@@ -6,6 +6,7 @@ has a SHA-256 that ends up in the result row.
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,24 @@ class Provenance:
 def bundled() -> list[str]:
     """List the networks of which weights ship with the package."""
     return sorted(path.stem for path in BUNDLED.glob("*.safetensors"))
+
+
+def nearest_bundled(backbone: str) -> str:
+    """Return the network itself if its weights ship with the package, else the shipped one of its family.
+
+    The family is the word that ends in 'net': `wide_resnet50_2` is a `resnet`. Raises ValueError where none ships.
+    """
+    shipped = bundled()
+    if backbone in shipped:
+        return backbone
+    family = re.findall("[a-z]+net", backbone)
+    near = [name for name in shipped if re.findall("[a-z]+net", name) == family]
+    if not near:
+        raise ValueError(
+            f"no bundled teacher has the network {backbone!r} or one of its family; "
+            f"shipped: {', '.join(shipped) or 'none'}. Choose one of these as backbone, or another teacher"
+        )
+    return near[0]
 
 
 def feature_network(backbone: str, levels: Sequence[int], seed: int | None = None, **options) -> nn.Module:
@@ -138,11 +157,8 @@ def _load_weights(network: nn.Module, backbone: str, source: str) -> Provenance:
         _fill(network, state, backbone, tag)
         return Provenance(source, tag, tensors_sha256(network.state_dict()))
     if source == "bundled":
-        if backbone not in bundled():
-            raise ValueError(
-                f"no bundled teacher has the network {backbone!r}; shipped: {', '.join(bundled()) or 'none'}. "
-                "Choose one of these as backbone, or another teacher"
-            )
+        if nearest_bundled(backbone) != backbone:
+            raise ValueError(f"no weights of {backbone!r} are bundled; {nearest_bundled(backbone)!r} is the nearest")
         return _load_file(network, backbone, source, BUNDLED / f"{backbone}.safetensors")
     if not source.endswith(".safetensors"):
         raise ValueError(f"unknown teacher {source!r}; expected {SOURCES}")

@@ -72,6 +72,11 @@ def prepare(
     }
     if "test" not in split:
         raise ValueError(f"{dataset}/{category} has no test images")
+    exchanged = [
+        f"{name} {getattr(built.config, name)} in place of {getattr(config, name)}, which does not ship"
+        for name in built.FROZEN
+        if getattr(built.config, name) != getattr(config, name)
+    ]
     return Run(
         identity={
             "method": method,
@@ -92,6 +97,7 @@ def prepare(
         device=device,
         precision=precision,
         out_dir=None if out_dir is None else Path(out_dir),
+        notes={"teacher": "; ".join(exchanged)} if exchanged else {},
     )
 
 

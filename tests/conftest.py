@@ -7,7 +7,10 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
+from adlib import backbones
+from adlib.backbones import feature_network
 from adlib.images import Images
 
 SIZE = 64
@@ -60,3 +63,12 @@ def write_category(root: Path, train: int = 4, good: int = 2, defects: int = 2, 
 @pytest.fixture
 def data_root(tmp_path: Path) -> Path:
     return write_category(tmp_path / "data")
+
+
+@pytest.fixture
+def bundled_resnet18(tmp_path_factory, monkeypatch):
+    """Pretend that a ResNet-18, and nothing else, ships with the package."""
+    folder = tmp_path_factory.mktemp("weights")
+    save_file(dict(feature_network("resnet18", (1, 2, 3), seed=4).state_dict()), folder / "resnet18.safetensors")
+    monkeypatch.setattr(backbones, "BUNDLED", folder)
+    return folder

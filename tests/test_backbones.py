@@ -4,7 +4,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from adlib.backbones import IMAGENET_TAGS, Provenance, Teacher, cached_features, feature_network, tensors_sha256
+from adlib.backbones import (
+    IMAGENET_TAGS,
+    Provenance,
+    Teacher,
+    cached_features,
+    feature_network,
+    nearest_bundled,
+    tensors_sha256,
+)
 from tests.conftest import tiny_images
 
 
@@ -173,3 +181,14 @@ def test_cached_features_are_the_features_and_respect_the_budget():
 def test_a_checkpoints_teacher_is_built_without_its_source():
     known = Provenance("gone.safetensors", "gone.safetensors", "0" * 64)
     assert Teacher("resnet18", known, (1,)).provenance == known
+
+
+def test_the_nearest_bundled_network_is_of_the_same_family(bundled_resnet18):
+    assert (
+        nearest_bundled("resnet18") == nearest_bundled("wide_resnet50_2") == nearest_bundled("resnet50") == "resnet18"
+    )
+    with pytest.raises(ValueError, match="'efficientnet_b0' or one of its family; shipped: resnet18"):
+        nearest_bundled("efficientnet_b0")
+    assert Teacher("resnet18", "bundled", (1, 2)).provenance.name == "resnet18.safetensors"
+    with pytest.raises(ValueError, match="no weights of 'resnet50' are bundled; 'resnet18' is the nearest"):
+        Teacher("resnet50", "bundled", (1, 2))

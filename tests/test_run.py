@@ -106,6 +106,13 @@ def test_a_file_teacher_is_named_without_its_folder(data_root, tmp_path):
     assert run.identity["teacher"] == "mine.safetensors"
 
 
+def test_a_network_that_does_not_ship_is_exchanged_and_the_row_says_so(data_root, bundled_resnet18):
+    run = prepared(data_root, method="mkd", teacher="bundled")
+    assert run.config["backbone"] == run.config["student"] == "resnet18"
+    assert run.notes["teacher"] == "backbone resnet18 in place of wide_resnet50_2, which does not ship"
+    assert "teacher" not in prepared(data_root, method="stpm", teacher="bundled").notes
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -119,7 +126,10 @@ def test_a_file_teacher_is_named_without_its_folder(data_root, tmp_path):
         ({"category": "bottel"}, "unknown mvtec category 'bottel'.*bottle"),
         ({"dataset": "btad", "category": 1}, "category must be text, got 1; papermill keeps '01'"),
         ({"teacher": "nowhere"}, "unknown teacher 'nowhere'"),
-        ({"teacher": "bundled"}, "no bundled teacher has the network 'resnet18'"),
+        (
+            {"teacher": "bundled", "overrides": {"backbone": "mobilenetv2_100"}},
+            "no bundled teacher has the network 'mobilenetv2_100' or one of its family",
+        ),
         ({"seed": -1}, "seed must be a whole number"),
         ({"precision": "fp8"}, "precision must be"),
     ],

@@ -84,9 +84,12 @@ def build(
 ) -> Method:
     """Build a method with freshly initialised networks, e.g. `build("stpm", teacher="random", epochs=20)`.
 
-    `seed` fixes the initial weights. Raises as `resolve` and as `adlib.backbones.Teacher` do.
+    `seed` fixes the initial weights. With `bundled`, a frozen network whose weights do not ship is exchanged for the
+    nearest that does; `config` of the method then says which. Raises as `resolve` and as `adlib.backbones.Teacher` do.
     """
     config = resolve(name, recipe, scale, **overrides)
+    if teacher == "bundled":
+        config = METHODS[name].with_bundled(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return METHODS[name](config, teacher)  # type: ignore[call-arg]

@@ -1,14 +1,14 @@
 """What the training loop and the predictor ask of a method."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from adlib.backbones import Provenance, Teacher
+from adlib.backbones import Provenance, Teacher, nearest_bundled
 
 Recipes = dict[str, dict[str, Any]]
 
@@ -75,6 +75,8 @@ class Method(nn.Module):
     'slight', 'full') where a method has them.
     """
 
+    FROZEN: ClassVar[tuple[str, ...]] = ("backbone",)  # the fields that name frozen networks
+
     Config: ClassVar[Any]
     RECIPES: ClassVar[Recipes]
     SMALL: ClassVar[dict[str, Any]]
@@ -82,6 +84,11 @@ class Method(nn.Module):
 
     config: Any
     teacher: Teacher
+
+    @classmethod
+    def with_bundled(cls, config: Any) -> Any:
+        """Exchange the frozen networks whose weights do not ship for the nearest that do."""
+        return replace(config, **{name: nearest_bundled(getattr(config, name)) for name in cls.FROZEN})
 
     @property
     def provenance(self) -> Provenance:

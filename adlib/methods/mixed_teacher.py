@@ -127,6 +127,7 @@ class Pair:
 class MixedTeacher(Method):
     """Two teachers and a student of each; the product of their maps."""
 
+    FROZEN: ClassVar = ("backbone", "efficient_backbone")
     Config: ClassVar = MixedTeacherConfig
     RECIPES: ClassVar[Recipes] = {
         "paper": {},

@@ -7,7 +7,7 @@ others that follows it, SimonThomine/RememberingNormality at commit b851e06 ('un
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -70,6 +70,12 @@ class MKD(CosineDistillation):
                 f"student {config.student!r} has {widths} channels, teacher {config.backbone!r} "
                 f"{self.teacher.channels}; choose a student of the teacher's widths"
             )
+
+    @classmethod
+    def with_bundled(cls, config: Any) -> Any:
+        """Exchange a teacher that does not ship, and then the student too: their widths have to agree."""
+        found = super().with_bundled(config)
+        return found if found.backbone == config.backbone else replace(found, student=found.backbone)
 
     def learners(self) -> tuple[nn.Module, ...]:
         """Return the student."""

@@ -1,4 +1,4 @@
-"""The distillation loop: everything on the device, a schedule that fits the time, and a state to go on from.
+"""The pretraining loop: everything on the device, a schedule that fits the time, and a state to go on from.
 
 Every random draw of a step follows from (seed, step), so that a training that was killed goes on as if nothing had
 happened; where the schedule follows the clock, it goes on at the time it had reached.
@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 
 from adlib.checkpoint import read_state, write_state
-from adlib.distill.augment import views
-from adlib.distill.config import Config
-from adlib.distill.data import HELD_OUT
-from adlib.distill.networks import (
+from adlib.pretrain.augment import views
+from adlib.pretrain.config import Config
+from adlib.pretrain.data import HELD_OUT
+from adlib.pretrain.networks import (
     STRIDE,
     Source,
     Student,
@@ -31,11 +33,13 @@ from adlib.distill.networks import (
 CLEAN_BATCHES = 30  # at most, for the final BatchNorm statistics
 
 
-class Distillation:
-    """One training of a student; `run` it, `finish` it, then `student` is the averaged network.
+class Pretraining:
+    """One training of a network; `run` it, `finish` it, then `student` is the averaged network.
+
+    A subclass says what is learnt, by `compare`, and may measure it, by `measure`.
 
     Args:
-        source: the frozen network; moved to the device.
+        live: the network with what is thrown away afterwards; moved to the device.
         groups: uint8 (N, 3, S, S) images by group, from `data.read`; moved to the device.
         started: `time.monotonic()` of the beginning that `seconds` counts from; by default now.
 
@@ -43,27 +47,15 @@ class Distillation:
     """
 
     def __init__(
-        self,
-        config: Config,
-        source: Source,
-        groups: dict[str, Tensor],
-        device: str = "cpu",
-        started: float | None = None,
+        self, config: Config, live: nn.Module, groups: dict[str, Tensor], device: str, started: float | None = None
     ) -> None:
         self.config, self.device = config, device
         self.started = time.monotonic() if started is None else started
-        self.source = source.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.held_out = groups.get(HELD_OUT, torch.empty(0)).to(device)
         self.pixels, self.first, self.count, self.edges = _gathered(groups, config.mix, device)
         self.step, self.earlier = 0, 0.0
         self.log: list[dict[str, float]] = []
-        with torch.no_grad():
-            example = source(torch.zeros(1, 3, 2 * STRIDE, 2 * STRIDE, device=device))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            channels = [m.shape[1] for m in example.maps]
-            student = Student(config.student, config.levels, channels, example.logits.shape[1])
-        self.live = student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.live: Any = live.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = deepcopy(self.live).requires_grad_(False)
         decayed = [p for p in self.live.parameters() if p.ndim > 1]
         others = [p for p in self.live.parameters() if p.ndim <= 1]
@@ -72,10 +64,18 @@ class Distillation:
             {"params": others},
         ]
         self.optimiser = torch.optim.AdamW(parameters, config.lr, weight_decay=0.0, fused=device.startswith("cuda"))
-        self.statistics = self._measure_source()
-        if config.compile:
-            self.source.pyramid.compile()
-            self.live.pyramid.compile()
+
+    def compare(self, network: nn.Module, images: Tensor, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Name the terms of the loss for images in [0, 1] made from `pixels[index]`, and add up what they weigh."""
+        raise AttributeError(f"{type(self).__name__} has no compare()")
+
+    def measure(self) -> dict[str, float]:
+        """Measure the averaged network on the images held out; empty where there is nothing to measure."""
+        return {}
+
+    def origin(self) -> dict[str, Any]:
+        """Say for the card what the network learnt from."""
+        return {}
 
     @property
     def student(self) -> nn.Module:
@@ -141,16 +141,11 @@ class Distillation:
             "live": self.live.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "statistics": [list(pair) for pair in self.statistics],
         }
 
     @torch.no_grad()
     def finish(self) -> dict[str, float]:
-        """Re-estimate the averaged network's BatchNorm on plain images and measure it on photographs held out.
-
-        Returns the share of the source's variance that is not explained, by level, and how often both networks name the
-        same class: of images without augmentation that were never trained on (empty without such images).
-        """
+        """Re-estimate the averaged network's BatchNorm on plain images, and return what `measure` finds."""
         norms = [m for m in self.averaged.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         momentum = [norm.momentum for norm in norms]
         for norm in norms:
@@ -159,20 +154,12 @@ class Distillation:
         self.averaged.train()
         generator = Generator(self.device).manual_seed(self.config.seed)
         for _ in range(min(CLEAN_BATCHES, max(1, 4 * len(self.pixels) // self.config.batch))):
-            index = self._draw(generator)
             with self._autocast():
-                self.averaged(self.pixels[index].float() / 255)
+                self.averaged(self.pixels[self._draw(generator)].float() / 255)
         for norm, before in zip(norms, momentum, strict=True):
             norm.momentum = before
         self.averaged.eval()
-        found: dict[str, float] = {}
-        parts = self.held_out.split(min(64, self.config.batch)) if len(self.held_out) else ()
-        for pixels in parts:
-            with self._autocast():
-                terms, _ = self._compare(self.averaged, pixels.float() / 255, "standardised")
-            for name, value in terms.items():
-                found[name] = found.get(name, 0.0) + float(value) * len(pixels) / len(self.held_out)
-        return found
+        return self.measure()
 
     def _train_step(self, fraction: float) -> dict[str, Tensor]:
         c = self.config
@@ -180,9 +167,9 @@ class Distillation:
         rate = c.lr * min(1.0, (self.step + 1) / c.warmup) * 0.5 * (1 + math.cos(math.pi * fraction))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        images = self._views(size, self.step)
+        images, index = self._views(size, self.step)
         with self._autocast():
-            terms, loss = self._compare(self.live, images, c.feature_loss)
+            terms, loss = self.compare(self.live, images, index)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -190,36 +177,16 @@ class Distillation:
         self._average(min(c.ema, (1 + self.step) / (10 + self.step)))
         return {"loss": loss.detach(), **terms}
 
-    def _compare(self, student: Student, images: Tensor, kind: str) -> tuple[dict[str, Tensor], Tensor]:
-        """Name the terms of the loss for images in [0, 1], and add them up by their weights."""
-        c = self.config
-        target, made = self.source(images), student(images)
-        maps = self.source.crop_student(made.maps)
-        terms, total = {}, torch.zeros((), device=self.device)
-        for i, level in enumerate(c.levels):
-            term = feature_loss(kind, maps[i], target.maps[i], self.statistics[i])
-            terms[f"level {level}"], total = term.detach(), total + c.level_weights[i] * term
-        logits = logit_loss(made.logits, target.logits, c.temperature)
-        agree = (made.logits.argmax(1) == target.logits.argmax(1)).float().mean()
-        terms |= {"logits": logits.detach(), "same class": agree}
-        return terms, total + c.logit_weight * logits
-
     @torch.no_grad()
     def _average(self, decay: float) -> None:
         ours, theirs = ([*m.parameters(), *m.buffers()] for m in (self.averaged, self.live))
         floating = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
         torch._foreach_lerp_([a for a, _ in floating], [b for _, b in floating], 1 - decay)
 
-    @torch.no_grad()
-    def _measure_source(self, batches: int = 4) -> list[tuple[Tensor, Tensor]]:
-        """Measure the source's channels on views of a training size, drawn apart from the training's."""
-        size = self.config.sizes[-1]
-        with self._autocast():
-            return channel_statistics([self.source(self._views(size, -1 - i)) for i in range(batches)])
-
-    def _views(self, size: int, step: int) -> Tensor:
+    def _views(self, size: int, step: int) -> tuple[Tensor, Tensor]:
         generator = Generator(self.device).manual_seed((self.config.seed << 32) + step + (1 << 20))
-        return views(self.pixels[self._draw(generator)], size, self.config.augmentation, generator)
+        index = self._draw(generator)
+        return views(self.pixels[index], size, self.config.augmentation, generator), index
 
     def _draw(self, generator: Generator) -> Tensor:
         """Draw a batch of positions in `pixels`: the group by its share, then the image."""
@@ -247,7 +214,143 @@ class Distillation:
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.earlier, self.log = state["step"], state["elapsed"], state["log"]
-        self.statistics = [(pair[0], pair[1]) for pair in state["statistics"]]
+
+
+class Distillation(Pretraining):
+    """Learn the features and the logits of a frozen source network.
+
+    Args as of `Pretraining`, with `source`: the frozen network, moved to the device; `start`: a network's file, by
+    timm's names, that the student begins from as far as it goes.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        source: Source,
+        groups: dict[str, Tensor],
+        device: str = "cpu",
+        started: float | None = None,
+        start: Path | None = None,
+    ) -> None:
+        self.source: Any = source.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        with torch.no_grad():
+            example = source(torch.zeros(1, 3, 2 * STRIDE, 2 * STRIDE, device=device))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            channels = [m.shape[1] for m in example.maps]
+            student = Student(config.student, config.levels, channels, example.logits.shape[1])
+        begin_from(start, student.pyramid.network)
+        super().__init__(config, student, groups, device, started)
+        self.statistics = self._measure_source()
+        if config.compile:
+            self.source.pyramid.compile()
+            self.live.pyramid.compile()
+
+    def origin(self) -> dict[str, Any]:
+        """Name the source network and its weights."""
+        return {"source": {"network": self.source.name, "sha256": self.source.sha256}}
+
+    def compare(self, network: Any, images: Tensor, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Weigh one feature term a level and the difference of the logits."""
+        return self._compare(network, images, self.config.feature_loss)
+
+    def measure(self) -> dict[str, float]:
+        """Return the share of the source's variance that is not explained, by level, and how often both name one class.
+
+        Of photographs without augmentation that were never trained on; empty without such images.
+        """
+        found: dict[str, float] = {}
+        parts = self.held_out.split(min(64, self.config.batch)) if len(self.held_out) else ()
+        for pixels in parts:
+            with self._autocast():
+                terms, _ = self._compare(self.averaged, pixels.float() / 255, "standardised")
+            for name, value in terms.items():
+                found[name] = found.get(name, 0.0) + float(value) * len(pixels) / len(self.held_out)
+        return found
+
+    def _compare(self, student: Any, images: Tensor, kind: str) -> tuple[dict[str, Tensor], Tensor]:
+        c = self.config
+        target, made = self.source(images), student(images)
+        maps = self.source.crop_student(made.maps)
+        terms, total = {}, torch.zeros((), device=self.device)
+        for i, level in enumerate(c.levels):
+            term = feature_loss(kind, maps[i], target.maps[i], self.statistics[i])
+            terms[f"level {level}"], total = term.detach(), total + c.level_weights[i] * term
+        logits = logit_loss(made.logits, target.logits, c.temperature)
+        agree = (made.logits.argmax(1) == target.logits.argmax(1)).float().mean()
+        terms |= {"logits": logits.detach(), "same class": agree}
+        return terms, total + c.logit_weight * logits
+
+    @torch.no_grad()
+    def _measure_source(self, batches: int = 4) -> list[tuple[Tensor, Tensor]]:
+        """Measure the source's channels on views of a training size, drawn apart from the training's."""
+        size = self.config.sizes[-1]
+        with self._autocast():
+            return channel_statistics([self.source(self._views(size, -1 - i)[0]) for i in range(batches)])
+
+
+class Classification(Pretraining):
+    """Learn to name classes, with cross-entropy: the comparison that needs no source network.
+
+    Args as of `Pretraining`; `labels` holds the class of every image of each group, int64 (N,), counted from 0 over
+    all groups. Mixing views would need mixed labels: the augmentation must not.
+
+    Raises ValueError where groups and labels do not fit, or the augmentation mixes.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        groups: dict[str, Tensor],
+        labels: dict[str, Tensor],
+        device: str = "cpu",
+        started: float | None = None,
+        start: Path | None = None,
+    ) -> None:
+        if config.augmentation.mixup or config.augmentation.cutmix:
+            raise ValueError("mixed views have no single class: set mixup=0 and cutmix=0 in the augmentation")
+        if wrong := [name for name in groups if len(groups[name]) != len(labels.get(name, ()))]:
+            raise ValueError(f"the images of {', '.join(wrong)} have no label each")
+        self.classes = 1 + max(int(part.max()) for part in labels.values())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            network = Student(config.student, (), (), self.classes)
+        begin_from(start, network.pyramid.network)
+        super().__init__(config, network, groups, device, started)
+        trained = [name for name in groups if name != HELD_OUT and config.mix[name] > 0]
+        self.labels = torch.cat([labels[name] for name in trained]).to(device)
+        self.held_out_labels = labels.get(HELD_OUT, torch.empty(0)).to(device)
+
+    def origin(self) -> dict[str, Any]:
+        """Name the number of classes."""
+        return {"source": {"classes": self.classes}}
+
+    def compare(self, network: Any, images: Tensor, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Compute the cross-entropy, and for the log the share of images named rightly."""
+        logits = network(images).logits.float()
+        loss = F.cross_entropy(logits, self.labels[index], label_smoothing=0.1)
+        right = (logits.argmax(1) == self.labels[index]).float().mean()
+        return {"cross-entropy": loss.detach(), "accuracy": right}, loss
+
+    def measure(self) -> dict[str, float]:
+        """Return the share of the images held out that are named rightly; empty without such images."""
+        if not len(self.held_out):
+            return {}
+        parts = [self.averaged(p.float() / 255).logits.argmax(1) for p in self.held_out.split(self.config.batch)]
+        return {"accuracy": float((torch.cat(parts) == self.held_out_labels).float().mean())}
+
+
+def begin_from(start: Path | None, network: nn.Module) -> None:
+    """Fill the network from a teacher's file as far as that goes; what lies beyond it stays as it is.
+
+    Raises ValueError for a file of another network.
+    """
+    if start is None:
+        return
+    own, found = network.state_dict(), load_file(Path(start).expanduser())
+    if misfit := [k for k, v in found.items() if k not in own or own[k].shape != v.shape]:
+        raise ValueError(f"{start} is of another network: {misfit[0]!r} and {len(misfit) - 1} more do not fit")
+    network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in found.items()}, strict=False)
 
 
 def _gathered(groups: dict[str, Tensor], mix: dict[str, float], device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""`python -m adlib.distill prepare ...` packs images, `python -m adlib.distill --source ...` makes a teacher."""
+"""`python -m adlib.pretrain prepare ...` packs images, `python -m adlib.pretrain --source ...` makes a teacher."""
 
 import argparse
 import dataclasses
@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 
-from adlib.distill import data
-from adlib.distill.augment import Augmentation
-from adlib.distill.config import Config
-from adlib.distill.export import write_teacher
-from adlib.distill.networks import Source
-from adlib.distill.training import Distillation
+from adlib.pretrain import data
+from adlib.pretrain.augment import Augmentation
+from adlib.pretrain.config import Config
+from adlib.pretrain.export import write_teacher
+from adlib.pretrain.networks import Source
+from adlib.pretrain.training import Classification, Distillation, Pretraining
 from adlib.train import resolve_device
 
 
 def prepare(arguments: list[str]) -> None:
     """Pack images into one zip, a group a source."""
-    parser = argparse.ArgumentParser(prog="python -m adlib.distill prepare", description=data.pack.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m adlib.pretrain prepare", description=data.pack.__doc__)
     for group in ("photographs", "tiny", "textures"):
         parser.add_argument(f"--{group}", type=Path, nargs="*", default=[], help="folders or zips of images")
     parser.add_argument("--out", type=Path, required=True)
@@ -32,7 +32,7 @@ def prepare(arguments: list[str]) -> None:
     print(f"{options.out}: {counts}, {options.out.stat().st_size / 2**20:.1f} MiB")
 
 
-def distil(arguments: list[str]) -> None:
+def make(arguments: list[str]) -> None:
     """Make a teacher from the command line's recipe."""
     started = time.monotonic()
     options = _parser().parse_args(arguments)
@@ -41,27 +41,40 @@ def distil(arguments: list[str]) -> None:
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     config = _config(options)
-    groups, counts = data.read(options.data, options.canvas, options.procedural, seed=config.seed)
+    training: Pretraining
+    if options.source is None:
+        groups, labels, counts = data.read_classes(options.data, options.canvas, options.procedural, config.seed)
+        training = Classification(config, groups, labels, device, started, options.start)
+    else:
+        groups, counts = data.read(options.data, options.canvas, options.procedural, seed=config.seed)
+        source = Source(options.source_network, options.source, config.levels)
+        training = Distillation(config, source, groups, device, started, options.start)
     print(f"images read in {time.monotonic() - started:.1f} s:", {k: len(v) for k, v in groups.items()}, flush=True)
-    source = Source(options.source_network, options.source, config.levels)
-    training = Distillation(config, source, groups, device, started)
     training.run(options.resume, options.save_every, report=lambda line: print(line, flush=True))
     measured = training.finish()
     print("held out:", {name: round(value, 4) for name, value in measured.items()}, flush=True)
     more = {"licences": options.licences} if options.licences else {}
-    card = write_teacher(
-        training, source, options.source_network, options.out, counts, measured, options.ship_level, more
-    )
+    card = write_teacher(training, options.out, counts, measured, options.ship_level, more)
     print(f"{options.out}: {card['bytes'] / 2**20:.2f} MiB, {card['images_seen']} views, {card['seconds']:.0f} s")
     if options.resume is not None:
         options.resume.unlink(missing_ok=True)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m adlib.distill", description=__doc__)
-    parser.add_argument("--source", required=True, help="`.safetensors` of the whole network, or 'imagenet'")
+    parser = argparse.ArgumentParser(prog="python -m adlib.pretrain", description=__doc__)
+    parser.add_argument(
+        "--source",
+        help="what to distil: `.safetensors` of the whole network, or 'imagenet'; without it, classes are learnt",
+    )
     parser.add_argument("--source-network", default="mobilenetv2_100", help="its timm name")
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders or zips of <group>/<image>")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="folders or zips of <group>/<image>, without source <class>/<image>",
+    )
+    parser.add_argument("--start", type=Path, help="a teacher's `.safetensors` to begin from")
     parser.add_argument("--out", type=Path, required=True, help="the `.safetensors` to write")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--resume", type=Path, help="state file: goes on from it, and keeps it up to date")
@@ -108,4 +121,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["prepare"]:
         prepare(sys.argv[2:])
     else:
-        distil(sys.argv[1:])
+        make(sys.argv[1:])

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from adlib.backbones import Teacher
-from adlib.distill import Augmentation, Config, Distillation, data
-from adlib.distill.__main__ import _config, _parser
-from adlib.distill.augment import blurred, crops, mixed, views
-from adlib.distill.data import HELD_OUT
-from adlib.distill.export import write_teacher
-from adlib.distill.networks import Output, Source, channel_statistics, feature_loss, logit_loss
+from adlib.pretrain import Augmentation, Classification, Config, Distillation, data
+from adlib.pretrain.__main__ import _config, _parser
+from adlib.pretrain.augment import blurred, crops, mixed, views
+from adlib.pretrain.data import HELD_OUT
+from adlib.pretrain.export import write_teacher
+from adlib.pretrain.networks import Output, Source, channel_statistics, feature_loss, logit_loss
 
 QUIET = Augmentation(area_min=1.0, aspect=1.0, turn=0, colour=0, gray=0, invert=0, blur=0, noise=0, mixup=0, cutmix=0)
 
@@ -111,7 +111,7 @@ def test_the_loss_falls_and_the_file_is_a_teacher(groups, tmp_path: Path):
     measured = training.finish()
     assert set(measured) == {"level 1", "level 2", "level 3", "level 4", "logits", "same class"}
     out = tmp_path / "resnet18.safetensors"
-    card = write_teacher(training, training.source, "resnet18", out, {"procedural": 12}, measured)
+    card = write_teacher(training, out, {"procedural": 12}, measured)
     assert json.loads(out.with_suffix(".json").read_text()) == card
     assert card["images_seen"] == 128
     assert card["parameters"] == pytest.approx(2.78e6, rel=0.01)
@@ -121,6 +121,41 @@ def test_the_loss_falls_and_the_file_is_a_teacher(groups, tmp_path: Path):
     found = teacher.features.state_dict()["layer3.1.conv2.weight"]
     assert torch.equal(found, whole.half().float())
     assert teacher.provenance.sha256 == card["sha256"]
+
+
+def test_classes_are_learnt_and_their_file_starts_a_distillation(tmp_path: Path):
+    textures = data.procedural_textures(4, 64)
+    recipe = config(steps=40, ema=0.8, augmentation=QUIET)
+    labels = {"procedural": torch.arange(4)}
+    training = Classification(recipe, {"procedural": textures}, labels)
+    run(training)
+    assert training.log[-1]["accuracy"] == 1
+    out = tmp_path / "resnet18.safetensors"
+    card = write_teacher(training, out, {"procedural": 4}, training.finish())
+    assert card["source"] == {"classes": 4}
+    source = Source("resnet18", "random", (1, 2, 3, 4))
+    begun = Distillation(config(), source, {"procedural": textures}, start=out)
+    kernel = "layer2.0.conv1.weight"
+    assert torch.equal(begun.student.state_dict()[kernel], training.student.state_dict()[kernel].half().float())
+    with pytest.raises(ValueError, match="another network"):
+        Distillation(config(student="efficientnet_b0"), source, {"procedural": textures}, start=out)
+    with pytest.raises(ValueError, match="mixup=0"):
+        Classification(config(), {"procedural": textures}, labels)
+    with pytest.raises(ValueError, match="no label each"):
+        Classification(recipe, {"procedural": textures, "tiny": textures}, labels)
+
+
+def test_classes_come_from_folders_or_names(tmp_path: Path):
+    for i, name in enumerate(("n02_cat.png", "n01/a.png", "n01/b.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (20 + i, 10), (i, 0, 0)).save(tmp_path / name)
+    groups, labels, counts = data.read_classes([tmp_path], canvas=8, procedural=2)
+    assert counts == {"labelled": 3, "classes": 2, "procedural": 2}
+    assert [groups[HELD_OUT].shape[0], *groups["labelled"][:, 0, 0, 0].tolist()] == [1, 2, 0]
+    assert [*labels[HELD_OUT], *labels["labelled"], *labels["procedural"]] == [0, 0, 1, 2, 3]
+    assert groups["procedural"].shape == (2, 3, 8, 8)
+    with pytest.raises(ValueError, match="no procedural texture"):
+        data.read_classes([])
 
 
 def test_a_resumed_training_is_the_uninterrupted_one(groups, tmp_path: Path):

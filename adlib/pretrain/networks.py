@@ -38,6 +38,8 @@ class Pyramid(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """Compute the maps, finest first, and the logits of normalised images."""
+        if not self.levels:
+            return [], self.network(images)
         last, maps = self.network.forward_intermediates(images, indices=list(self.levels))  # type: ignore[operator]
         return maps, self.network.forward_head(last)  # type: ignore[operator]
 
@@ -61,6 +63,7 @@ class Source(nn.Module):
 
     def __init__(self, name: str, weights: str, levels: Sequence[int]) -> None:
         super().__init__()
+        self.name = name
         self.same = name in _TENSORFLOW_STYLE and weights != "imagenet"
         if weights == "imagenet":
             network = timm.create_model(IMAGENET_TAGS.get(name, name), pretrained=True)

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from adlib.backbones import feature_network
 from adlib.checkpoint import whole_file
-from adlib.distill.networks import Source
-from adlib.distill.training import Distillation
 from adlib.environment import environment
+from adlib.pretrain.training import Pretraining
 
 SHIPPED = {"resnet18": 3}  # the highest level of each student that methods read; 4 for all others
 
@@ -30,9 +29,7 @@ def teacher_state(student: nn.Module, name: str, level: int) -> dict[str, Tensor
 
 
 def write_teacher(
-    training: Distillation,
-    source: Source,
-    source_name: str,
+    training: Pretraining,
     out: Path,
     data: dict[str, int],
     measured: dict[str, float],
@@ -41,7 +38,7 @@ def write_teacher(
 ) -> dict[str, Any]:
     """Write `out` (`.safetensors`) and the card beside it (`.json`), and return the card.
 
-    `data` counts the files of each group, `measured` is from `Distillation.finish`, `more` goes into the card as it is.
+    `data` counts the files of each group, `measured` is from `Pretraining.finish`, `more` goes into the card as it is.
     """
     c = training.config
     level = SHIPPED.get(c.student, 4) if level is None else level
@@ -54,7 +51,7 @@ def write_teacher(
         "parameters": sum(v.numel() for v in state.values()),
         "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
         "bytes": out.stat().st_size,
-        "source": {"network": source_name, "sha256": source.sha256},
+        **training.origin(),
         "data": data,
         "images_in_memory": len(training.pixels),
         "recipe": dataclasses.asdict(c),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from adlib.checkpoint import whole_file
@@ -75,6 +75,41 @@ def read(
         groups["plain"] = gradients(max(procedural // 4, 1), canvas, generator)
         counts |= {"procedural": procedural, "plain": len(groups["plain"])}
     return groups, counts
+
+
+def read_classes(
+    paths: Sequence[Path], canvas: int = 96, procedural: int = 0, seed: int = 0
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, int]]:
+    """Read images with their classes: uint8 (N, 3, canvas, canvas) and int64 (N,) a group, and how many of each.
+
+    The class of a file is the folder it lies in, or at the top the beginning of its name up to `_` (an ImageNet
+    number). One file in 20 of `labelled` is `held out`. Each of `procedural` textures is a class of its own: a formula
+    with its parameters, whose crops are the examples (Kataoka et al., "Pre-training without natural images", 2022).
+    """
+    files = [file for path in paths for file in _files(path)]
+    names = [Path(name).parent.name or Path(name).stem.split("_")[0] for name, _ in files]
+    classes = {name: i for i, name in enumerate(sorted(set(names)))}
+    groups, labels = {}, {}
+    if files:
+        with ThreadPoolExecutor() as pool:
+            pixels = torch.stack(list(pool.map(lambda file: _middle(file[1], canvas), files)))
+        label, position = torch.tensor([classes[name] for name in names]), torch.arange(len(files))
+        held = position % HELD_OUT_EVERY == 0
+        groups = {"labelled": pixels[~held], HELD_OUT: pixels[held]}
+        labels = {"labelled": label[~held], HELD_OUT: label[held]}
+    if procedural:
+        groups["procedural"] = procedural_textures(procedural, canvas, seed)
+        labels["procedural"] = len(classes) + torch.arange(procedural)
+    if not groups:
+        raise ValueError(
+            f"no image in {', '.join(map(str, paths)) or 'no folder'}, and no procedural texture asked for"
+        )
+    return groups, labels, {"labelled": len(files), "classes": len(classes), "procedural": procedural}
+
+
+def _middle(content: Callable[[], bytes], canvas: int) -> Tensor:
+    image = ImageOps.fit(Image.open(io.BytesIO(content())).convert("RGB"), (canvas, canvas), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def gradients(count: int, size: int, generator: torch.Generator) -> Tensor:

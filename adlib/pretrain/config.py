@@ -1,12 +1,13 @@
-"""The recipe of a distillation: every choice that a card names."""
+"""The recipe of a pretraining: every choice that a card names."""
 
 import dataclasses
 from dataclasses import dataclass, field
 
-from adlib.distill.augment import Augmentation
-from adlib.distill.networks import FEATURE_LOSSES, STRIDE
+from adlib.pretrain.augment import Augmentation
+from adlib.pretrain.networks import FEATURE_LOSSES, STRIDE
 
-MIX = {"photographs": 0.5, "tiny": 0.2, "textures": 0.15, "procedural": 0.1, "plain": 0.05}
+# The share of each group of images in what is trained on; `labelled` is what a classification reads.
+MIX = {"photographs": 0.5, "tiny": 0.2, "textures": 0.15, "procedural": 0.1, "plain": 0.05, "labelled": 1.0}
 
 
 @dataclass(frozen=True)

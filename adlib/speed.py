@@ -1,0 +1,128 @@
+"""One timing protocol for all speed figures: what a method costs, and how fast it is.
+
+Times are wall-clock, with the device waited for before and after each repetition; warm-up is left out; implementations
+that are compared take turns within one process, so that a machine that slows down slows all of them; the median and the
+spread are given, never the best. Rows carry the device, the versions and the precision.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from adlib.checkpoint import whole_file
+from adlib.environment import environment
+from adlib.methods.base import Method
+
+Call = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The seconds of each repetition of a call."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def p50(self) -> float:
+        """The median, in seconds."""
+        return float(np.quantile(self.seconds, 0.5))
+
+    @property
+    def p95(self) -> float:
+        """What 95 % of the repetitions stay below, in seconds."""
+        return float(np.quantile(self.seconds, 0.95))
+
+    @property
+    def spread(self) -> float:
+        """The range of the middle half in parts of the median."""
+        low, high = np.quantile(self.seconds, (0.25, 0.75))
+        return float((high - low) / self.p50)
+
+
+def wait(device: str) -> None:
+    """Wait until the device has done all it was given; a CPU has."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def timed(call: Call, repeats: int = 20, warmup: int = 3, device: str = "cpu") -> Timing:
+    """Time `repeats` calls one by one, after `warmup` calls that do not count. Raises ValueError for no repetition."""
+    return alternating({"": call}, repeats, warmup, device)[""]
+
+
+def alternating(
+    calls: Mapping[str, Call], repeats: int = 10, warmup: int = 2, device: str = "cpu"
+) -> dict[str, Timing]:
+    """Time several calls in turns, A B C A B C ...: repetition i of one stands beside repetition i of the others."""
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for repetition in range(-warmup, repeats):
+        for name, call in calls.items():
+            wait(device)
+            start = time.perf_counter()
+            call()
+            wait(device)
+            if repetition >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def speedup(slow: Timing, fast: Timing) -> dict[str, float]:
+    """How many times faster: the median of the paired ratios, and their 10 and 90 % quantiles.
+
+    Raises ValueError for timings that were not taken in turns.
+    """
+    if len(slow.seconds) != len(fast.seconds):
+        raise ValueError(
+            f"{len(slow.seconds)} and {len(fast.seconds)} repetitions cannot be paired: time both by alternating()"
+        )
+    ratios = np.divide(slow.seconds, fast.seconds)
+    low, middle, high = np.quantile(ratios, (0.1, 0.5, 0.9))
+    return {"speedup": float(middle), "speedup_p10": float(low), "speedup_p90": float(high)}
+
+
+def flops(call: Call) -> int:
+    """Count the floating-point operations of the convolutions and matrix products in a call; a multiply-add is two."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+@torch.inference_mode()
+def cost(method: Method, size: int = 256) -> dict[str, Any]:
+    """Return what one image of `size` pixels costs: parameters, FLOP (G, forward) and the shapes that come out."""
+    method.eval()
+    device = next(method.parameters()).device
+    image = torch.zeros(1, 3, size, size, device=device)
+    maps = method.anomaly_map(image)
+    return {
+        "trainable": sum(p.numel() for p in method.parameters() if p.requires_grad),
+        "frozen": sum(p.numel() for p in method.parameters() if not p.requires_grad),
+        "gflop": flops(lambda: method.anomaly_map(image)) / 1e9,
+        "map": "x".join(map(str, maps.shape[1:])),
+        "score": "x".join(map(str, method.score(maps).shape[1:])) or "scalar",
+    }
+
+
+def conditions(device: str = "cpu", precision: str = "fp32") -> dict[str, Any]:
+    """Return what a figure holds under, for its row: device, threads, precision, versions, commit, time."""
+    found = environment(device)
+    versions = found.pop("versions")
+    return {"precision": precision, **found, "python": versions["python"], "torch": versions["torch"]}
+
+
+def write(rows: Iterable[Mapping[str, Any]], path: str | Path) -> Path:
+    """Write rows as CSV, four significant digits a number, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        pd.DataFrame(list(rows)).to_csv(temporary, index=False, float_format="%.4g")
+    return path

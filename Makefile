@@ -1,5 +1,6 @@
-# make env    the environment in .venv           make test   pytest and nbval
+# make env    the environment in .venv            make test   pytest and nbval
 # make study  the small study on generated data   make check  lint, format, types, then make test
+# make speed  all speed figures, half an hour on a quiet machine
 PYTHON ?= python3
 BIN := .venv/bin
 # A stamp newer than the lock file says that the environment is complete.
@@ -15,7 +16,7 @@ STUDY := build/study
 RUN := $(BIN)/papermill notebooks/run.ipynb
 TO := -r out_dir $(CURDIR)/$(STUDY)/rows -p progress True --log-output --no-progress-bar
 
-.PHONY: env study test check lint lock picture clean
+.PHONY: env study speed test check lint lock picture clean
 
 env: $(STAMP)
 
@@ -41,6 +42,12 @@ $(STUDY)/destseg-%.ipynb: $(STAMP)
 	@mkdir -p $(@D)
 	$(RUN) $@ -r method destseg -r category $* \
 		-y '{overrides: {student_steps: 15, segmentation_steps: 40, batch: 4}}' $(TO)
+
+# One CSV a topic in results/speed, then the notebook that shows them. peers.py makes an environment of its own.
+SPEED := metrics decoding training inference peers growth roofline accuracy
+speed: $(STAMP)
+	set -e; for topic in $(SPEED); do echo $$topic; $(BIN)/python benchmarks/$$topic.py; done
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/speed.ipynb
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 tests

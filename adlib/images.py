@@ -9,6 +9,7 @@ the nearest pixel, and crops the centre.
 
 import os
 import struct
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
+
+from adlib import decoded
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, RGB
 COLUMNS = ("image", "mask", "label", "defect", "split")
@@ -95,6 +98,7 @@ def load(
     preprocess: str = "resize",
     workers: int | None = None,
     progress: bool | None = None,
+    identity: str | None = None,
 ) -> Images:
     """Decode all `samples` (columns `COLUMNS`; mask None where there is none) at size x size.
 
@@ -102,21 +106,24 @@ def load(
     gray, white = defect. Warns once (`UnknownMask`) with the defects whose pixel truth is unknown.
     FileNotFoundError for a missing file; ValueError, naming the files, for one that cannot be
     decoded, a mask of another size than its image, a normal sample with a non-empty mask.
-    `progress`: None shows a bar for many images in a terminal.
+    `progress`: None shows a bar for many images in a terminal. `identity`: what
+    `datasets.fingerprint` gives for a table with these samples; images that take long to decode
+    are then kept on disk (`adlib.decoded`) and read from there the next time.
     """
     _check_samples(samples)
     _check_options(size, preprocess)
     table = samples.reset_index(drop=True)
     paths = [str(path) for path in table["image"]]
     mask_paths = [None if pd.isna(path) or path == "" else str(path) for path in table["mask"]]
-    pixels = torch.empty((len(table), 3, size, size), dtype=torch.uint8)
-    masks = torch.empty((len(table), size, size), dtype=torch.bool)
-
-    def decode(i: int) -> None:
-        pixels[i], masks[i] = _read_sample(paths[i], mask_paths[i], size, preprocess)
-
-    _in_parallel(decode, len(table), workers, progress)
-    labels = torch.tensor(table["label"].astype(int).to_numpy(), dtype=torch.int64)
+    kept = None if identity is None else decoded.path(identity, table, size, preprocess)
+    found = None if kept is None else decoded.read(kept, len(table), size)
+    if found is None:
+        start = time.monotonic()
+        found = _decode(paths, mask_paths, size, preprocess, workers, progress)
+        if kept is not None and time.monotonic() - start >= decoded.WORTH:
+            decoded.write(kept, *found)
+    pixels, masks = found
+    labels = torch.tensor(table["label"].astype(int).tolist(), dtype=torch.int64)
     filled = masks.flatten(1).any(1)
     if (wrong := (labels == 0) & filled).any():
         first = int(wrong.nonzero()[0])
@@ -186,6 +193,25 @@ def _open(path: str) -> Image.Image:
         raise FileNotFoundError(f"no such file: {path}") from None
     except (*_BROKEN, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot decode {path}: {error}") from error
+
+
+def _decode(
+    paths: list[str],
+    mask_paths: list[str | None],
+    size: int,
+    preprocess: str,
+    workers: int | None,
+    progress: bool | None,
+) -> tuple[Tensor, Tensor]:
+    """Pixels (N, 3, size, size) and masks (N, size, size) of all samples."""
+    pixels = torch.empty((len(paths), 3, size, size), dtype=torch.uint8)
+    masks = torch.empty((len(paths), size, size), dtype=torch.bool)
+
+    def decode(i: int) -> None:
+        pixels[i], masks[i] = _read_sample(paths[i], mask_paths[i], size, preprocess)
+
+    _in_parallel(decode, len(paths), workers, progress)
+    return pixels, masks
 
 
 def _read_sample(path: str, mask_path: str | None, size: int, preprocess: str) -> tuple[Tensor, Tensor]:

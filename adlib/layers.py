@@ -14,7 +14,9 @@ def unit(features: Tensor) -> Tensor:
 
 def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
     """Compute 1 - cos of the channel vectors of two (N, C, H, W) maps, pixel by pixel: (N, H, W) in [0, 2]."""
-    return 1 - (unit(a) * unit(b)).sum(dim=1)
+    a, b = a.float(), b.float()
+    lengths = [torch.linalg.vector_norm(x, dim=1).clamp_min(1e-12) for x in (a, b)]
+    return 1 - (a * b).sum(dim=1) / (lengths[0] * lengths[1])  # no copy of a or b is made, unlike by unit()
 
 
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -89,17 +91,20 @@ def smooth(maps: Tensor, sigma: float, truncate: float = 4.0, rows_only: bool = 
     radius = int(truncate * sigma + 0.5)
     if radius == 0:
         return maps
-    offsets = torch.arange(-radius, radius + 1, device=maps.device)
-    kernel = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).float()
-    x = maps.float().unsqueeze(1)
     with torch.autocast(maps.device.type, enabled=False):
-        for dim in (3,) if rows_only else (3, 2):
-            size = x.shape[dim]
-            index = torch.arange(-radius, size + radius, device=maps.device) % (2 * size)
-            padded = x.index_select(dim, torch.minimum(index, 2 * size - 1 - index))
-            x = F.conv2d(padded, kernel.view(1, 1, 1, -1) if dim == 3 else kernel.view(1, 1, -1, 1))
-    return x.squeeze(1)
+        height, width = maps.shape[-2:]
+        rows = maps.float() @ _gaussian(width, sigma, radius, maps.device).T
+        return rows if rows_only else _gaussian(height, sigma, radius, maps.device) @ rows
+
+
+def _gaussian(size: int, sigma: float, radius: int, device: torch.device) -> Tensor:
+    """Write the mirrored Gaussian filter of `size` pixels as a matrix: convolving one channel is far slower."""
+    offsets = torch.arange(-radius, radius + 1, device=device)
+    kernel = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
+    source = (torch.arange(size, device=device)[:, None] + offsets) % (2 * size)
+    source = torch.minimum(source, 2 * size - 1 - source)
+    matrix = torch.zeros(size, size, dtype=torch.float64, device=device)
+    return matrix.scatter_add_(1, source, (kernel / kernel.sum()).expand(size, -1)).float()
 
 
 def cosine_weights(queries: Tensor, items: Tensor, temperature: float = 1.0) -> Tensor:

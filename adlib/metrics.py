@@ -6,11 +6,14 @@ metric is unchanged by a strictly increasing transform of its scores. Half preci
 exactly as given. What is not defined is NaN, with an `UndefinedMetric` warning that says why.
 
 How: the normal pixels are sorted once. A defect pixel then needs only two ranks among them (normal
-pixels above its score, and at or above it), and each metric is a sum over defect pixels.
+pixels above its score, and at or above it), and each metric is a sum over defect pixels. Ranks are
+counts, so they may be added over parts of the normal pixels: only `PART` of these are held at a time,
+sorted in the maps' own precision, whatever the size of the test set. Beside its input an evaluation
+needs 10 bytes a pixel of one part and about 50 bytes a defect pixel.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +23,8 @@ from scipy import ndimage
 
 METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", "iap", "iap90")
 EIGHT_CONNECTED = np.ones((3, 3), dtype=int)
+PART = 1 << 23  # pixels held at a time: 128 maps of 256 x 256, or 8 of 1024 x 1024
+BLOCK = 1 << 18  # defect pixels whose areas are held at a time
 
 
 class UndefinedMetric(UserWarning):
@@ -97,7 +102,7 @@ def evaluate(
     seen = ~flags | masks.any(axis=(1, 2)) if known is None else check_binary(known, "known")
     if seen.shape != flags.shape:
         raise ValueError(f"known has shape {seen.shape}, expected {flags.shape}")
-    pixels = split_pixels(maps, masks) if seen.all() else split_pixels(maps[seen], masks[seen])
+    pixels = split_pixels(maps, masks, seen)
     computations: dict[str, Callable[[], float]] = {
         "image_auroc": lambda: _auroc(images),
         "image_ap": lambda: _ap(images),
@@ -123,18 +128,30 @@ def count_regions(masks: ArrayLike) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Scores by truth: `normal` and `defect` ascending, `region` the number of each defect's."""
+    """Scores by truth: `defect` ascending, `region` the number of each defect's, `normals` how many are normal.
 
-    normal: NDArray
+    `parts` gives the normal scores, unsorted, in arrays that the caller may change; anew at each call.
+    """
+
     defect: NDArray
     region: NDArray[np.integer]
+    normals: int
+    parts: Callable[[], Iterator[NDArray]]
     what: str = "pixel"
+
+    @cached_property
+    def normal(self) -> NDArray:
+        """All normal scores, ascending; a copy of them all, which no metric here needs."""
+        return np.sort(np.concatenate([self.defect[:0], *self.parts()]))
 
     @cached_property
     def false_positives(self) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
         """Of each defect score: how many normal scores are above it, and at or above it."""
-        above = self.normal.size - np.searchsorted(self.normal, self.defect, side="right")
-        at = self.normal.size - np.searchsorted(self.normal, self.defect, side="left")
+        above, at = np.full((2, self.defect.size), self.normals)
+        for normal in self.parts():
+            normal.sort()
+            above -= np.searchsorted(normal, self.defect, side="right")
+            at -= np.searchsorted(normal, self.defect, side="left")
         return above, at
 
     @cached_property
@@ -147,7 +164,7 @@ class Split:
         """Raise the reason if there is no defect, or (where it matters) nothing normal."""
         if not self.defect.size:
             raise _UndefinedError(f"no defect {self.what}")
-        if normal and not self.normal.size:
+        if normal and not self.normals:
             raise _UndefinedError(f"no normal {self.what}")
 
 
@@ -156,18 +173,27 @@ def split_images(scores: ArrayLike, labels: ArrayLike) -> Split:
     scores, labels = _check_scores(scores, "scores"), check_binary(labels, "labels")
     if scores.ndim != 1 or scores.shape != labels.shape:
         raise ValueError(f"scores and labels must both be (N,), found {scores.shape} and {labels.shape}")
-    defect = np.sort(scores[labels])
-    return Split(np.sort(scores[~labels]), defect, np.arange(defect.size), "image")
+    normal, defect = scores[~labels], np.sort(scores[labels])
+    return Split(defect, np.arange(defect.size), normal.size, lambda: iter([normal.copy()]), "image")
 
 
-def split_pixels(maps: ArrayLike, masks: ArrayLike) -> Split:
-    """Pixel scores by mask, each defect pixel with its 8-connected region, 0 to K - 1."""
+def split_pixels(maps: ArrayLike, masks: ArrayLike, images: NDArray[np.bool_] | None = None) -> Split:
+    """Pixel scores by mask, each defect pixel with its 8-connected region, 0 to K - 1.
+
+    `images` (N,) says which to take, by default all. The maps are read again when ranks are asked for.
+    """
     maps, masks = check_maps(maps, masks)
-    normal = _upcast(maps[~masks])
-    normal.sort()
-    defect = _upcast(maps[masks])
+    chosen = np.arange(len(maps)) if images is None else np.flatnonzero(images)
+    step = max(1, PART // max(1, maps[:1].size))
+    parts = [chosen[i : i + step] for i in range(0, len(chosen), step)]
+    defect = np.concatenate([_upcast(maps[:0].ravel()), *(_upcast(maps[part][masks[part]]) for part in parts)])
     order = np.argsort(defect, kind="stable")
-    return Split(normal, defect[order], _regions(masks)[order])
+    return Split(
+        defect[order],
+        _regions(masks[i] for i in chosen)[order],
+        len(chosen) * maps[:1].size - defect.size,
+        lambda: (_upcast(maps[part][~masks[part]]) for part in parts),
+    )
 
 
 def check_maps(maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray, NDArray[np.bool_]]:
@@ -211,12 +237,16 @@ def _upcast(values: NDArray) -> NDArray:
     return values.astype(np.float32) if values.dtype == np.float16 else values
 
 
-def _regions(masks: NDArray[np.bool_]) -> NDArray[np.integer]:
-    """The region number of each defect pixel, in the order of `maps[masks]`."""
-    pieces, total = [np.zeros(0, dtype=np.int64)], 0
-    for mask in masks[masks.any(axis=(1, 2))]:
-        labelled, count = ndimage.label(mask, structure=EIGHT_CONNECTED)
-        pieces.append(labelled[mask].astype(np.int64) + (total - 1))
+def _regions(masks: Iterable[NDArray[np.bool_]]) -> NDArray[np.int32]:
+    """The region number of each defect pixel, image by image, row by row."""
+    pieces, total = [np.zeros(0, dtype=np.int32)], 0
+    for mask in masks:
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if not rows.size:
+            continue
+        box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # labelling reads every pixel it is given
+        labelled, count = ndimage.label(box, structure=EIGHT_CONNECTED)
+        pieces.append(labelled[box].astype(np.int32) + np.int32(total - 1))
         total += count
     return np.concatenate(pieces)
 
@@ -226,7 +256,7 @@ def _auroc(split: Split) -> float:
     above, at = split.false_positives
     # Whole numbers until the last division: half the pairs that a tie leaves undecided.
     wrong = int(above.sum()) + int(at.sum())
-    return 1 - wrong / (2 * split.normal.size * split.defect.size)
+    return 1 - wrong / (2 * split.normals * split.defect.size)
 
 
 def _ap(split: Split) -> float:
@@ -238,14 +268,18 @@ def _aupro(split: Split, limit: float) -> float:
     if not 0 < limit <= 1:
         raise ValueError(f"fpr_limit must be in (0, 1], found {limit}")
     split.require(normal=True)
-    above, at = (count / split.normal.size for count in split.false_positives)
-    # A pixel adds to the curve a ramp from FPR `above` to FPR `at`, then 1: this is its area.
-    width = np.maximum(at - above, np.finfo(float).tiny)
-    cut = np.maximum(limit - above, 0) ** 2 / (2 * width)
-    area = np.where(at <= limit, limit - (above + at) / 2, cut)
     sizes = np.bincount(split.region)
-    # Over the limit first: the sums of a perfect map are then whole numbers, and it has 1 exactly.
-    return float((np.bincount(split.region, weights=area / limit) / sizes).mean())
+    covered = np.zeros(sizes.size)
+    for start in range(0, split.defect.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        above, at = (count[block] / split.normals for count in split.false_positives)
+        # A pixel adds to the curve a ramp from FPR `above` to FPR `at`, then 1: this is its area.
+        width = np.maximum(at - above, np.finfo(float).tiny)
+        cut = np.maximum(limit - above, 0) ** 2 / (2 * width)
+        area = np.where(at <= limit, limit - (above + at) / 2, cut)
+        # Over the limit first: the sums of a perfect map are then whole numbers, and it has 1 exactly.
+        covered += np.bincount(split.region[block], weights=area / limit, minlength=sizes.size)
+    return float((covered / sizes).mean())
 
 
 def _instance_precision(split: Split) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Figures: maps on one scale a category, galleries, histograms, loss curves.
+"""Figures: maps on one scale a category, galleries, histograms, loss curves, and what speed is limited by.
 
 One colour scale serves all maps of a figure: scaled one by one, a good part would glow as red as a defect.
 """
@@ -137,4 +137,38 @@ def localised(images: Images, maps: NDArray, index: Sequence[int], title: str = 
         axis.set_title(name, fontsize=9)
     figure.colorbar(drawn, ax=axes[:, 2].tolist(), shrink=0.8)
     figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def roofline(table: pd.DataFrame) -> Figure:
+    """Draw each method's rate over its arithmetic intensity, below the roof of the machine; both axes are logarithmic.
+
+    `table` is what `benchmarks/roofline.py` writes: intensity (FLOP/byte), gflops, peak_gflops, peak_gbytes_per_s.
+    """
+    figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    peak, bandwidth = table["peak_gflops"].iloc[0], table["peak_gbytes_per_s"].iloc[0]
+    ends = np.array([min(table["intensity"].min(), peak / bandwidth) / 2, table["intensity"].max() * 2])
+    along = np.geomspace(ends[0], ends[1], 100)
+    axes.plot(along, np.minimum(peak, bandwidth * along), "k-", linewidth=1, label="roof")
+    for marker, (batch, part) in zip("osD^", table.groupby("batch"), strict=False):
+        axes.plot(part["intensity"], part["gflops"], marker, markersize=5, label=f"batch {batch}")
+    for _, row in table[table["batch"] == table["batch"].max()].iterrows():
+        axes.annotate(row["method"], (row["intensity"], row["gflops"]), (4, 3), textcoords="offset points", fontsize=7)
+    axes.set(xscale="log", yscale="log", xlabel="FLOP per byte", ylabel="GFLOP/s")
+    axes.legend(frameon=False, fontsize=8)
+    sns.despine(ax=axes)
+    return figure
+
+
+def growth(table: pd.DataFrame, axis: str) -> Figure:
+    """Draw seconds and peak memory (MiB) along one axis of what `benchmarks/growth.py` writes, a line a method."""
+    part = table[table["axis"] == axis]
+    figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
+    for place, column, unit in zip(axes, ("seconds", "peak_mib"), ("seconds", "peak memory, MiB"), strict=True):
+        for (method, what), line in part.groupby(["method", "what"]):
+            style = "--" if what == "infer" else "-"
+            place.plot(line["value"], line[column], f"o{style}", markersize=3, label=f"{method}, {what}")
+        place.set(xlabel=axis, ylabel=unit, ylim=(0, None))
+        sns.despine(ax=place)
+    axes[0].legend(frameon=False, fontsize=7)
     return figure

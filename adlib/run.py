@@ -66,8 +66,9 @@ def prepare(
     samples = datasets.load(dataset, category, data_root)
     built = build(method, recipe, teacher, scale, seed, **(asked | found))
     built.stages()  # a schedule that cannot be is an error now, not after the images are read
+    data_sha256 = datasets.fingerprint(samples)
     split = {
-        name: images.load(part, IMAGE_SIZE, getattr(config, "preprocess", "resize"))
+        name: images.load(part, IMAGE_SIZE, getattr(config, "preprocess", "resize"), identity=data_sha256)
         for name, part in samples.groupby("split")
     }
     if "test" not in split:
@@ -92,7 +93,7 @@ def prepare(
         method=built,
         train=split["train"],
         test=split["test"],
-        data_sha256=datasets.fingerprint(samples),
+        data_sha256=data_sha256,
         data_root=data_root,
         device=device,
         precision=precision,

@@ -5,11 +5,15 @@ that are compared take turns within one process, so that a machine that slows do
 spread are given, never the best. Rows carry the device, the versions and the precision.
 """
 
+import multiprocessing
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,10 +21,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from adlib.checkpoint import whole_file
-from adlib.environment import environment
+from adlib.environment import PROJECT, environment
 from adlib.methods.base import Method
 
+RESULTS = PROJECT / "results" / "speed"  # the committed rows
+PLACE = ("precision", "commit", "device", "threads", "created", "python", "torch")  # the fields of `conditions`
+
 Call = Callable[[], Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,25 @@ def cost(method: Method, size: int = 256) -> dict[str, Any]:
     }
 
 
+def fresh(call: Callable[..., T], *arguments: Any) -> T:
+    """Call a function of a module in a process of its own, so that its peak memory is its own and nobody else's.
+
+    The process is forked from one that has imported this package and computed nothing.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["adlib"])
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(call, *arguments).result()
+
+
+def peak_memory(device: str = "cpu") -> float:
+    """Return the peak so far in MiB: of the GPU's allocations, else of all memory of this process."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def conditions(device: str = "cpu", precision: str = "fp32") -> dict[str, Any]:
     """Return what a figure holds under, for its row: device, threads, precision, versions, commit, time."""
     found = environment(device)
@@ -126,3 +153,23 @@ def write(rows: Iterable[Mapping[str, Any]], path: str | Path) -> Path:
     with whole_file(path) as temporary:
         pd.DataFrame(list(rows)).to_csv(temporary, index=False, float_format="%.4g")
     return path
+
+
+def read(topic: str, folder: str | Path = "") -> pd.DataFrame:
+    """Read what `benchmarks/<topic>.py` wrote to a folder, by default the committed rows; no rows where it has not."""
+    path = Path(folder or RESULTS) / f"{topic}.csv"
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame()
+
+
+def shown(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Give the columns that rows have (by default all but their conditions) as text, three digits a number."""
+    if rows.empty:
+        return pd.DataFrame({"": ["not measured here"]})
+    kept = [c for c in columns or rows.columns if c in rows and (columns or c not in PLACE)]
+    return rows[kept].map(_text)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "" if np.isnan(value) else f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

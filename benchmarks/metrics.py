@@ -1,13 +1,17 @@
-"""Seconds of the pixel metrics on an average MVTec AD test set: ours beside scikit-learn.
+"""Seconds and peak memory of the metrics on an average MVTec AD test set: ours beside scikit-learn's, one thread.
 
-115 maps of 256 x 256 with about 147 regions, float32, one thread; median of `--repeats`. Prints
-CSV. Run: `python benchmarks/metrics.py [--repeats 5] [--legacy]`.
+    python benchmarks/metrics.py [--out FILE] [--smoke] [--legacy]
+
+115 float32 maps with 147 regions, at 256 x 256 and at 1024 x 1024. The implementations take turns on the small maps; on
+the large ones `evaluate` runs alone. Peak memory is that of a process of its own: `extra_mib` is what the evaluation
+adds to a process that holds the maps and the masks. `--legacy` adds the papers' own variants, in minutes. About one
+minute without.
 """
 
 import argparse
 import os
-import statistics
-import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 # Before numpy is imported, which reads them once.
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
@@ -16,64 +20,104 @@ import numpy as np
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from adlib import legacy_metrics, metrics
+from adlib import legacy_metrics, metrics, speed
 
-IMAGES, REGIONS, SIZE = 115, 147, 256
+SIZE = 256
 
 
-def smooth_maps(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth noise with a bump on each of 147 discs, spread over the last 83 images."""
+def smooth_maps(scale: int = 1, count: int = 115, regions: int = 147, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth noise with a bump on each disc of the masks, at `scale` times 256 x 256; image by image, to hold little.
+
+    The discs lie in the last 72 % of the images, two in one image in opposite halves, so that they stay two.
+    """
     random = np.random.default_rng(seed)
-    masks = np.zeros((IMAGES, SIZE, SIZE), dtype=bool)
+    maps = np.empty((count, SIZE * scale, SIZE * scale), np.float32)
+    masks = np.zeros(maps.shape, bool)
+    first = count - round(0.72 * count)
     rows, columns = np.ogrid[:SIZE, :SIZE]
-    for region in range(REGIONS):
-        # Two regions of one image lie in opposite halves, so that they stay two.
-        image, half = 32 + region % 83, region // 83
-        y, x, radius = *random.integers((40, 40), (216, 88)), random.integers(8, 36)
-        masks[image] |= (rows - y) ** 2 + (columns - x - 128 * half) ** 2 < radius**2
-    noise = ndimage.gaussian_filter(random.normal(size=masks.shape), (0, 4, 4)) * 14
-    bumps = ndimage.gaussian_filter(masks.astype(float), (0, 6, 6))
-    return (noise + 1.5 * bumps).astype(np.float32), masks
+    for image in range(count):
+        mask = np.zeros((SIZE, SIZE), bool)
+        for region in range(image - first, regions if image >= first else 0, count - first):
+            half = region // (count - first) % 2
+            y, x, radius = *random.integers((40, 40), (216, 88)), random.integers(8, 36)
+            mask |= (rows - y) ** 2 + (columns - x - 128 * half) ** 2 < radius**2
+        noise = ndimage.gaussian_filter(random.normal(size=mask.shape), 4) * 14
+        small = noise + 1.5 * ndimage.gaussian_filter(mask.astype(float), 6)
+        maps[image] = small.repeat(scale, axis=0).repeat(scale, axis=1)
+        if scale > 1:  # no ties that full resolution would not have
+            maps[image] += random.random(maps[image].shape, dtype=np.float32) * np.float32(0.01)
+        masks[image] = mask.repeat(scale, axis=0).repeat(scale, axis=1)
+    return maps, masks
+
+
+def measure(scale: int, count: int, repeats: int) -> dict[str, Any]:
+    """Time `evaluate`, and measure what it adds to the memory of this process."""
+    maps, masks = smooth_maps(scale, count)
+    labels, scores = masks.any(axis=(1, 2)), maps.max(axis=(1, 2))
+    before = speed.peak_memory()
+    timing = speed.timed(lambda: metrics.evaluate(maps, masks, scores, labels), repeats, warmup=min(1, repeats - 1))
+    peak = speed.peak_memory()
+    value, _ = metrics.evaluate(maps, masks, scores, labels)
+    return {
+        "implementation": "evaluate, alone",
+        "maps": count,
+        "size": SIZE * scale,
+        "input_mib": (maps.nbytes + masks.nbytes) / 2**20,
+        "peak_mib": peak,
+        "extra_mib": peak - before,
+        "seconds": timing.p50,
+        "p95": timing.p95,
+        "value": value["aupro"],
+    }
+
+
+def calls(maps: np.ndarray, masks: np.ndarray, legacy: bool) -> Mapping[str, Callable[[], float]]:
+    """Name what is compared; each call returns the value that it computes last."""
+    labels, scores = masks.any(axis=(1, 2)), maps.max(axis=(1, 2))
+    found: dict[str, Callable[[], float]] = {
+        "evaluate (all seven)": lambda: metrics.evaluate(maps, masks, scores, labels)[0]["aupro"],
+        "aupro": lambda: metrics.aupro(maps, masks),
+        "pixel auroc": lambda: metrics.pixel_auroc(maps, masks),
+        "pixel ap": lambda: metrics.pixel_ap(maps, masks),
+        "iap": lambda: metrics.iap(maps, masks),
+        "scikit-learn pixel auroc": lambda: float(roc_auc_score(masks.ravel(), maps.ravel())),
+        "scikit-learn pixel ap": lambda: float(average_precision_score(masks.ravel(), maps.ravel())),
+    }
+    if legacy:
+        for metric in (legacy_metrics.rd_pro, legacy_metrics.stpm_pro, legacy_metrics.destseg_pro):
+            found[metric.__name__] = lambda metric=metric: metric(maps, masks)
+    return found
 
 
 def main() -> None:
-    """Print one CSV line an implementation: name, median seconds, value."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
+    """Write one row an implementation and one a size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", default="results/speed/metrics.csv")
+    parser.add_argument("--smoke", action="store_true", help="16 maps, one repetition")
     parser.add_argument("--legacy", action="store_true", help="time the papers' variants too")
-    arguments = parser.parse_args()
-    maps, masks = smooth_maps()
-    labels, scores = masks.any(axis=(1, 2)), maps.max(axis=(1, 2))
-
-    def both() -> float:
-        # The two that every study reports, sharing the one sort.
-        pixels = metrics.split_pixels(maps, masks)
-        metrics._auroc(pixels)
-        return metrics._aupro(pixels, 0.3)
-
-    timed = {
-        "aupro + pixel auroc": both,
-        "aupro": lambda: metrics.aupro(maps, masks),
-        "pixel auroc": lambda: metrics.pixel_auroc(maps, masks),
-        "all seven (evaluate)": lambda: metrics.evaluate(maps, masks, scores, labels)[0]["aupro"],
-        "scikit-learn pixel auroc": lambda: roc_auc_score(masks.ravel(), maps.ravel()),
-        "scikit-learn pixel ap": lambda: average_precision_score(masks.ravel(), maps.ravel()),
-    }
-    if arguments.legacy:
-        for metric in (legacy_metrics.rd_pro, legacy_metrics.stpm_pro, legacy_metrics.destseg_pro):
-            timed[metric.__name__] = lambda metric=metric: metric(maps, masks)
-    print(
-        f"# {IMAGES} maps of {SIZE} x {SIZE}, {metrics.split_pixels(maps, masks).region.max() + 1}"
-        f" regions, {masks.mean():.1%} defect pixels, median of {arguments.repeats}, one thread"
-    )
-    print("implementation,seconds,value")
-    for name, run in timed.items():
-        seconds = []
-        for _ in range(arguments.repeats):
-            start = time.perf_counter()
-            value = run()
-            seconds.append(time.perf_counter() - start)
-        print(f"{name},{statistics.median(seconds):.3f},{value:.6f}", flush=True)
+    options = parser.parse_args()
+    count, repeats = (16, 1) if options.smoke else (115, 5)
+    # First the memory, while this process is small; no thread count reaches a number that is counted on one core.
+    rows = [speed.fresh(measure, scale, count, 1 if scale > 1 else repeats) for scale in (1, 4)]
+    maps, masks = smooth_maps(1, count)
+    compared = calls(maps, masks, options.legacy)
+    for name, timing in speed.alternating(compared, repeats, warmup=min(1, repeats - 1)).items():
+        rows.append(
+            {
+                "implementation": name,
+                "maps": count,
+                "size": SIZE,
+                "seconds": timing.p50,
+                "p95": timing.p95,
+                "value": compared[name](),
+            }
+        )
+    place = {**speed.conditions(), "threads": 1}
+    speed.write([{**row, "regions": metrics.count_regions(masks), **place} for row in rows], options.out)
+    for row in rows:
+        print(
+            f"{row['implementation']:26s} {row['size']:5d} {row['seconds']:8.3f} s  {row.get('extra_mib', 0):6.0f} MiB"
+        )
 
 
 if __name__ == "__main__":

@@ -60,6 +60,12 @@ def write_category(root: Path, train: int = 4, good: int = 2, defects: int = 2, 
     return root
 
 
+@pytest.fixture(autouse=True)
+def nothing_kept(monkeypatch):
+    """Keep no decoded images in the home folder, however slow the machine."""
+    monkeypatch.setenv("ADLIB_CACHE", "off")
+
+
 @pytest.fixture
 def data_root(tmp_path: Path) -> Path:
     return write_category(tmp_path / "data")

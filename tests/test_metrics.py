@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -88,6 +89,32 @@ def test_iap_equals_the_loops(seed, levels, recall):
     mean, at_recall = iap_by_loops(maps, masks, recall)
     assert metrics.iap(maps, masks) == pytest.approx(mean, abs=EXACT)
     assert metrics.iap_at(maps, masks, recall) == pytest.approx(at_recall, abs=EXACT)
+
+
+@pytest.mark.parametrize(("seed", "levels"), CASES)
+def test_parts_of_the_test_set_add_up_to_the_whole(seed, levels, monkeypatch):
+    maps, masks = random_case(seed, levels)
+    monkeypatch.setattr(metrics, "PART", 2 * maps[0].size)  # 5 images: parts of 2, 2 and 1
+    monkeypatch.setattr(metrics, "BLOCK", 37)
+    flat = masks.ravel(), maps.ravel()
+    assert metrics.pixel_auroc(maps, masks) == pytest.approx(roc_auc_score(*flat), abs=EXACT)
+    assert metrics.pixel_ap(maps, masks) == pytest.approx(average_precision_score(*flat), abs=EXACT)
+    assert metrics.aupro(maps, masks) == pytest.approx(aupro_by_thresholds(maps, masks), abs=EXACT)
+    assert metrics.iap(maps, masks) == pytest.approx(iap_by_loops(maps, masks, 0.9)[0], abs=EXACT)
+
+
+def test_an_evaluation_holds_no_copy_of_the_maps(monkeypatch):
+    random = np.random.default_rng(0)
+    maps, masks = random.normal(size=(40, 64, 64)).astype(np.float32), np.zeros((40, 64, 64), bool)
+    masks[20:, 8:16, 8:16] = True
+    scores, labels = maps.max((1, 2)), masks.any((1, 2))
+    monkeypatch.setattr(metrics, "PART", 2 * 64 * 64)
+    monkeypatch.setattr(metrics, "BLOCK", 1024)
+    tracemalloc.start()
+    metrics.evaluate(maps, masks, scores, labels)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * metrics.PART + 60 * masks.sum() + 60 * 1024 < maps.nbytes / 2
 
 
 @pytest.mark.parametrize("levels", [None, 6, 2])

@@ -1,4 +1,5 @@
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -337,3 +338,42 @@ def test_device_and_precision_are_checked():
         assert resolve_device("auto") == "cpu"
         with pytest.raises(ValueError, match="no CUDA device"):
             resolve_device("cuda")
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_a_fused_update_is_the_plain_one_also_in_channels_last(kind):
+    def weights(fused):
+        torch.manual_seed(0)
+        layer = torch.nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
+        optimiser = kind(layer.parameters(), 0.1, weight_decay=0.01)
+        if fused:
+            train.fuse(optimiser)
+        for _ in range(3):
+            optimiser.zero_grad()
+            layer(torch.randn(2, 3, 8, 8)).square().mean().backward()
+            optimiser.step()
+        assert optimiser.param_groups[0]["fused"] == (True if fused else None)
+        return torch.cat([p.detach().flatten() for p in layer.parameters()])
+
+    assert torch.allclose(weights(True), weights(False), rtol=1e-5, atol=1e-6)
+
+
+PAGES = """
+import resource, torch
+from adlib.train import keep_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.empty(1 << 26, dtype=torch.uint8).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(min(faults() for _ in range(6)))
+keep_memory()
+print(min(faults() for _ in range(12)))  # the heap grows in the first rounds
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a property of glibc's allocator")
+def test_freed_memory_is_kept_for_the_next_step():
+    clean = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    printed = subprocess.check_output([sys.executable, "-c", PAGES], env=clean, cwd=Path(__file__).parents[1])
+    before, after = map(int, printed.split())
+    assert 10 * after < before  # 64 MiB: 16384 pages of 4 KiB, or 32 of 2 MiB

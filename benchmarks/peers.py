@@ -1,0 +1,220 @@
+"""Our fast detectors beside anomalib's, on the same images, the same machine, in turns.
+
+    python benchmarks/peers.py [--out FILE] [--smoke] [--device cuda] [--peer-python PYTHON]
+
+anomalib lives in an environment of its own, outside this repository: `--peer-python` names its interpreter; without it
+`uv` makes one in the user's cache folder, with the torch version that we run on. Two workers of this script, one an
+environment, stay alive and are asked in turns for one repetition of each detector, so that only one computes at a time
+and a machine that slows down slows all. A repetition goes from a host array (uint8 RGB, 256 x 256) to a host map and
+score; the worker times it, without the time of asking. Both environments have the same torch, threads and input.
+
+anomalib's models have ResNet-18 and its own defaults otherwise, with random weights, which changes no time. `model` is
+the bare network, its map and score, in eval mode and inference mode, fed with normalised images; `pipeline` is
+anomalib's whole module: resizing, normalising, model, post-processing. PatchCore's memory bank has the size that
+its coreset has for MVTec's bottle: 209 images x 1,024 patches, of which 10 % (anomalib's default) or 1 % are kept.
+Each row has the median, the 95 % quantile, and how many times more images a second than anomalib's STFPM model, from
+the ratios of paired repetitions.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+ANOMALIB = "2.7.0"
+SIZE = 256
+BATCHES = {1: 40, 16: 5}  # images, and repetitions of each detector
+REFERENCE = ("anomalib", "stfpm", "model")
+CORESETS = {"patchcore 10 %": 21_402, "patchcore 1 %": 2_140}
+Key = tuple[str, str, str]  # environment, detector, variant
+
+
+def main() -> None:
+    """Measure all detectors of both environments in turns and write a row for each."""
+    options = _options()
+    if options.worker:
+        found = anomalib_detectors if options.worker == "anomalib" else adlib_detectors
+        serve(found(options), options.device)
+        return
+    from adlib import speed
+
+    peer = options.peer_python or peer_environment()
+    workers = {"adlib": Worker(sys.executable, "adlib", options), "anomalib": Worker(peer, "anomalib", options)}
+    detectors: list[Key] = [(name, *key) for name, worker in workers.items() for key in worker.detectors]
+    rows = []
+    for batch, repeats in ({1: 5} if options.smoke else BATCHES).items():
+        seconds: dict[Key, list[float]] = {key: [] for key in detectors}
+        for repetition in range(-1, repeats):
+            for key in detectors:
+                taken = workers[key[0]].ask(key[1:], batch)
+                if repetition >= 0:
+                    seconds[key].append(taken)
+        timings = {key: speed.Timing(tuple(values)) for key, values in seconds.items()}
+        for key, timing in timings.items():
+            row = {
+                **dict(zip(("environment", "detector", "variant"), key, strict=True)),
+                "version": workers[key[0]].version,
+                "size": SIZE,
+                "batch": batch,
+                "repeats": repeats,
+                "p50_ms": 1e3 * timing.p50,
+                "p95_ms": 1e3 * timing.p95,
+                "images_per_s": batch / timing.p50,
+                **speed.speedup(timings[REFERENCE], timing),
+                **speed.conditions(options.device),
+            }
+            row |= {"threads": workers[key[0]].threads, "torch": workers[key[0]].torch}
+            rows.append(row)
+            print(*key, f"batch {batch}: {row['p50_ms']:.1f} ms, {row['speedup']:.2f} x {REFERENCE[1]}", flush=True)
+        speed.write(rows, options.out)
+    for worker in workers.values():
+        worker.close()
+
+
+class Worker:
+    """A process of one environment that holds its detectors and runs them one at a time when asked."""
+
+    def __init__(self, python: str | Path, name: str, options: argparse.Namespace) -> None:
+        command = [str(python), __file__, "--worker", name, "--device", options.device]
+        command += ["--compile"] if options.compile else []
+        threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | threads
+        )
+        hello = self._answer()
+        self.detectors: list[tuple[str, str]] = [(a, b) for a, b in hello["detectors"]]
+        self.version, self.torch, self.threads = hello["version"], hello["torch"], hello["threads"]
+
+    def ask(self, detector: tuple[str, ...], batch: int) -> float:
+        """Run a detector once on a batch and return the seconds it took."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps([*detector, batch]) + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def close(self) -> None:
+        """Let the process end."""
+        self.process.communicate()
+
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(
+                f"the worker {self.process.args} ended with code {self.process.wait()}; see its errors above"
+            )
+        return json.loads(line)
+
+
+def serve(detectors: dict[tuple[str, str], Callable], device: str) -> None:
+    """Say what there is to run, then run what each line of the input asks for and answer its seconds."""
+    # What libraries print must not end up between the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    version = ANOMALIB if "anomalib" in sys.modules else importlib.metadata.version("adlib")
+    hello = {"detectors": list(detectors), "version": version, "torch": torch.__version__}
+    print(json.dumps(hello | {"threads": torch.get_num_threads()}), file=answers)
+    generator = np.random.default_rng(0)
+    images = {batch: generator.integers(0, 256, (batch, 3, SIZE, SIZE), dtype=np.uint8) for batch in BATCHES}
+    for line in sys.stdin:
+        name, variant, batch = json.loads(line)
+        run, pixels = detectors[name, variant], images[batch]
+        start = time.perf_counter()
+        with torch.inference_mode():
+            maps, scores = run(torch.from_numpy(pixels).to(device))
+            maps.cpu().numpy(), scores.cpu().numpy()  # waits for the device
+        print(json.dumps(time.perf_counter() - start), file=answers)
+
+
+def adlib_detectors(options: argparse.Namespace) -> dict[tuple[str, str], Callable]:
+    """Return our detectors: plain (eager, as built), optimised and, where asked for, compiled."""
+    from adlib.images import normalise
+    from adlib.inference import optimised
+    from adlib.methods import Method, build
+
+    def plain(method: Method) -> Callable:
+        def run(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            maps = method.anomaly_map(normalise(pixels.float() / 255))
+            return maps, method.score(maps)
+
+        return run
+
+    found: dict[tuple[str, str], Callable] = {}
+    for name, recipe in (("reduced_student", "paper"), ("reduced_student", "code"), ("stpm", "paper")):
+        method = build(name, recipe, teacher="random").eval().to(options.device)
+        found[f"{name} {recipe}", "plain"] = plain(method)
+        found[f"{name} {recipe}", "optimised"] = optimised(method)
+        if options.compile:
+            found[f"{name} {recipe}", "compiled"] = optimised(method, compile=True)
+    return found
+
+
+def anomalib_detectors(options: argparse.Namespace) -> dict[tuple[str, str], Callable]:
+    """Return anomalib's detectors: the bare model, and for STFPM the whole pipeline."""
+    import timm
+
+    device = options.device
+    create = timm.create_model
+    # STFPM's teacher asks for downloaded weights whatever one passes; random ones are as fast.
+    timm.create_model = lambda *words, **options: create(*words, **(options | {"pretrained": False}))
+    from anomalib.models import Stfpm
+    from anomalib.models.image.fastflow.torch_model import FastflowModel
+    from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+
+    mean = torch.tensor((0.485, 0.456, 0.406), device=device).view(3, 1, 1)
+    std = torch.tensor((0.229, 0.224, 0.225), device=device).view(3, 1, 1)
+
+    def results(model: torch.nn.Module, normalised: bool = True) -> Callable:
+        model.eval().to(device)
+
+        def run(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            images = pixels.float() / 255
+            found = model((images - mean) / std if normalised else images)
+            return found.anomaly_map, found.pred_score
+
+        return run
+
+    stfpm = Stfpm()
+    found = {("stfpm", "model"): results(stfpm.model), ("stfpm", "pipeline"): results(stfpm, normalised=False)}
+    for name, size in CORESETS.items():
+        model = PatchcoreModel(("layer2", "layer3"), "resnet18", pre_trained=False)
+        model.memory_bank = torch.rand(size, 128 + 256)
+        found[name, "model"] = results(model)
+    found["fastflow", "model"] = results(FastflowModel((SIZE, SIZE), "resnet18", pre_trained=False))
+    return found
+
+
+def peer_environment() -> Path:
+    """Return the interpreter of an environment with anomalib, made by uv in the user's cache folder if need be."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / f"adlib/anomalib-{ANOMALIB}"
+    python = home / "bin/python"
+    if not python.exists():
+        version = torch.__version__.split("+")[0]
+        subprocess.run(["uv", "venv", "--python", sys.executable, str(home)], check=True)
+        wanted = [f"anomalib=={ANOMALIB}", f"torch=={version}"]
+        subprocess.run(["uv", "pip", "install", "--python", str(python), *wanted], check=True)
+    return python
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("results/speed/peers.csv"))
+    parser.add_argument("--smoke", action="store_true", help="five repetitions of single images")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true", help="ours through torch.compile as well: minutes more")
+    parser.add_argument("--peer-python", type=Path, help="interpreter of an environment with anomalib")
+    parser.add_argument("--worker", choices=("adlib", "anomalib"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""Trainings as the authors' published code does them: fp32, NCHW, every image decoded each time it is drawn.
+
+What `benchmarks/training.py` sets our training against. Written from the facts of the authors' code at the commits that
+`adlib.methods` name; networks and weights are adlib's, so that both learn the same. That they do is tested in
+`tests/test_benchmarks_reference.py`. A reference has `load`, which makes the batch that the authors' loader gives,
+and `step`, which learns from it and returns the loss as a number.
+"""

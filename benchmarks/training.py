@@ -1,0 +1,320 @@
+"""Training speed: images a second of the authors' way of training (`benchmarks/reference`) and of ours, in turns.
+
+    python benchmarks/training.py [--out FILE] [--smoke] [--device cpu] [--only CASE ...]
+
+Every variant is a process of its own, so that each has its allocator and its memory; the processes take turns, a block
+of a few steps each, and wait otherwise. Steps include the loading of the images: the reference decodes PNG and JPEG
+files in the process that trains, ours decodes once before. What is done once (decoding, the teacher's features,
+compilation, the first step) is not in the images/s but in the column `once_s`. `speedup` is the median of the ratios of
+neighbouring blocks, with their 10 and 90 % quantiles; `speedup_free_loader` is what it would be if the reference's
+loading took no time, as with enough idle cores; `speedup_of_step` is over the variant before. `user_s` and `system_s`
+are seconds of processor time an image. Validation is on neither side. The reference's teachers compute no gradients.
+
+stpm and destseg stage 1 are also taken apart: each variant adds one thing to the one before. Images are generated,
+256 x 256; in the cases `1024` the files are 4 x 4 of them side by side, which costs the reference's loader about what
+MVTec AD's files cost. Networks are untrained, which changes no time. Batches of STPM, DeSTSeg and RD
+with the wide network are smaller than the sources' (32, 32, 16), on both sides. About 12 minutes with two threads.
+"""
+
+import argparse
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from reference import data, destseg, rd, reduced_student
+
+import adlib.train
+from adlib import images, speed
+from adlib.corrupt import Corruption, procedural_textures
+from adlib.datasets import synthetic
+from adlib.methods import Method, build
+from adlib.sampling import Plan
+
+ROTATION = "full"
+MANY = 10**6  # steps of a schedule that no benchmark reaches
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained: a stage of a method, in blocks of `steps` batches."""
+
+    method: str
+    recipe: str
+    batch: int
+    steps: int = 1
+    repeats: int = 5
+    stage: int = 0
+    file_size: int = 256
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+CASES = {
+    "stpm": Case("stpm", "paper", 16),
+    "destseg stage 1": Case("destseg", "code", 8),
+    "destseg stage 1, 1024": Case("destseg", "code", 8, repeats=4, file_size=1024),
+    "destseg stage 2": Case("destseg", "code", 8, repeats=4, stage=1),
+    "reduced_student paper": Case("reduced_student", "paper", 16, steps=2, repeats=9),
+    "reduced_student code": Case("reduced_student", "code", 8, steps=3, repeats=9),
+    "reduced_student code, 1024": Case("reduced_student", "code", 8, steps=3, repeats=9, file_size=1024),
+    "rd resnet18": Case("rd", "code", 16, overrides={"backbone": "resnet18"}),
+    "rd wide_resnet50_2": Case("rd", "code", 4, repeats=4),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How it is trained; the defaults are what `fit` does."""
+
+    reference: bool = False
+    cache: bool = True
+    channels_last: bool = True
+    keep_memory: bool = True
+    fused: bool = True
+    precision: str = "fp32"
+    compile: bool = False
+
+
+REFERENCE, OURS = "reference", "ours"
+PAIR = {REFERENCE: Variant(reference=True), OURS: Variant()}
+BARE = Variant(cache=False, channels_last=False, keep_memory=False, fused=False)
+LADDER = {
+    REFERENCE: Variant(reference=True),
+    "no wasted work": BARE,  # decoded once, nothing computed that no loss needs, no number read in a step
+    "+ teacher cached": replace(BARE, cache=True),
+    "+ channels_last": replace(BARE, cache=True, channels_last=True),
+    "+ memory kept": replace(BARE, cache=True, channels_last=True, keep_memory=True),
+    OURS: Variant(),  # + fused optimiser
+    "ours, bf16": Variant(precision="bf16"),
+    "ours, compiled": Variant(compile=True),
+}
+LADDERS = ("stpm", "destseg stage 1")
+
+
+def main() -> None:
+    """Measure all cases and write one row a variant of each."""
+    options = _options()
+    if options.child:
+        serve(**json.loads(options.child))
+        return
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_files(Path(folder), 8 if options.smoke else 40)
+        for name in options.only or CASES:
+            case = replace(CASES[name], batch=2, steps=1, repeats=1) if options.smoke else CASES[name]
+            variants = dict(LADDER if name in LADDERS else PAIR)
+            if options.smoke:
+                variants.pop("ours, compiled", None)  # minutes
+            if case.method == "destseg":
+                variants.pop("+ teacher cached", None)  # its images are turned anew each time
+            for row in measure(name, case, variants, folder, options.device):
+                rows.append(row)
+                print(f"{name:28s} {row['variant']:18s} {row['images_per_s']:8.2f}/s x{row['speedup']:.2f}", flush=True)
+            speed.write(rows, options.out)
+
+
+def measure(name: str, case: Case, variants: dict[str, Variant], folder: str, device: str) -> list[dict[str, Any]]:
+    """Let the variants take turns; a row for each, compared with the first."""
+    children = {v: Child(case, variant, folder, device) for v, variant in variants.items()}
+    try:
+        for child in children.values():  # one after the other: `once_s` must not measure the neighbours
+            child.start()
+        found = speed.alternating({v: child.block for v, child in children.items()}, case.repeats, warmup=1)
+    finally:
+        for child in children.values():
+            child.stop()
+    count = case.batch * case.steps
+    loaded = children[REFERENCE].mean("loader")
+    freed = speed.Timing(tuple(s - loaded for s in found[REFERENCE].seconds))
+    free = {v: speed.speedup(freed, timing)["speedup"] for v, timing in found.items()}
+    before = dict(zip(variants, [REFERENCE, *variants], strict=False)) if len(variants) > 2 else {}
+    return [
+        {
+            "case": name,
+            "variant": v,
+            "batch": case.batch,
+            "images_per_s": count / timing.p50,
+            "spread": timing.spread,
+            **speed.speedup(found[REFERENCE], timing),
+            "speedup_free_loader": 1.0 if v == REFERENCE else free[v],
+            "speedup_of_step": speed.speedup(found[before[v]], timing)["speedup"] if v in before else math.nan,
+            "loader_s": children[v].mean("loader") / count,
+            "user_s": children[v].mean("user") / count,
+            "system_s": children[v].mean("system") / count,
+            "once_s": children[v].once,
+            "blocks": len(timing.seconds),
+            **speed.conditions(device, variants[v].precision),
+        }
+        for v, timing in found.items()
+    ]
+
+
+class Child:
+    """A process that trains one variant, a block whenever it is asked."""
+
+    def __init__(self, case: Case, variant: Variant, folder: str, device: str) -> None:
+        self.specification = {"case": asdict(case), "variant": asdict(variant), "folder": folder, "device": device}
+        self.process: subprocess.Popen[str] | None = None
+        self.reports: list[dict[str, float]] = []
+        self.once = 0.0
+
+    def start(self) -> None:
+        """Start the process and wait until it has made its first step."""
+        environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+        command = [sys.executable, __file__, "--child", json.dumps(self.specification)]
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.once = self._answer()["once"]
+
+    def block(self) -> None:
+        """Let it train one block."""
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self.reports.append(self._answer())
+
+    def mean(self, what: str) -> float:
+        """Average a report over the blocks that count."""
+        return float(np.mean([report[what] for report in self.reports[1:]]))
+
+    def stop(self) -> None:
+        """End the process by closing its input."""
+        if self.process is not None:
+            self.process.communicate()
+
+    def _answer(self) -> dict[str, float]:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process that trains {self.specification} ended; its error stands above")
+        return json.loads(line)
+
+
+def serve(case: dict[str, Any], variant: dict[str, Any], folder: str, device: str) -> None:
+    """Be a child: train a block for each line of the input, and say what it cost."""
+    torch.manual_seed(0)
+    made, how, start = Case(**case), Variant(**variant), time.perf_counter()
+    kind = {"batch": made.batch, **made.overrides}
+    method = build(made.method, made.recipe, "random", **kind)
+    step = (reference if how.reference else ours)(method, made, how, Path(folder), device)
+    step()
+    speed.wait(device)
+    print(json.dumps({"once": time.perf_counter() - start}), flush=True)
+    for _ in sys.stdin:
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        loader = sum(step() for _ in range(made.steps))
+        speed.wait(device)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+        print(json.dumps({"user": user, "system": system, "loader": loader}), flush=True)
+
+
+def reference(method: Method, case: Case, how: Variant, folder: Path, device: str) -> Callable[[], float]:
+    """Make the authors' step: a call that returns the seconds its loading took."""
+    method.to(device)
+    paths = sorted((folder / str(case.file_size)).glob("*.png"))
+    files: torch.utils.data.Dataset[Any] = data.Files(paths)
+    if case.method == "destseg":
+        files = destseg.Corrupted(paths, sorted((folder / "textures").glob("*.jpg")), ROTATION)
+    batches = _forever(torch.utils.data.DataLoader(files, case.batch, shuffle=True, drop_last=True))
+    if case.method == "destseg":
+        learn = destseg.Reference(method, case.stage).step
+    elif case.method == "rd":
+        learn = rd.Reference(method).step
+    else:
+        learn = reduced_student.Reference(method, MANY).step
+
+    def step() -> float:
+        start = time.perf_counter()
+        batch = next(batches)
+        seconds = time.perf_counter() - start
+        learn([part.to(device) for part in batch] if isinstance(batch, list) else batch.to(device))
+        return seconds
+
+    return step
+
+
+def ours(method: Method, case: Case, how: Variant, folder: Path, device: str) -> Callable[[], float]:
+    """Make the step of `adlib.train.fit`, with some of what it does left out if asked."""
+    if how.keep_memory:
+        adlib.train.keep_memory()
+    method.to(device, memory_format=torch.channels_last if how.channels_last else torch.contiguous_format)
+    pixels = images.load_textures(sorted((folder / str(case.file_size)).glob("*.png")))
+    textures = images.load_textures(sorted((folder / "textures").glob("*.jpg")))
+    none = torch.zeros(len(pixels))
+    training = adlib.train._Training(
+        method=method,
+        images=images.Images(pixels, none, none, none, None).to(device),
+        seed=0,
+        corruption=Corruption(textures.to(device), ROTATION),
+        device=device,
+        precision=how.precision,
+        resume=None,
+        identity="",
+        save_every=math.inf,
+    )
+    stage = replace(method.stages()[case.stage], steps=MANY, epochs=None, drop_last=True, validation=0.0)
+    if how.fused:
+        adlib.train.fuse(stage.optimiser)
+    if how.compile:
+        stage = replace(stage, loss=torch.compile(stage.loss))
+    plan = Plan(stage, case.stage, len(pixels), 0)
+    training.stage = case.stage
+    training.schedule = None if stage.schedule is None else stage.schedule(stage.optimiser, MANY)
+    training.switch_to(stage)
+    cache = training.features(stage) if how.cache else None
+    training.train_mode(stage, epoch=0)
+    batches = plan.batches(0, device)
+
+    def step() -> float:
+        number, _, index = next(batches)
+        training.advance(stage, cache, number, index)
+        return 0.0
+
+    return step
+
+
+def write_files(folder: Path, count: int) -> None:
+    """Write generated images as PNG files of 256 and of 1024 pixels a side, and textures as JPEG."""
+    drawn = synthetic.generate(folder, "canvas", counts=synthetic.Counts(train=count, good=1, defect=1))
+    for size in (256, 1024):
+        (folder / str(size)).mkdir()
+        for path in sorted((drawn / "train" / "good").glob("*.png")):
+            tiles = np.tile(np.asarray(Image.open(path)), (size // 256, size // 256, 1))
+            Image.fromarray(tiles).save(folder / str(size) / path.name)
+    (folder / "textures").mkdir()
+    for number, texture in enumerate(procedural_textures(16, 512)):
+        Image.fromarray(texture.permute(1, 2, 0).numpy()).save(folder / "textures" / f"{number}.jpg", quality=90)
+
+
+def _forever(loader: torch.utils.data.DataLoader) -> Iterator[Any]:
+    while True:
+        yield from loader
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("results/speed/training.csv"))
+    parser.add_argument("--smoke", action="store_true", help="two images a batch, one block: shows that it runs")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", nargs="+", choices=CASES, metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

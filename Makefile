@@ -1,6 +1,6 @@
 # make env    the environment in .venv            make test   pytest and nbval
 # make study  the small study on generated data   make check  lint, format, types, then make test
-# make speed  all speed figures, half an hour on a quiet machine
+# make speed  all speed figures, an hour on a quiet machine
 PYTHON ?= python3
 BIN := .venv/bin
 # A stamp newer than the lock file says that the environment is complete.

@@ -2,6 +2,7 @@
 
 from adlib import corrupt, datasets, images, metrics, plots, results
 from adlib.checkpoint import load, save
+from adlib.inference import optimised
 from adlib.methods import METHODS, build
 from adlib.predict import predict
 from adlib.run import prepare
@@ -17,6 +18,7 @@ __all__ = [
     "images",
     "load",
     "metrics",
+    "optimised",
     "plots",
     "predict",
     "prepare",

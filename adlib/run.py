@@ -125,8 +125,8 @@ class Run:
         """The method's resolved hyper-parameters."""
         return dataclasses.asdict(self.method.config)
 
-    def fit(self, progress: bool = False) -> History:
-        """Train; goes on from the state that a killed run left in `out_dir`. See `adlib.train.fit` for the errors."""
+    def fit(self, progress: bool = False, compile: bool = False) -> History:
+        """Train; goes on from the state that a killed run left in `out_dir`. See `adlib.train.fit` for the rest."""
         resume = self._resume_file()
         self.history = fit(
             self.method,
@@ -138,7 +138,10 @@ class Run:
             resume=resume,
             identity=f"{self.identity} {self.config} {self.precision} {self.data_sha256}",
             progress=progress,
+            compile=compile,
         )
+        if compile:
+            self.notes["compiled"] = "trained through torch.compile"
         return self.history
 
     def predict(self) -> Prediction:

@@ -18,12 +18,16 @@ batches of 4 instead of 16, and these without channels_last. Weights are random,
 
 import argparse
 import copy
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+# Before torch is imported: `compile_s` must not be the time of reading what an earlier run compiled.
+os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
 
 import numpy as np
 import torch

@@ -340,6 +340,13 @@ def test_device_and_precision_are_checked():
             resolve_device("cuda")
 
 
+def test_every_stage_is_compiled_if_asked(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda loss: compiled.append(loss.__name__) or loss)
+    trained("destseg", compile=True)
+    assert compiled == ["student_loss", "segmentation_loss"]
+
+
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
 def test_a_fused_update_is_the_plain_one_also_in_channels_last(kind):
     def weights(fused):

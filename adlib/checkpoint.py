@@ -7,9 +7,6 @@ executing code. All are written under another name first, so that a file that ex
 
 import dataclasses
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from adlib.backbones import Provenance
+from adlib.files import whole_file
 from adlib.methods import METHODS, resolve
 from adlib.methods.base import Method
 
 FORMAT = 1
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to; rename it on success, remove it on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{path} could not be written ({error.strerror}); make room or choose another folder, then run again",
-        ) from error
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
 
 
 def save(method: Method, path: str | Path) -> Path:

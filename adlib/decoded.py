@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from adlib.files import whole_file
+
 WORTH = 1.0  # seconds of decoding from which a file is written; images of 256 x 256 decode about as fast as it is read
 
 
@@ -47,8 +49,6 @@ def read(path: Path, count: int, size: int) -> tuple[Tensor, Tensor] | None:
 
 def write(path: Path, pixels: Tensor, masks: Tensor) -> None:
     """Keep decoded images; a folder that cannot be written is no error, as nothing depends on the file."""
-    from adlib.checkpoint import whole_file  # not above: it imports the methods, which import the images
-
     with suppress(OSError, SafetensorError), whole_file(path) as temporary:
         save_file({"pixels": pixels, "masks": masks}, temporary, {"crc32": _checksum(pixels, masks)})
 

@@ -20,8 +20,8 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from adlib.checkpoint import whole_file
 from adlib.environment import PROJECT, environment
+from adlib.files import whole_file
 from adlib.methods.base import Method
 
 RESULTS = PROJECT / "results" / "speed"  # the committed rows

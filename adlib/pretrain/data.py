@@ -16,8 +16,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from adlib.checkpoint import whole_file
 from adlib.corrupt import procedural_textures
+from adlib.files import whole_file
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 HELD_OUT_EVERY = 20  # of the group `photographs`, one file in so many is never trained on

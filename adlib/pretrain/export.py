@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from adlib.backbones import feature_network
-from adlib.checkpoint import whole_file
 from adlib.environment import environment
+from adlib.files import whole_file
 from adlib.pretrain.training import Pretraining
 
 SHIPPED = {"resnet18": 3}  # the highest level of each student that methods read; 4 for all others

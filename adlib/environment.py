@@ -2,7 +2,9 @@
 
 import os
 import platform
+import resource
 import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -57,6 +59,16 @@ def device_name(device: str = "cpu") -> str:
     if kind == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"{kind}: {_processor()}"
+
+
+def peak_memory(device: str = "cpu") -> float:
+    """Return the peak so far in MiB: of the GPU's allocations, else of all memory of this process."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _processor() -> str:

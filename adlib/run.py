@@ -9,8 +9,6 @@
 
 import dataclasses
 import math
-import resource
-import sys
 import time
 import warnings
 from collections.abc import Mapping
@@ -20,11 +18,11 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import torch
 
 from adlib import datasets, images, legacy_metrics, metrics, plots, results
 from adlib.corrupt import Corruption, procedural_textures, rotation_of
 from adlib.datasets import dtd
+from adlib.environment import peak_memory
 from adlib.methods import Method, build, resolve
 from adlib.predict import Prediction, predict
 from adlib.train import History, fit, resolve_device, resolve_precision
@@ -204,7 +202,7 @@ class Run:
             final_loss=float(self.history.losses["loss"].iloc[-1]),
             seconds_train=self.history.seconds,
             seconds_test=self.seconds_test,
-            peak_memory_mib=_peak_memory(self.device),
+            peak_memory_mib=peak_memory(self.device),
             teacher_sha256=provenance.sha256,
             data_sha256=self.data_sha256,
             **results.environment(self.device),
@@ -264,11 +262,3 @@ class Run:
 def _label(category: str) -> str:
     """Name a category in a row: the user's own folder goes by its last part."""
     return category if "/" not in category and not category.startswith(".") else Path(category).resolve().name
-
-
-def _peak_memory(device: str) -> float:
-    """Return the peak in MiB: of the GPU's allocations, else of this process."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -19,6 +19,7 @@ import torch
 
 from adlib import metrics, speed
 from adlib.corrupt import Corruption, procedural_textures
+from adlib.environment import peak_memory
 from adlib.images import Images
 from adlib.methods import METHODS, build, resolve
 from adlib.train import fit
@@ -57,27 +58,27 @@ def short(name: str, **fields: Any) -> Any:
 
 def train(name: str, device: str, images: int = BATCH, size: int = 256, **fields: Any) -> dict[str, Any]:
     """Train for one epoch, or one step of each stage, once."""
-    base = speed.peak_memory()
+    base = peak_memory()
     method = short(name, **fields)
     needed = any(stage.corrupted for stage in method.stages())
     corruption = Corruption(procedural_textures(size=size).to(device), rotation="none") if needed else None
     history = fit(method, random_images(images, size), corruption=corruption, device=device)
-    return {"seconds": history.seconds, "steps": history.steps, "peak_mib": speed.peak_memory(device), "base_mib": base}
+    return {"seconds": history.seconds, "steps": history.steps, "peak_mib": peak_memory(device), "base_mib": base}
 
 
 @torch.inference_mode()
 def infer(name: str, device: str, repeats: int = 3, size: int = 256, **fields: Any) -> dict[str, Any]:
     """Compute the maps of one batch, several times."""
-    base = speed.peak_memory()
+    base = peak_memory()
     method = short(name, **fields).to(device, memory_format=torch.channels_last).eval()
     images = random_images(BATCH, size).to(device).normalised(slice(None)).contiguous(memory_format=torch.channels_last)
     timing = speed.timed(lambda: method.anomaly_map(images), repeats, warmup=1, device=device)
-    return {"seconds": timing.p50, "steps": 1, "peak_mib": speed.peak_memory(device), "base_mib": base}
+    return {"seconds": timing.p50, "steps": 1, "peak_mib": peak_memory(device), "base_mib": base}
 
 
 def evaluate(repeats: int = 3, maps: int = 115, size: int = 256, regions: int = 150) -> dict[str, Any]:
     """Compute all metrics of random maps, with square regions of 3.3 % of all pixels in a lattice."""
-    base = speed.peak_memory()
+    base = peak_memory()
     torch.set_num_threads(1)
     scores = np.random.default_rng(0).random((maps, size, size), dtype=np.float32)
     masks = np.zeros(scores.shape, bool)
@@ -94,7 +95,7 @@ def evaluate(repeats: int = 3, maps: int = 115, size: int = 256, regions: int = 
         raise ValueError(f"asked for {regions} regions, drew {found}")
     labels = masks.any(axis=(1, 2))
     timing = speed.timed(lambda: metrics.evaluate(scores, masks, scores.max(axis=(1, 2)), labels), repeats, warmup=1)
-    return {"seconds": timing.p50, "steps": 1, "peak_mib": speed.peak_memory(), "base_mib": base}
+    return {"seconds": timing.p50, "steps": 1, "peak_mib": peak_memory(), "base_mib": base}
 
 
 def points(smoke: bool, device: str) -> Iterator[tuple[dict[str, Any], Any, tuple[Any, ...], dict[str, Any]]]:

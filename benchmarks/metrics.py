@@ -21,6 +21,7 @@ from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from adlib import legacy_metrics, metrics, speed
+from adlib.environment import peak_memory
 
 SIZE = 256
 
@@ -54,9 +55,9 @@ def measure(scale: int, count: int, repeats: int) -> dict[str, Any]:
     """Time `evaluate`, and measure what it adds to the memory of this process."""
     maps, masks = smooth_maps(scale, count)
     labels, scores = masks.any(axis=(1, 2)), maps.max(axis=(1, 2))
-    before = speed.peak_memory()
+    before = peak_memory()
     timing = speed.timed(lambda: metrics.evaluate(maps, masks, scores, labels), repeats, warmup=min(1, repeats - 1))
-    peak = speed.peak_memory()
+    peak = peak_memory()
     value, _ = metrics.evaluate(maps, masks, scores, labels)
     return {
         "implementation": "evaluate, alone",

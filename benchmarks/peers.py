@@ -66,10 +66,7 @@ def main() -> None:
                 "size": SIZE,
                 "batch": batch,
                 "repeats": repeats,
-                "p50_ms": 1e3 * timing.p50,
-                "p95_ms": 1e3 * timing.p95,
-                "images_per_s": batch / timing.p50,
-                **speed.speedup(timings[REFERENCE], timing),
+                **speed.figures(timing, batch, timings[REFERENCE]),
                 **speed.conditions(options.device),
             }
             row |= {"threads": workers[key[0]].threads, "torch": workers[key[0]].torch}

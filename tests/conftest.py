@@ -60,6 +60,15 @@ def write_category(root: Path, train: int = 4, good: int = 2, defects: int = 2, 
     return root
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Keep such small pieces on one core: more threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch):
     """Keep no decoded images in the home folder, however slow the machine."""

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,14 +18,7 @@ from tests.conftest import tiny_images
 CASES = [(name, recipe) for name, method in METHODS.items() for recipe in method.RECIPES]
 SMALL = {"backbone": "resnet18", "student": "resnet18"}
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Keep such small pieces on one core: more threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def scrambled(method):
@@ -137,7 +131,10 @@ def test_predict_gives_the_same_by_either_path():
     method, images = small("mixed_teacher"), tiny_images(5)
     plain = adlib.predict(method, images, device="cpu", batch=2)
     fast = adlib.predict(method, images, device="cpu", batch=2, fast=True)
-    agree(torch.from_numpy(fast.maps), torch.from_numpy(plain.maps))
+    assert fast.maps.shape == plain.maps.shape == (5, 64, 64)
+    assert np.abs(fast.maps - plain.maps).max() < 1e-4 * np.ptp(plain.maps)
+    np.testing.assert_allclose(fast.scores, plain.scores, rtol=1e-3)
+    assert not np.array_equal(fast.maps, plain.maps)  # else the option does nothing
 
 
 def test_the_cosine_distance_and_its_gradient_are_the_formula():

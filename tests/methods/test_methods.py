@@ -13,6 +13,8 @@ from adlib.corrupt import Corruption, procedural_textures
 from adlib.methods import METHODS, build, resolve
 from tests.conftest import tiny_images
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CASES = [(name, recipe) for name, method in METHODS.items() for recipe in method.RECIPES]
 # Of the build sheets, at full size. Nothing else may train, and nothing may be counted that does not.
 PARAMETERS = {
@@ -49,15 +51,6 @@ PLANTED = {("mixed_teacher", "paper"): {"epochs": 20}} | {
     (name, recipe): DEST for name in ("destseg", "memory_destseg") for recipe in ("paper", "code")
 }
 BF16 = 0.03  # largest difference to fp32, in parts of the range of the maps; measured: at most 0.016
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Keep such small pieces on one core: more threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def tiny(name, recipe, **more):

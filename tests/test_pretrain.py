@@ -8,15 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 
 from adlib.backbones import Teacher
+from adlib.images import MEAN, STD
 from adlib.pretrain import Augmentation, Classification, Config, Distillation, data
 from adlib.pretrain.__main__ import _config, _parser
 from adlib.pretrain.augment import blurred, crops, mixed, views
 from adlib.pretrain.data import HELD_OUT
 from adlib.pretrain.export import write_teacher
+from adlib.pretrain.inherit import inherit
 from adlib.pretrain.networks import Output, Source, channel_statistics, feature_loss, logit_loss
 
 QUIET = Augmentation(area_min=1.0, aspect=1.0, turn=0, colour=0, gray=0, invert=0, blur=0, noise=0, mixup=0, cutmix=0)
@@ -228,3 +231,41 @@ def test_the_command_line_reaches_every_field():
     made = _config(_parser().parse_args(words.split()))
     assert (made.steps, made.sizes, made.mix, made.lr) == (3, (64, 96), {"tiny": 1.0}, 0.1)
     assert made.augmentation == Augmentation(gray=0.5)
+
+
+def test_every_size_takes_about_as_many_pixels(groups):
+    recipe = config(sizes=(64, 96, 128), batch=6)
+    assert [recipe.batch_of(size) for size in recipe.sizes] == [24, 11, 6]
+    training = run(start(groups, sizes=(64, 128), batch=2))
+    assert training.views == 2 * 8 + 2 * 2
+    training.finish()
+
+
+def test_without_logits_nothing_beyond_the_last_level_is_computed(groups):
+    levels = (1, 2)
+    recipe = config(levels=levels, level_weights=(1.0, 1.0), logit_weight=0.0)
+    training = run(Distillation(recipe, Source("resnet18", "random", levels, classify=False), groups))
+    assert set(training.finish()) == {"level 1", "level 2"}
+    learnt = {name.split(".")[0] for name, p in training.live.pyramid.network.named_parameters() if p.grad is not None}
+    assert learnt == {"conv1", "bn1", "layer1", "layer2"}
+
+
+def test_an_inherited_network_gives_the_sources_maps():
+    torch.manual_seed(0)
+    source = timm.create_model("mobilenetv2_100").eval()
+    network = timm.create_model("efficientnet_b0")
+    images = torch.rand(4, 3, 64, 64)
+    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (MEAN, STD))
+    inherit(network, source, (images - mean) / std)
+    network.eval()
+    with torch.no_grad():
+        x, y = source.bn1(source.conv_stem(2 * images - 1)), network.bn1(network.conv_stem((images - mean) / std))
+        for stage in range(7):  # the last block of a stage, where the source has one more, is missing
+            if stage in (2, 3):
+                source.blocks[stage] = source.blocks[stage][:-1]
+            x, y = source.blocks[stage](x), network.blocks[stage](y)
+            inner = (slice(None), slice(x.shape[1]), slice(1, -1), slice(1, -1)) if x.shape[-1] > 4 else ...
+            error = (y[:, : x.shape[1]] - x)[inner].pow(2).mean() / x.var((0, 2, 3)).mean()
+            print(stage, float(error))
+    with pytest.raises(ValueError, match="6 stages, the network 7"):
+        inherit(network, timm.create_model("mobilenetv3_small_100"), images)

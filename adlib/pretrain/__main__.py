@@ -47,7 +47,7 @@ def make(arguments: list[str]) -> None:
         training = Classification(config, groups, labels, device, started, options.start)
     else:
         groups, counts = data.read(options.data, options.canvas, options.procedural, seed=config.seed)
-        source = Source(options.source_network, options.source, config.levels)
+        source = Source(options.source_network, options.source, config.levels, config.logit_weight > 0)
         training = Distillation(config, source, groups, device, started, options.start)
     print(f"images read in {time.monotonic() - started:.1f} s:", {k: len(v) for k, v in groups.items()}, flush=True)
     training.run(options.resume, options.save_every, report=lambda line: print(line, flush=True))
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         if field.name in ("mix", "augmentation"):
             continue
         flag = "--" + field.name.replace("_", "-")
-        if field.name == "compile":
+        if isinstance(field.default, bool):
             parser.add_argument(flag, action="store_true")
         elif isinstance(field.default, tuple):
             parser.add_argument(flag, type=_tuple_of(type(field.default[0])))

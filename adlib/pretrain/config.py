@@ -18,10 +18,11 @@ class Config:
     levels: tuple[int, ...] = (1, 2, 3, 4)  # matched maps, strides 4 to 32
     level_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
     feature_loss: str = "standardised"  # option: cosine
-    logit_weight: float = 1.0
+    inherit: bool = False  # begin from the source's own weights, for an EfficientNet from a MobileNetV2
+    logit_weight: float = 1.0  # 0: the logits, and all that only they need, are not computed
     temperature: float = 2.0
     sizes: tuple[int, ...] = (128, 160, 192, 224)  # pixels a side of the views, in equal parts of the schedule
-    batch: int = 256
+    batch: int = 256  # views of the largest size; of a smaller one as many as have about the same number of pixels
     lr: float = 2e-3
     warmup: int = 300  # steps
     weight_decay: float = 0.02  # on kernels, not on biases and BatchNorm
@@ -43,6 +44,10 @@ class Config:
             raise ValueError(f"sizes must be multiples of {STRIDE} from {2 * STRIDE} on, got {self.sizes}")
         if len(self.levels) != len(self.level_weights):
             raise ValueError(f"{len(self.levels)} levels need as many level_weights, got {self.level_weights}")
+
+    def batch_of(self, size: int) -> int:
+        """Count the views of `size` pixels a side that one step takes."""
+        return round(self.batch * (max(self.sizes) / size) ** 2)
 
     def identity(self) -> str:
         """Say what is trained, without what may change when it goes on: how long, and whether it is compiled."""

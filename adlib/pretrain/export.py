@@ -56,7 +56,7 @@ def write_teacher(
         "images_in_memory": len(training.pixels),
         "recipe": dataclasses.asdict(c),
         "steps": training.step,
-        "images_seen": training.step * c.batch,
+        "images_seen": training.views,
         "seconds": round(training.elapsed, 1),
         "held_out": {name: round(value, 4) for name, value in measured.items()},
         "environment": environment(training.device),  # commit, versions, device, time

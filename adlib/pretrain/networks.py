@@ -22,24 +22,31 @@ FEATURE_LOSSES = ("standardised", "cosine")
 
 @dataclass
 class Output:
-    """What both networks give for a batch: one (B, C, h, w) map a level, and the class logits (B, K)."""
+    """What both networks give for a batch: one (B, C, h, w) map a level, and the class logits (B, K), if asked for."""
 
     maps: list[Tensor]
-    logits: Tensor
+    logits: Tensor | None
 
 
 class Pyramid(nn.Module):
-    """A whole timm classifier that also returns the maps of `levels` (1 is stride 4, 4 is stride 32)."""
+    """A whole timm classifier that also returns the maps of `levels` (1 is stride 4, 4 is stride 32).
 
-    def __init__(self, network: nn.Module, levels: Sequence[int]) -> None:
+    Without `classify` it computes no more than the maps need, and gives no logits.
+    """
+
+    def __init__(self, network: nn.Module, levels: Sequence[int], classify: bool = True) -> None:
         super().__init__()
         self.network = network
         self.levels = tuple(levels)
+        self.classify = classify
 
-    def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+    def forward(self, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
         """Compute the maps, finest first, and the logits of normalised images."""
         if not self.levels:
             return [], self.network(images)
+        if not self.classify:
+            only: dict[str, Any] = {"intermediates_only": True, "stop_early": True}
+            return self.network.forward_intermediates(images, indices=list(self.levels), **only), None  # type: ignore[operator]
         last, maps = self.network.forward_intermediates(images, indices=list(self.levels))  # type: ignore[operator]
         return maps, self.network.forward_head(last)  # type: ignore[operator]
 
@@ -61,7 +68,7 @@ class Source(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, weights: str, levels: Sequence[int]) -> None:
+    def __init__(self, name: str, weights: str, levels: Sequence[int], classify: bool = True) -> None:
         super().__init__()
         self.name = name
         self.same = name in _TENSORFLOW_STYLE and weights != "imagenet"
@@ -85,7 +92,7 @@ class Source(nn.Module):
         mean, std = (half, half) if self.same else (MEAN, STD)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.pyramid = Pyramid(network, levels)
+        self.pyramid = Pyramid(network, levels, classify)
         self.requires_grad_(False).eval()
 
     @torch.no_grad()
@@ -103,7 +110,10 @@ class Source(nn.Module):
 
 
 class Student(nn.Module):
-    """The network to be made (`pyramid.network`) with one 1x1 projection a level into the source's channels."""
+    """The network to be made (`pyramid.network`) with one 1x1 projection a level into the source's channels.
+
+    Without `classes` it gives maps alone.
+    """
 
     mean: Tensor
     std: Tensor
@@ -111,10 +121,10 @@ class Student(nn.Module):
     def __init__(self, name: str, levels: Sequence[int], channels: Sequence[int], classes: int) -> None:
         super().__init__()
         options: dict[str, Any] = {"zero_init_last": False} if "resnet" in name else {}
-        network = timm.create_model(name, num_classes=classes, **options)
+        network = timm.create_model(name, num_classes=classes or 1000, **options)
         features: Any = network.feature_info
         own = [features[level]["num_chs"] for level in levels]
-        self.pyramid = Pyramid(network, levels)
+        self.pyramid = Pyramid(network, levels, classes > 0)
         self.projections = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(own, channels, strict=True))
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)

@@ -21,6 +21,7 @@ from adlib.checkpoint import read_state, write_state
 from adlib.pretrain.augment import views
 from adlib.pretrain.config import Config
 from adlib.pretrain.data import HELD_OUT
+from adlib.pretrain.inherit import inherit
 from adlib.pretrain.networks import (
     STRIDE,
     Source,
@@ -53,7 +54,7 @@ class Pretraining:
         self.started = time.monotonic() if started is None else started
         self.held_out = groups.get(HELD_OUT, torch.empty(0)).to(device)
         self.pixels, self.first, self.count, self.edges = _gathered(groups, config.mix, device)
-        self.step, self.earlier = 0, 0.0
+        self.step, self.views, self.earlier = 0, 0, 0.0
         self.log: list[dict[str, float]] = []
         self.live: Any = live.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = deepcopy(self.live).requires_grad_(False)
@@ -63,7 +64,7 @@ class Pretraining:
             {"params": decayed, "weight_decay": config.weight_decay},
             {"params": others},
         ]
-        self.optimiser = torch.optim.AdamW(parameters, config.lr, weight_decay=0.0, fused=device.startswith("cuda"))
+        self.optimiser = torch.optim.AdamW(parameters, config.lr, weight_decay=0.0, fused=True)
 
     def compare(self, network: nn.Module, images: Tensor, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Name the terms of the loss for images in [0, 1] made from `pixels[index]`, and add up what they weigh."""
@@ -115,16 +116,16 @@ class Pretraining:
             self._restore(read_state(resume, self.config.identity(), self.device))
         reported = saved = time.monotonic()
         sums: dict[str, Tensor] = {}
-        since = images = 0
+        since, images = 0, self.views
         self.live.train()
         while (fraction := self.fraction) < 1:
             for name, value in self._train_step(fraction).items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
-            since, images = since + 1, images + self.config.batch
+            since += 1
             now = time.monotonic()
             if now - reported >= report_every or self.fraction >= 1:
-                self._report(sums, since, images, reported, report)
-                reported, sums, since, images = time.monotonic(), {}, 0, 0
+                self._report(sums, since, self.views - images, reported, report)
+                reported, sums, since, images = time.monotonic(), {}, 0, self.views
             if resume is not None and now - saved >= save_every:
                 write_state(resume, self.state())
                 saved = time.monotonic()
@@ -136,6 +137,7 @@ class Pretraining:
         return {
             "identity": self.config.identity(),
             "step": self.step,
+            "views": self.views,
             "elapsed": self.elapsed,
             "log": self.log,
             "live": self.live.state_dict(),
@@ -155,7 +157,7 @@ class Pretraining:
         generator = Generator(self.device).manual_seed(self.config.seed)
         for _ in range(min(CLEAN_BATCHES, max(1, 4 * len(self.pixels) // self.config.batch))):
             with self._autocast():
-                self.averaged(self.pixels[self._draw(generator)].float() / 255)
+                self.averaged(self.pixels[self._draw(self.config.batch, generator)].float() / 255)
         for norm, before in zip(norms, momentum, strict=True):
             norm.momentum = before
         self.averaged.eval()
@@ -168,6 +170,7 @@ class Pretraining:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         images, index = self._views(size, self.step)
+        self.views += len(images)
         with self._autocast():
             terms, loss = self.compare(self.live, images, index)
         self.optimiser.zero_grad(set_to_none=True)
@@ -185,12 +188,12 @@ class Pretraining:
 
     def _views(self, size: int, step: int) -> tuple[Tensor, Tensor]:
         generator = Generator(self.device).manual_seed((self.config.seed << 32) + step + (1 << 20))
-        index = self._draw(generator)
+        index = self._draw(self.config.batch_of(size), generator)
         return views(self.pixels[index], size, self.config.augmentation, generator), index
 
-    def _draw(self, generator: Generator) -> Tensor:
-        """Draw a batch of positions in `pixels`: the group by its share, then the image."""
-        group, image = torch.rand(2, self.config.batch, generator=generator, device=self.device)
+    def _draw(self, count: int, generator: Generator) -> Tensor:
+        """Draw positions in `pixels`: the group by its share, then the image."""
+        group, image = torch.rand(2, count, generator=generator, device=self.device)
         which = torch.bucketize(group, self.edges).clamp(max=len(self.count) - 1)
         return self.first[which] + (image * self.count[which]).long().clamp(max=self.count[which] - 1)
 
@@ -213,7 +216,7 @@ class Pretraining:
         self.live.load_state_dict(state["live"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.earlier, self.log = state["step"], state["elapsed"], state["log"]
+        self.step, self.views, self.earlier, self.log = (state[k] for k in ("step", "views", "elapsed", "log"))
 
 
 class Distillation(Pretraining):
@@ -238,10 +241,15 @@ class Distillation(Pretraining):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             channels = [m.shape[1] for m in example.maps]
-            student = Student(config.student, config.levels, channels, example.logits.shape[1])
+            classes = 0 if example.logits is None else example.logits.shape[1]
+            student = Student(config.student, config.levels, channels, classes)
         begin_from(start, student.pyramid.network)
         super().__init__(config, student, groups, device, started)
         self.statistics = self._measure_source()
+        if config.inherit:
+            views = self._views(config.sizes[-1], -1)[0]
+            inherit(student.pyramid.network, self.source.pyramid.network, (views - student.mean) / student.std)
+            self.averaged.load_state_dict(student.state_dict())
         if config.compile:
             self.source.pyramid.compile()
             self.live.pyramid.compile()
@@ -252,30 +260,37 @@ class Distillation(Pretraining):
 
     def compare(self, network: Any, images: Tensor, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Weigh one feature term a level and the difference of the logits."""
-        return self._compare(network, images, self.config.feature_loss)
+        return self._compare(network, images, self.config.feature_loss, self.statistics)
 
     def measure(self) -> dict[str, float]:
         """Return the share of the source's variance that is not explained, by level, and how often both name one class.
 
-        Of photographs without augmentation that were never trained on; empty without such images.
+        Of photographs without augmentation that were never trained on, and of the variance among them; empty without
+        such images.
         """
         found: dict[str, float] = {}
         parts = self.held_out.split(min(64, self.config.batch)) if len(self.held_out) else ()
+        with self._autocast():
+            statistics = channel_statistics([self.source(pixels.float() / 255) for pixels in parts]) if parts else []
         for pixels in parts:
             with self._autocast():
-                terms, _ = self._compare(self.averaged, pixels.float() / 255, "standardised")
+                terms, _ = self._compare(self.averaged, pixels.float() / 255, "standardised", statistics)
             for name, value in terms.items():
                 found[name] = found.get(name, 0.0) + float(value) * len(pixels) / len(self.held_out)
         return found
 
-    def _compare(self, student: Any, images: Tensor, kind: str) -> tuple[dict[str, Tensor], Tensor]:
+    def _compare(
+        self, student: Any, images: Tensor, kind: str, statistics: list[tuple[Tensor, Tensor]]
+    ) -> tuple[dict[str, Tensor], Tensor]:
         c = self.config
         target, made = self.source(images), student(images)
         maps = self.source.crop_student(made.maps)
         terms, total = {}, torch.zeros((), device=self.device)
         for i, level in enumerate(c.levels):
-            term = feature_loss(kind, maps[i], target.maps[i], self.statistics[i])
+            term = feature_loss(kind, maps[i], target.maps[i], statistics[i])
             terms[f"level {level}"], total = term.detach(), total + c.level_weights[i] * term
+        if target.logits is None:
+            return terms, total
         logits = logit_loss(made.logits, target.logits, c.temperature)
         agree = (made.logits.argmax(1) == target.logits.argmax(1)).float().mean()
         terms |= {"logits": logits.detach(), "same class": agree}

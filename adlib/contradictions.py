@@ -1,0 +1,145 @@
+"""Where a paper contradicts itself, found again from its printed tables: means, captions, prose and its own baseline.
+
+Everything stands in `results/paper/`: the tables as printed, and `prose.csv`, what the text says of them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from adlib.paper import FOLDER, paper
+
+COLUMNS = ["source", "where", "check", "stated", "found", "verdict"]
+CONTRADICTED, ROUNDING, AGREES = "contradicted", "within rounding", "agrees"
+MEAN, WHOLE = "mean", ("mean", "all")  # categories that stand for a whole dataset
+CAPTIONED = " (as captioned)"
+STEP = 0.1  # percent points: the last printed digit of the tables' percentages
+
+
+def contradictions(folder: str | Path = FOLDER) -> pd.DataFrame:
+    """Check all tables of the papers in every way below: one line a check, `COLUMNS`, the contradicted ones first."""
+    numbers = paper(folder)
+    numbers = numbers[numbers["source"].str.startswith("seed")]
+    found = pd.concat([means(numbers), captions(numbers), prose(numbers, folder), losses(numbers)], ignore_index=True)
+    order = found["verdict"].map({CONTRADICTED: 0, ROUNDING: 1, AGREES: 2})
+    return found.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
+
+
+def means(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Compare each printed mean with the mean of the values it is printed beside.
+
+    Values rounded to a tenth have a mean that is exact to half of that, and so has the printed one: a difference of up
+    to a tenth follows from rounding.
+    """
+    lines = []
+    for (source, table, method, metric), group in numbers.groupby(["source", "table", "method", "metric"], sort=False):
+        values = group.loc[~group["category"].str.startswith(MEAN), "value"]
+        printed = group.loc[group["category"] == MEAN, "value"]
+        if len(values) < 2 or len(printed) != 1:
+            continue
+        stated, mean = float(printed.iloc[0]), float(values.mean())
+        where = f"{table}, {method}, {metric}"
+        verdict = _verdict(stated, mean, exact=STEP / 2)
+        lines.append((source, where, f"mean of {len(values)} values", f"{stated:.1f}", f"{mean:.2f}", verdict))
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def captions(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Compare a table's numbers with the other tables of its paper: do they fit the dataset of its caption?
+
+    Counts for each dataset how many values (same method, same metric) are the same; contradicted where another dataset
+    than that of the caption has more.
+    """
+    whole = numbers[numbers["category"].isin(WHOLE)].copy()
+    # One and the same method has two names: in the table of the complexity the baseline is RD.
+    whole["method"] = whole["method"].replace({"Baseline": "RD"})
+    lines = []
+    for (source, table), group in whole.groupby(["source", "table"], sort=False):
+        captioned = group["dataset"].iloc[0]
+        others = whole[(whole["source"] == source) & (whole["table"] != table)]
+        pairs = group.merge(others, on=["source", "method", "metric"], suffixes=("", "_other"))
+        if not captioned.endswith(CAPTIONED) or pairs.empty:
+            continue
+        equal = pairs["value"].eq(pairs["value_other"]).groupby(pairs["dataset_other"]).agg(["sum", "size"])
+        best = equal["sum"].idxmax()
+        name = captioned.removesuffix(CAPTIONED)
+        text = ", ".join(f"{dataset} {line['sum']} of {line['size']}" for dataset, line in equal.iterrows())
+        verdict = AGREES if best == name else CONTRADICTED
+        lines.append((source, table, "values equal to those of", name, text, verdict))
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def prose(numbers: pd.DataFrame, folder: str | Path = FOLDER) -> pd.DataFrame:
+    """Compare each difference that the text states with the one that the tables give.
+
+    Raises ValueError for a statement about a number that no table has.
+    """
+    statements = pd.read_csv(Path(folder) / "prose.csv", keep_default_na=False)
+    lines = []
+    for said in statements.to_dict("records"):
+        at = (
+            (numbers["source"] == said["source"])
+            & (numbers["metric"] == said["metric"])
+            & numbers["category"].isin(WHOLE)
+        )
+        table = numbers[at & (numbers["table"] == said["table"]) & (numbers["dataset"] == said["dataset"])]
+        own = table.loc[table["method"] == said["method"], "value"]
+        if said["against"] == "second best":
+            other = table.loc[table["method"] != said["method"], "value"].nlargest(1)
+        else:
+            other = numbers.loc[at & (numbers["table"] == said["against_table"]), :]
+            other = other.loc[(other["method"] == said["against"]) & (other["dataset"] == said["dataset"]), "value"]
+        if len(own) != 1 or len(other) != 1:
+            raise ValueError(
+                f"prose.csv, {said['says']!r}: {len(own)} and {len(other)} printed numbers, expected one each"
+            )
+        a, b = float(own.iloc[0]), float(other.iloc[0])
+        percent, same = said["unit"] == "percent", said["unit"] == "same"
+        stated, found = float(said["stated"]), 100 * (a / b - 1) if percent else a - b
+        verdict = _verdict(stated, found, exact=0.5 if percent else STEP / 10)
+        if same and verdict == ROUNDING:
+            verdict = CONTRADICTED  # one thing printed twice is rounded alike
+        unit = " %" if percent else ""
+        texts = [f"{x:+.{0 if percent else 2}f}{unit}" for x in (stated, found)]
+        lines.append((said["source"], f"{said['place']} on {said['table']}", said["says"], *texts, verdict))
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def losses(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Count the categories in which the proposed method is below its own baseline.
+
+    Contradicted where the mean is above and yet more categories fall than rise.
+    """
+    lines = []
+    pairs = (("seed000", "DeSTSeg(memory)", "DeSTSeg(origin)"), ("seed002", "Ours", "RD"))
+    for source, method, baseline in pairs:
+        part = numbers[(numbers["source"] == source) & ~numbers["category"].isin(WHOLE)]
+        for (table, metric), group in part.groupby(["table", "metric"], sort=False):
+            values = group.pivot(index="category", columns="method", values="value")
+            if not {method, baseline} <= set(values):
+                continue
+            gain = (values[method] - values[baseline]).round(6)
+            worse = ", ".join(f"{name} {value:+.1f}" for name, value in gain[gain < 0].items()) or "none"
+            counts = f"{(gain > 0).sum()} up, {(gain < 0).sum()} down, {(gain == 0).sum()} equal; down: {worse}"
+            mean = f"mean {gain.mean():+.2f}"
+            verdict = CONTRADICTED if (gain < 0).sum() > (gain > 0).sum() and gain.mean() > 0 else AGREES
+            lines.append(
+                (
+                    source,
+                    f"{table}, {metric}",
+                    f"most categories rise with the mean, {method} over {baseline}",
+                    mean,
+                    counts,
+                    verdict,
+                )
+            )
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _verdict(stated: float, found: float, exact: float) -> str:
+    """Judge a difference: up to `exact` it agrees, up to a tenth (or ten times `exact`) it is rounding."""
+    gap = abs(stated - found)
+    if gap <= exact + 1e-9:
+        return AGREES
+    return ROUNDING if gap <= STEP + 1e-9 else CONTRADICTED

@@ -1,0 +1,71 @@
+"""The papers' contradictions are those that a reader finds by hand; what is planted is found, too."""
+
+import shutil
+
+import pytest
+
+from adlib import paper
+from adlib.contradictions import CONTRADICTED, ROUNDING, contradictions, means
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(paper.FOLDER, tmp_path / "paper")
+
+
+def change(path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def contradicted(found) -> set[str]:
+    return set(found.loc[found["verdict"] == CONTRADICTED, "check"])
+
+
+def test_what_a_reader_finds_by_hand_is_found():
+    found = contradictions()
+    assert contradicted(found) == {
+        "values equal to those of",
+        "the reduced student takes 30 % less inference time than STPM",
+        "gain over the best distillation method: image AP on VisA",
+        "behind PatchCore on MPDD: pixel AUC",
+        "ahead of the second best on MPDD: pixel AP",
+        "ahead of the second best on MPDD: PRO",
+        "no memory items is no memory: image AUC",
+        "no memory items is no memory: pixel AUC",
+        "no memory items is no memory: PRO",
+        "most categories rise with the mean, DeSTSeg(memory) over DeSTSeg(origin)",
+    }
+    caption = found[found["check"] == "values equal to those of"].iloc[0]
+    assert (caption["stated"], caption["where"]) == ("MPDD", "Table 3")
+    assert "MPDD 2 of 15" in caption["found"]
+    assert "VisA 13 of 15" in caption["found"]
+
+
+def test_35_means_are_checked_and_two_are_off_by_rounding():
+    found = means(paper.paper())
+    found = found[found["source"].str.startswith("seed")]
+    assert len(found) == 35
+    assert set(found.loc[found["verdict"] == ROUNDING, "where"]) == {
+        "Table 5, CutPaste, pixel_auroc_pct",
+        "Table 2(a), GANomaly, image_auroc_pct",
+    }
+    assert CONTRADICTED not in set(found["verdict"])
+
+
+def test_planted_contradictions_are_found(folder):
+    change(
+        folder / "seed000_table1_image_auroc.csv",
+        "mean,DeSTSeg(memory),image_auroc_pct,98.5",
+        "mean,DeSTSeg(memory),image_auroc_pct,99.5",
+    )
+    change(folder / "prose.csv", "Ours,Table 2(b),RD,2.7,points", "Ours,Table 2(b),RD,3.7,points")
+    new = contradicted(contradictions(folder)) - contradicted(contradictions())
+    assert new == {"mean of 15 values", "gain over the baseline on Eyecandies"}
+
+
+def test_a_statement_about_a_number_that_no_table_has_is_an_error(folder):
+    change(folder / "prose.csv", "Table 2(b),RD,2.7,points", "Table 2(b),RD4AD,2.7,points")
+    with pytest.raises(ValueError, match="gain over the baseline on Eyecandies.*1 and 0 printed"):
+        contradictions(folder)

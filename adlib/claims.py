@@ -1,0 +1,321 @@
+"""The papers' claims, judged by our rows; the rules were fixed before the rows were made.
+
+- **Relative** ("A beats B"): rows of A and B that agree in dataset, category, seed, recipe, scale, teacher, precision
+  and all other overrides are pairs. The effect is the mean of A - B over categories (each the mean over its seeds), in
+  percent points; its 95 % interval is the bootstrap's that draws categories and, within each, seeds. Above 0:
+  supported; below 0: contradicted; else inconclusive. Fewer than three seeds: not tested here. With one category and
+  three seeds the interval spans the three differences: all of them have to agree.
+- **Absolute** ("A reaches x"): only rows under the paper's conditions count (teacher `imagenet`, full scale, no
+  override, every category): supported where x, rounded as printed, is not above the interval of A.
+- **Speed**: the ratio of the median times of `results/speed`, the same machine and protocol; its interval is from the
+  median of one to the 95th percentile of the other. Supported where it reaches the claimed ratio up to a tenth;
+  contradicted where all of it falls short.
+- **Diagnostic**: judged from `results/diagnostics` where that was measured.
+
+Where a dataset was not run, and for a set of categories that we lack, the words are 'not tested here', with the reason.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from adlib import speed
+from adlib.paper import FOLDER
+from adlib.row import FRACTIONS
+
+SUPPORTED, CONTRADICTED = "supported", "contradicted"
+INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested here"
+SEEDS = 3  # at least, for a verdict
+DRAWS = 10_000
+SHORT_OF = 0.1  # a ratio of times reaches the claimed one up to this share
+
+# The names of the list of claims that are a method with other hyper-parameters.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "stpm(1,2)": ("stpm", {"levels": [1, 2]}),
+    "stpm(2,3)": ("stpm", {"levels": [2, 3]}),
+    "memory_destseg(mse)": ("memory_destseg", {"memory_loss": "mse"}),
+    "memkd(nm=off)": ("memkd", {"lambda_nm": 0.0}),
+    "memkd(orth=off)": ("memkd", {"lambda_orth": 0.0}),
+    "memkd(items=50)": ("memkd", {"items": [50, 50, 50]}),
+    "memkd(items=0)": ("memkd", {"items": [0, 0, 0]}),
+    "memkd(items=10)": ("memkd", {"items": [10, 10, 10]}),
+    "memkd(items=100)": ("memkd", {"items": [100, 100, 100]}),
+    "memkd(items=100-50-10)": ("memkd", {"items": [100, 50, 10]}),
+    "rd(resnet18)": ("rd", {"backbone": "resnet18"}),
+    "dskd(dfe=off)": ("dskd", {"embedding": "coarsest"}),
+    "dskd(one level)": ("dskd", {"levels": [3]}),
+}
+# One name of the list that stands for several: the best of them is the baseline.
+SEVERAL = {"memkd(items)": ["memkd(items=0)", "memkd(items=10)", "memkd(items=100)", "memkd(items=100-50-10)"]}
+
+TEXTURES = {("mvtec", name) for name in ("carpet", "grid", "leather", "tile", "wood")} | {
+    ("aitex", "fabric"),
+    *(("synthetic", name) for name in ("brushed_steel", "canvas", "terrazzo", "veneer")),
+}
+SIZES = {"mvtec": 15, "visa": 12, "mpdd": 6, "mvtec3d": 10, "eyecandies": 10, "btad": 3}  # categories
+PAIRED = ("dataset", "category", "seed", "recipe", "scale", "teacher", "precision", "rest")
+SETTING = ("recipe", "scale", "teacher", "precision", "rest")  # what one verdict holds under
+RATIOS = {"fps": "images a second", "seconds": "median latency", "memory": "peak memory"}
+COLUMNS = [
+    "id",
+    "source",
+    "claim",
+    "where",
+    "metric",
+    "printed",
+    "effect",
+    "low",
+    "high",
+    "pairs",
+    "categories",
+    "seeds",
+]
+COLUMNS += ["conditions", "verdict", "why"]
+
+
+def claims(folder: str | Path = FOLDER) -> pd.DataFrame:
+    """Read the list of claims: what is compared, where it is printed, and with which values."""
+    return pd.read_csv(Path(folder) / "claims.csv", dtype=str, keep_default_na=False)
+
+
+def judge(rows: pd.DataFrame, timings: str | Path = speed.RESULTS, folder: str | Path = FOLDER) -> pd.DataFrame:
+    """Judge every claim: one line a claim, metric and setting (recipe, scale, teacher, ...), columns `COLUMNS`.
+
+    Args:
+        rows: as `results.read` gives them.
+        timings: the folder of the speed tables.
+    """
+    lines: list[dict[str, Any]] = []
+    for claim in ({str(k): v for k, v in line.items()} for line in claims(folder).to_dict("records")):
+        for i, metric in enumerate(_parts(str(claim["metric"]))):
+            head = {"id": claim["id"], "source": claim["source"], "claim": claim["claim"], "where": claim["where"]}
+            head |= {"metric": metric, "printed": _printed(claim, i)}
+            lines += [head | line for line in _judged(claim, metric, i, rows, Path(timings))]
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def interval(values: pd.DataFrame, draws: int = DRAWS) -> tuple[float, float, float]:
+    """Mean and 95 % bootstrap interval of `value` over `category` (equal weights) and, within each, `seed`."""
+    groups = [group["value"].to_numpy(float) for _, group in values.groupby("category")]
+    generator = np.random.default_rng(0)
+    drawn = np.stack([g[generator.integers(len(g), size=(draws, len(g)))].mean(1) for g in groups], axis=1)
+    if len(groups) > 1:  # the same category drawn twice has the same seeds: a little too wide, never too narrow
+        chosen = generator.integers(len(groups), size=(draws, len(groups)))
+        drawn = np.take_along_axis(drawn, chosen, axis=1)
+    low, high = np.quantile(drawn.mean(1), [0.025, 0.975])
+    return float(np.mean([g.mean() for g in groups])), float(low), float(high)
+
+
+def verdict(low: float, high: float) -> str:
+    """Judge an effect by its interval."""
+    return SUPPORTED if low > 0 else CONTRADICTED if high < 0 else INCONCLUSIVE
+
+
+def _judged(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame, timings: Path) -> list[dict[str, Any]]:
+    if claim["kind"] == "diagnostic":
+        return [_untested("a diagnostic: no such measurement is committed")]
+    if metric in RATIOS:
+        return _ratios(claim, metric, timings)
+    if metric not in FRACTIONS:
+        return [_untested(f"{metric} is not a column of a row")]
+    part = rows[
+        [_in_scope(str(claim["dataset"]), *place) for place in zip(rows["dataset"], rows["category"], strict=True)]
+    ]
+    if claim["kind"] == "absolute":
+        return [_absolute(claim, metric, i, part)]
+    return _relative(claim, metric, part)
+
+
+def _relative(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    variant = _chosen(rows, str(claim["variant"]), metric)
+    names = [n for name in _parts(str(claim["baseline"])) for n in SEVERAL.get(name, [name])]
+    paired = variant.rename(columns={"value": "variant"})
+    for name in names:
+        paired = paired.merge(_chosen(rows, name, metric).rename(columns={"value": name}), on=list(PAIRED))
+    if paired.empty:
+        have = ", ".join(f"{n}: {len(_chosen(rows, n, metric))}" for n in [str(claim["variant"]), *names])
+        return [_untested(f"no pairs of rows on {claim['dataset']} (rows of {have})")]
+    paired["value"] = 100 * (paired["variant"] - paired[names].max(axis=1))
+    paired["place"], paired["category"] = paired["category"], paired["dataset"] + "/" + paired["category"]
+    lines = []
+    for setting, group in paired.groupby(list(SETTING), sort=True):
+        seeds = int(group.groupby("category")["seed"].nunique().min())
+        mean, low, high = interval(group)
+        enough = seeds >= SEEDS
+        line: dict[str, Any] = {
+            "effect": mean,
+            "low": low if enough else math.nan,
+            "high": high if enough else math.nan,
+        }
+        line |= {"pairs": len(group), "categories": group["category"].nunique(), "seeds": seeds}
+        line |= {"conditions": _conditions(setting, group["category"])}
+        if enough:
+            line |= {"verdict": verdict(low, high), "why": _coverage(str(claim["dataset"]), group)}
+        else:
+            line |= {"verdict": NOT_TESTED, "why": f"{seeds} of {SEEDS} seeds"}
+        lines.append(line)
+    return lines
+
+
+def _absolute(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame) -> dict[str, Any]:
+    part = _chosen(rows, str(claim["variant"]), metric)
+    part = part[(part["teacher"] == "imagenet") & (part["scale"] == "full") & (part["rest"] == "{}")]
+    categories = part["dataset"] + "/" + part["category"]
+    part = part.assign(category=categories, value=100 * part["value"])
+    if part.empty or part.groupby("category")["seed"].nunique().min() < SEEDS:
+        return _untested("an absolute claim: it needs the papers' conditions (teacher imagenet, full scale, 3 seeds)")
+    mean, low, high = interval(part)
+    stated = float(_parts(str(claim["paper_variant"]))[i])
+    judged = SUPPORTED if low >= stated - 0.05 else CONTRADICTED if high < stated - 0.05 else INCONCLUSIVE
+    line = {"effect": mean, "low": low, "high": high, "pairs": len(part), "categories": categories.nunique()}
+    return line | {"seeds": part["seed"].nunique(), "conditions": "imagenet, full", "verdict": judged, "why": ""}
+
+
+def _ratios(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str, Any]]:
+    """Judge a claim on time or memory, for one image, our methods made for speed (`adlib.optimised`)."""
+    table = _timings(timings)
+    variant, lines = table[table["name"] == claim["variant"]], []
+    stated = _stated_ratios(claim, metric)
+    for name, claimed in zip(_parts(str(claim["baseline"])), stated, strict=False):
+        baseline = table[table["name"] == name]
+        pairs = variant.merge(baseline, on=["device", "threads", "table", "backbone"], suffixes=("", "_other"))
+        both = pairs["recipe"].isin(["paper", "code"]) & pairs["recipe_other"].isin(["paper", "code"])
+        pairs = pairs[~both | (pairs["recipe"] == pairs["recipe_other"])]
+        if pairs.empty or (metric == "memory" and pairs[["peak_mib", "peak_mib_other"]].isna().any(axis=None)):
+            lines.append(_untested(f"no {RATIOS[metric]} of {claim['variant']} and {name} side by side"))
+            continue
+        for pair in pairs.to_dict("records"):
+            if metric == "memory":
+                ratio = low = high = pair["peak_mib"] / pair["peak_mib_other"]
+            elif metric == "seconds":
+                ratio = pair["p50_ms"] / pair["p50_ms_other"]
+                low, high = pair["p50_ms"] / pair["p95_ms_other"], pair["p95_ms"] / pair["p50_ms_other"]
+            else:
+                ratio = pair["p50_ms_other"] / pair["p50_ms"]
+                low, high = pair["p50_ms_other"] / pair["p95_ms"], pair["p95_ms_other"] / pair["p50_ms"]
+            judged = _ratio_verdict(low, high, claimed, lower=metric != "fps" or claimed < 1)
+            text = f"{RATIOS[metric]}, {claim['variant']} ({pair['recipe']}) by {name} ({pair['recipe_other']})"
+            lines.append(
+                {"effect": ratio, "low": low, "high": high, "pairs": 1, "categories": 0, "seeds": 0}
+                | {"conditions": f"{text}, batch 1, {pair['device']}, {pair['threads']} threads", "verdict": judged}
+                | {"why": f"claimed ratio {claimed:.3g}"}
+            )
+    return lines
+
+
+def _ratio_verdict(low: float, high: float, claimed: float, lower: bool) -> str:
+    """Judge a ratio that is claimed to be at least `claimed`, or, if `lower`, at most; 1 is a bound, not a number."""
+    if lower:
+        low, high, claimed = 1 / high, 1 / low, 1 / claimed
+    needed = claimed if claimed == 1 else claimed * (1 - SHORT_OF)
+    return SUPPORTED if low >= needed else CONTRADICTED if high < needed else INCONCLUSIVE
+
+
+def _stated_ratios(claim: Mapping[str, Any], metric: str) -> list[float]:
+    """Compute the claimed ratios, one a baseline; 1 where the claim only says lower."""
+    names = _parts(str(claim["baseline"]))
+    if metric == "fps" and claim["paper_baseline"]:
+        return [float(claim["paper_variant"]) / float(b) for b in _parts(str(claim["paper_baseline"]))]
+    if metric == "fps":
+        return [1 / 3 for _ in names]  # "3 times slower", printed without numbers
+    if claim["paper_baseline"]:
+        return [_number(_parts(str(claim["paper_variant"]))[0]) / _number(_parts(str(claim["paper_baseline"]))[0])]
+    return [1.0 for _ in names]
+
+
+def _timings(folder: Path) -> pd.DataFrame:
+    """Read the latencies of one image by our names and the peers', each table for itself: it was measured in one go."""
+    ours = speed.read("inference", folder)
+    ours = ours[(ours["variant"] == "optimised") & (ours["batch"] == 1) & (ours["size"] == 256)]
+    ours = ours.assign(name=ours["method"], table="inference")
+    peers = speed.read("peers", folder)
+    peers = peers[(peers["batch"] == 1) & peers["variant"].isin(["optimised", "model"])]
+    words = peers["detector"].str.split(" ", n=1, expand=True)
+    peers = peers.assign(
+        name=words[0], recipe=words[1].fillna(""), table="peers", peak_mib=math.nan, backbone="resnet18"
+    )
+    peers = peers[(peers["environment"] == "adlib") | peers["name"].isin(["fastflow", "patchcore"])]
+    columns = ["name", "recipe", "backbone", "table", "p50_ms", "p95_ms", "peak_mib", "device", "threads"]
+    return pd.concat([ours[columns], peers[columns]], ignore_index=True)
+
+
+def _chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
+    """Take the rows of a method or variant: `PAIRED` and `value`; `rest` are all other overrides."""
+    method, fields = VARIANTS.get(name, (name, {}))
+    part = rows[rows["method"] == method]
+    fits = [all(_plain(config.get(k)) == v for k, v in fields.items()) for config in part["config"]]
+    part = part[fits] if len(part) else part
+    rest = [_text({k: v for k, v in given.items() if k not in fields}) for given in part["overrides"]]
+    part = part.assign(rest=pd.Series(rest, part.index, dtype=str), value=part[metric].astype(float)).dropna(
+        subset=["value"]
+    )
+    return part[[*PAIRED, "value"]]
+
+
+def _in_scope(dataset: str, of: str, category: str) -> bool:
+    """Whether a claim speaks of a category; where it is of textures or objects, also of those of other datasets."""
+    if dataset.endswith("textures"):
+        return (of, category) in TEXTURES
+    if dataset.endswith("objects"):
+        return of in ("mvtec", "synthetic") and (of, category) not in TEXTURES
+    names = _parts(dataset.removesuffix(" as captioned"))
+    return of in names or f"{of}/{category}" in names
+
+
+def _coverage(dataset: str, group: pd.DataFrame) -> str:
+    """Say how much of the claim's dataset the pairs cover."""
+    name = dataset.split()[0].split("/")[0]
+    have = int((group["dataset"] == name).groupby(group["category"]).any().sum())
+    if "/" in dataset or name not in SIZES:
+        return ""
+    of = {"textures": 5, "objects": 10}.get(dataset.split()[-1], SIZES[name])
+    others = group["category"].nunique() - have
+    return f"{have} of {of} categories of {name}" + (f", {others} of other datasets in their place" if others else "")
+
+
+def _conditions(setting: tuple[Any, ...], categories: pd.Series) -> str:
+    recipe, scale, teacher, precision, rest = setting
+    changed = "" if rest == "{}" else f", {rest}"
+    return f"{recipe}, {scale}, teacher {teacher}, {precision}{changed}; {', '.join(sorted(categories.unique()))}"
+
+
+def _untested(why: str) -> dict[str, Any]:
+    empty = {"effect": math.nan, "low": math.nan, "high": math.nan, "pairs": 0, "categories": 0, "seeds": 0}
+    return empty | {"conditions": "", "verdict": NOT_TESTED, "why": why}
+
+
+def _printed(claim: Mapping[str, Any], i: int) -> str:
+    sides = [_parts(str(claim[side])) for side in ("paper_baseline", "paper_variant")]
+    count = len(_parts(str(claim["metric"])))
+    # Several baselines of one metric are printed with a comma, too: they stand beside the first metric.
+    shown = [part[i] if len(part) == count else ("" if i else ", ".join(part)) for part in sides]
+    return " -> ".join(text for text in shown if text)
+
+
+def _parts(text: str) -> list[str]:
+    """Split at commas outside brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _number(text: str) -> float:
+    return float(text.split()[0].removesuffix("M"))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)

@@ -1,0 +1,124 @@
+"""Verdicts of planted rows: what the rules say must follow from the numbers, and from nothing else."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from adlib import claims, results
+
+
+@pytest.fixture(scope="module")
+def row():
+    """Any committed row: the tests change what a verdict reads."""
+    return results.read(results.RUNS).iloc[0]
+
+
+def table(row, method: str, values: dict[tuple[str, int], float], **fields) -> pd.DataFrame:
+    """Make a row a (category of MVTec AD, seed)."""
+    base = row.to_dict() | {"method": method, "dataset": "mvtec", "recipe": "paper", "overrides": {}, "config": {}}
+    base |= {"teacher": "bundled", "scale": "small"} | fields
+    return pd.DataFrame(
+        [
+            base | {"category": category, "seed": seed, "image_auroc": value}
+            for (category, seed), value in values.items()
+        ]
+    )
+
+
+def judged(rows: pd.DataFrame, name: str, metric: str = "image_auroc") -> pd.Series:
+    found = claims.judge(rows)
+    found = found[(found["id"] == name) & (found["metric"] == metric)]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+SEEDS = [("bottle", 0), ("bottle", 1), ("bottle", 2), ("pill", 0), ("pill", 1), ("pill", 2)]
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        ([0.01, 0.02, 0.03, 0.04, 0.05, 0.06], claims.SUPPORTED),
+        ([-0.01, -0.02, -0.03, -0.04, -0.05, -0.06], claims.CONTRADICTED),
+        ([0.02, 0.02, 0.02, -0.02, -0.02, -0.02], claims.INCONCLUSIVE),
+    ],
+)
+def test_a_relative_claim_follows_from_the_paired_differences(row, gains, verdict):
+    rd = table(row, "rd", dict.fromkeys(SEEDS, 0.9))
+    memkd = table(row, "memkd", {place: 0.9 + gain for place, gain in zip(SEEDS, gains, strict=True)})
+    found = judged(pd.concat([rd, memkd]), "S2-1")
+    assert found["verdict"] == verdict
+    assert found["effect"] == pytest.approx(100 * sum(gains) / 6)
+    assert (found["pairs"], found["categories"], found["seeds"]) == (6, 2, 3)
+    assert found["low"] <= found["effect"] <= found["high"]
+    assert "teacher bundled" in found["conditions"]
+    assert "2 of 15 categories" in found["why"]
+
+
+def test_no_verdict_without_three_seeds_or_without_pairs(row):
+    rd = table(row, "rd", {("bottle", 0): 0.8, ("bottle", 1): 0.8})
+    memkd = table(row, "memkd", {("bottle", 0): 0.9, ("bottle", 1): 0.9})
+    found = judged(pd.concat([rd, memkd]), "S2-1")
+    assert (found["verdict"], found["why"]) == (claims.NOT_TESTED, "2 of 3 seeds")
+    assert math.isnan(found["low"])
+    other = table(row, "memkd", {("bottle", 0): 0.9}, overrides={"epochs": 3})
+    found = judged(pd.concat([rd, other]), "S2-1")
+    assert found["verdict"] == claims.NOT_TESTED
+    assert "memkd: 1, rd: 2" in found["why"]
+
+
+def test_variants_are_found_by_their_config_and_paired_by_all_other_overrides(row):
+    places = [("bottle", seed) for seed in range(3)]
+    off = {"config": {"lambda_nm": 0.0}, "overrides": {"epochs": 3, "lambda_nm": 0.0}}
+    rows = [table(row, "memkd", dict.fromkeys(places, 0.8), **off)]
+    rows.append(table(row, "memkd", dict.fromkeys(places, 0.1), overrides={"epochs": 3}))
+    rows.append(table(row, "rd", dict.fromkeys(places, 0.7), overrides={"epochs": 3}))
+    found = judged(pd.concat(rows), "S2-6")
+    assert found["effect"] == pytest.approx(10)
+    assert found["verdict"] == claims.SUPPORTED
+
+
+def test_an_absolute_claim_needs_the_papers_conditions(row):
+    textures = ("carpet", "grid", "leather", "tile", "wood")
+    places = dict.fromkeys([(name, seed) for name in textures for seed in range(3)], 0.99)
+    ours = table(row, "mixed_teacher", places, pixel_auroc=0.98)
+    assert judged(ours, "S1-7", "pixel_auroc")["verdict"] == claims.NOT_TESTED
+    as_printed = ours.assign(teacher="imagenet", scale="full")
+    assert judged(as_printed, "S1-7", "pixel_auroc")["verdict"] == claims.SUPPORTED
+    assert judged(as_printed.assign(pixel_auroc=0.97), "S1-7", "pixel_auroc")["verdict"] == claims.CONTRADICTED
+
+
+def test_the_interval_of_one_category_with_three_seeds_spans_its_differences():
+    values = pd.DataFrame({"category": "a", "seed": range(3), "value": [1.0, 2.0, 6.0]})
+    assert claims.interval(values) == pytest.approx((3.0, 1.0, 6.0))
+
+
+def test_the_interval_of_many_categories_is_the_standard_errors():
+    values = pd.DataFrame({"category": range(400), "seed": 0, "value": [1.0, -1.0] * 200})
+    mean, low, high = claims.interval(values)
+    assert mean == 0
+    assert (low, high) == pytest.approx((-1.96 / 20, 1.96 / 20), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "claimed", "lower", "verdict"),
+    [
+        (1.2, 1.4, 1.3, False, claims.SUPPORTED),
+        (1.0, 1.1, 1.3, False, claims.CONTRADICTED),
+        (1.0, 1.4, 1.3, False, claims.INCONCLUSIVE),
+        (0.9, 0.99, 1.0, True, claims.SUPPORTED),
+        (1.01, 1.05, 1.0, True, claims.CONTRADICTED),
+        (1.05, 1.1, 1.06, True, claims.SUPPORTED),
+    ],
+)
+def test_a_ratio_reaches_the_claimed_one_up_to_a_tenth(low, high, claimed, lower, verdict):
+    assert claims._ratio_verdict(low, high, claimed, lower) == verdict
+
+
+def test_every_claim_has_a_line_and_every_verdict_a_reason_or_an_interval():
+    found = claims.judge(results.read(results.RUNS))
+    assert set(found["id"]) == set(claims.claims()["id"])
+    untested = found["verdict"] == claims.NOT_TESTED
+    assert (found.loc[untested, "why"] != "").all()
+    assert found.loc[~untested, ["effect", "low", "high"]].notna().all(axis=None)

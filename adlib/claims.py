@@ -15,7 +15,6 @@
 Where a dataset was not run, and for a set of categories that we lack, the words are 'not tested here', with the reason.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,8 +23,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from adlib import speed
-from adlib.paper import FOLDER
+from adlib import results, speed
+from adlib.paper import FOLDER, SIZES
 from adlib.row import FRACTIONS
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
@@ -34,22 +33,6 @@ SEEDS = 3  # at least, for a verdict
 DRAWS = 10_000
 SHORT_OF = 0.1  # a ratio of times reaches the claimed one up to this share
 
-# The names of the list of claims that are a method with other hyper-parameters.
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "stpm(1,2)": ("stpm", {"levels": [1, 2]}),
-    "stpm(2,3)": ("stpm", {"levels": [2, 3]}),
-    "memory_destseg(mse)": ("memory_destseg", {"memory_loss": "mse"}),
-    "memkd(nm=off)": ("memkd", {"lambda_nm": 0.0}),
-    "memkd(orth=off)": ("memkd", {"lambda_orth": 0.0}),
-    "memkd(items=50)": ("memkd", {"items": [50, 50, 50]}),
-    "memkd(items=0)": ("memkd", {"items": [0, 0, 0]}),
-    "memkd(items=10)": ("memkd", {"items": [10, 10, 10]}),
-    "memkd(items=100)": ("memkd", {"items": [100, 100, 100]}),
-    "memkd(items=100-50-10)": ("memkd", {"items": [100, 50, 10]}),
-    "rd(resnet18)": ("rd", {"backbone": "resnet18"}),
-    "dskd(dfe=off)": ("dskd", {"embedding": "coarsest"}),
-    "dskd(one level)": ("dskd", {"levels": [3]}),
-}
 # One name of the list that stands for several: the best of them is the baseline.
 SEVERAL = {"memkd(items)": ["memkd(items=0)", "memkd(items=10)", "memkd(items=100)", "memkd(items=100-50-10)"]}
 
@@ -57,7 +40,6 @@ TEXTURES = {("mvtec", name) for name in ("carpet", "grid", "leather", "tile", "w
     ("aitex", "fabric"),
     *(("synthetic", name) for name in ("brushed_steel", "canvas", "terrazzo", "veneer")),
 }
-SIZES = {"mvtec": 15, "visa": 12, "mpdd": 6, "mvtec3d": 10, "eyecandies": 10, "btad": 3}  # categories
 PAIRED = ("dataset", "category", "seed", "recipe", "scale", "teacher", "precision", "rest")
 SETTING = ("recipe", "scale", "teacher", "precision", "rest")  # what one verdict holds under
 RATIOS = {"fps": "images a second", "seconds": "median latency", "memory": "peak memory"}
@@ -245,16 +227,9 @@ def _timings(folder: Path) -> pd.DataFrame:
 
 
 def _chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
-    """Take the rows of a method or variant: `PAIRED` and `value`; `rest` are all other overrides."""
-    method, fields = VARIANTS.get(name, (name, {}))
-    part = rows[rows["method"] == method]
-    fits = [all(_plain(config.get(k)) == v for k, v in fields.items()) for config in part["config"]]
-    part = part[fits] if len(part) else part
-    rest = [_text({k: v for k, v in given.items() if k not in fields}) for given in part["overrides"]]
-    part = part.assign(rest=pd.Series(rest, part.index, dtype=str), value=part[metric].astype(float)).dropna(
-        subset=["value"]
-    )
-    return part[[*PAIRED, "value"]]
+    """Take the rows of a method or variant that have the metric: `PAIRED` and `value`."""
+    part = results.select(rows, name)
+    return part.assign(value=part[metric].astype(float)).dropna(subset=["value"])[[*PAIRED, "value"]]
 
 
 def _in_scope(dataset: str, of: str, category: str) -> bool:
@@ -311,11 +286,3 @@ def _parts(text: str) -> list[str]:
 
 def _number(text: str) -> float:
     return float(text.split()[0].removesuffix("M"))
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True)

@@ -28,6 +28,7 @@ DATASETS = {
     "Eyecandies": "eyecandies",
     "BTAD": "btad",
 }
+SIZES = {"mvtec": 15, "visa": 12, "mpdd": 6, "mvtec3d": 10, "eyecandies": 10, "btad": 3}  # categories
 # Printed name -> (ours, divisor that makes a fraction of it). PRO is the exact AUPRO's neighbour only:
 # which variant the paper of MemKD computed is not said, the other one is STPM's own.
 METRICS = {
@@ -37,6 +38,7 @@ METRICS = {
     "pixel_ap_pct": ("pixel_ap", 100),
     "pixel_pro_pct": ("aupro", 100),
     "image_auroc_fraction": ("image_auroc", 1),
+    "auc_fraction": ("image_auroc", 1),  # of the layers' table: image or pixel is not said
     "pixel_auroc_fraction": ("pixel_auroc", 1),
     "pro_fraction_officialSTFPM": ("stpm_pro", 1),
     "Image-Level AUC": ("image_auroc", 1),

@@ -25,7 +25,7 @@ from adlib.paper import paper, paper_numbers
 from adlib.row import FRACTIONS, IDENTITY, SCHEMA, Row, as_row, document, from_document, validate
 
 __all__ = ["SCHEMA", "Row", "aggregate", "command", "conditions_text", "difference", "read"]
-__all__ += ["environment", "paper", "paper_numbers", "row_path", "same", "write"]
+__all__ += ["environment", "paper", "paper_numbers", "row_path", "same", "select", "write"]
 
 RUNS = PROJECT / "results" / "runs"  # the committed rows
 LOCAL = PROJECT / "results" / "local"  # rows of your own, until you name another folder
@@ -34,6 +34,22 @@ GROUP = tuple(name for name in IDENTITY if name != "seed")
 CONDITIONS = ("config", "steps", "batch", "image_size", "precision", "teacher_sha256")
 # What two runs of one seed may differ in and still be the same result.
 CIRCUMSTANCES = ("seconds_train", "seconds_test", "peak_memory_mib", "commit", "created", "versions")
+# What the papers' tables and claims name and is one of our methods with other hyper-parameters.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "stpm(1,2)": ("stpm", {"levels": [1, 2]}),
+    "stpm(2,3)": ("stpm", {"levels": [2, 3]}),
+    "memory_destseg(mse)": ("memory_destseg", {"memory_loss": "mse"}),
+    "memkd(nm=off)": ("memkd", {"lambda_nm": 0.0}),
+    "memkd(orth=off)": ("memkd", {"lambda_orth": 0.0}),
+    "memkd(items=50)": ("memkd", {"items": [50, 50, 50]}),
+    "memkd(items=0)": ("memkd", {"items": [0, 0, 0]}),
+    "memkd(items=10)": ("memkd", {"items": [10, 10, 10]}),
+    "memkd(items=100)": ("memkd", {"items": [100, 100, 100]}),
+    "memkd(items=100-50-10)": ("memkd", {"items": [100, 50, 10]}),
+    "rd(resnet18)": ("rd", {"backbone": "resnet18"}),
+    "dskd(dfe=off)": ("dskd", {"embedding": "coarsest"}),
+    "dskd(one level)": ("dskd", {"levels": [3]}),
+}
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -113,6 +129,20 @@ def read(folder: str | Path) -> pd.DataFrame:
             raise ValueError(f"one run in two files: {seen[run]} and {path}; delete one")
         seen[run] = path
     return pd.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(Row)])
+
+
+def select(rows: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Take the rows of a method, or of a variant of `VARIANTS` (its fields are compared with the whole config).
+
+    The column `rest` is added: the overrides that are not the variant's own, as text.
+    """
+    method, fields = VARIANTS.get(name, (name, {}))
+    part = rows[rows["method"] == method]
+    own = {field: _text(value) for field, value in fields.items()}
+    fits = [all(_text(config.get(k)) == v for k, v in own.items()) for config in part["config"]]
+    part = part[pd.Series(fits, part.index, dtype=bool)]
+    rest = [_text({k: v for k, v in given.items() if k not in fields}) for given in part["overrides"]]
+    return part.assign(rest=pd.Series(rest, part.index, dtype=str))
 
 
 def aggregate(

@@ -1,12 +1,20 @@
-"""Tables for readers: rows side by side and averaged over seeds, in percent."""
+"""Tables for readers: rows side by side, averaged over seeds, and beside a paper's whole table; in percent."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from adlib import results
+from adlib.paper import CATEGORIES, DATASETS, FOLDER, SIZES, paper
+from adlib.paper import METRICS as PRINTED_METRICS
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
+OURS = ["ours", "seeds", "difference", "conditions", "command"]
+TEACHERS = ("random", "bundled", "imagenet")  # from the least to the most like the papers'
+TEXTURES = ("carpet", "grid", "leather", "tile", "wood")  # of MVTec AD
 
 
 def summary(rows: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
@@ -27,6 +35,105 @@ def spread(rows: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame
             for mean, std, n in zip(*(averaged[f"{name}_{what}"] for what in ("mean", "std", "n")), strict=True)
         ]
     return shown
+
+
+def reproduced(rows: pd.DataFrame, source: str, table: str, folder: str | Path = FOLDER) -> pd.DataFrame:
+    """Set a paper's whole table, number by number in its order, beside what our rows say.
+
+    Columns: category, method (the printed name), metric, printed, ours (mean ± deviation over seeds, in the printed
+    unit), seeds, difference (only under the papers' conditions), conditions (or why there is no number of ours) and
+    command (one run that would help to fill it). Of several settings the one nearest to the papers' is taken: ImageNet
+    teacher, then bundled; full scale; no override; recipe paper.
+
+    Raises ValueError for a table that no file holds.
+    """
+    printed = paper(folder)
+    tables = printed.loc[printed["source"] == source, "table"].unique()
+    if table not in tables:
+        raise ValueError(f"no {table!r} of {source!r} in {folder}; there are: {', '.join(tables) or 'none'}")
+    printed = printed[(printed["source"] == source) & (printed["table"] == table)]
+    aliases = pd.read_csv(Path(folder) / "aliases.csv", dtype=str, keep_default_na=False)
+    names = aliases[(aliases["source"] == source) & (aliases["table"] == table)].set_index("paper_method")["method"]
+    shown = printed[["category", "method", "metric", "printed"]].reset_index(drop=True)
+    ours = [_ours(rows, line, names.get(line["method"])) for line in printed.to_dict("records")]
+    return pd.concat([shown, pd.DataFrame(ours, columns=OURS)], axis=1)
+
+
+def _ours(rows: pd.DataFrame, line: Mapping[Any, Any], name: str | None) -> dict[str, Any]:
+    """What our rows say of one printed number: `OURS`."""
+    if name is None:
+        return _missing("not one of the methods built here")
+    if line["metric"] not in PRINTED_METRICS or line["dataset"] not in DATASETS:
+        return _missing("times and sizes: see the speed notebook")
+    metric, unit = PRINTED_METRICS[line["metric"]]
+    dataset = DATASETS[line["dataset"]]
+    category = CATEGORIES.get((line["dataset"], line["category"]), line["category"])
+    wanted = {"mean": SIZES.get(dataset, 1), "mean_textures": 5, "mean_objects": 10}.get(category, 1)
+    found = results.select(rows, name)
+    found = found[(found["dataset"] == dataset) & found[metric].notna()]
+    if category == "mean_textures":
+        found = found[found["category"].isin(TEXTURES)]
+    elif category == "mean_objects":
+        found = found[~found["category"].isin(TEXTURES)]
+    elif category != "mean":
+        found = found[found["category"] == category]
+    if found.empty:
+        where = f"{dataset}/{category}" if wanted == 1 else f"{wanted} categories of {dataset}"
+        return _missing(f"not run here: no row on {where}", _command(name, dataset, category))
+    setting, group = _nearest(found)
+    categories = group["category"].nunique()
+    differs = _differs(setting)
+    if categories < wanted:
+        have = ", ".join(sorted(group["category"].unique()))
+        return _missing(
+            f"{categories} of {wanted} categories run: {have} ({differs})", _command(name, dataset, category)
+        )
+    by_seed = unit * group.groupby("seed")[metric].mean().astype(float)
+    digits = 1 if unit == 100 else 3
+    deviation = f" ± {by_seed.std(ddof=1):.{digits}f}" if len(by_seed) > 1 else ""
+    gap = math.nan if differs else round(float(by_seed.mean()) - float(line["value"]), digits)
+    return {
+        "ours": f"{by_seed.mean():.{digits}f}{deviation}",
+        "seeds": len(by_seed),
+        "difference": gap,
+        "conditions": differs or "as printed",
+        "command": "" if not differs else _command(name, dataset, category),
+    }
+
+
+def _nearest(found: pd.DataFrame) -> tuple[tuple[Any, ...], pd.DataFrame]:
+    """Take the rows of the setting that is nearest to the papers'; of equals the one with most categories and seeds."""
+    best: tuple[Any, ...] | None = None
+    for setting, group in found.groupby(["teacher", "scale", "rest", "recipe", "precision"], sort=True):
+        teacher, scale, rest, recipe, precision = setting
+        order = TEACHERS.index(str(teacher)) if teacher in TEACHERS else -1
+        likeness = (order, scale == "full", rest == "{}", recipe == "paper")
+        key = (likeness, precision == "fp32", group["category"].nunique(), group["seed"].nunique())
+        if best is None or key > best[0]:
+            best = (key, setting, group)
+    assert best is not None
+    return best[1], best[2]
+
+
+def _differs(setting: tuple[Any, ...]) -> str:
+    """Say how a setting differs from the papers' conditions; empty where it does not."""
+    teacher, scale, rest, recipe, _ = setting
+    parts = [f"teacher {teacher}"] if teacher != "imagenet" else []
+    parts += [f"{scale} scale"] if scale != "full" else []
+    parts += [f"recipe {recipe}"] if recipe != "paper" else []
+    return ", ".join(parts + ([rest] if rest != "{}" else []))
+
+
+def _missing(why: str, command: str = "") -> dict[str, Any]:
+    return {"ours": "", "seeds": 0, "difference": math.nan, "conditions": why, "command": command}
+
+
+def _command(name: str, dataset: str, category: str) -> str:
+    """The run, under the papers' conditions, that would fill a number; of a mean, each of its categories is one."""
+    method, overrides = results.VARIANTS.get(name, (name, {}))
+    run = {"method": method, "recipe": "paper", "dataset": dataset, "seed": 0, "scale": "full", "teacher": "imagenet"}
+    one = "CATEGORY" if category.startswith("mean") else category
+    return results.command(run | {"category": one, "overrides": overrides})
 
 
 def _text(mean: float, std: float, n: int) -> str:

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from adlib import paper
+from adlib import paper, results
 
 
 def value(dataset, category, method, metric, source):
@@ -70,7 +70,7 @@ def test_every_alias_is_used_and_names_a_method():
     used = paper.paper_numbers().drop_duplicates(["source", "table", "paper_method"])
     assert len(used) == len(aliases)
     methods = "stpm reduced_student mixed_teacher rd memkd rd_memae mkd mem_mkd destseg"
-    assert set(aliases["method"]) <= {*methods.split(), "memory_destseg", "dskd"}
+    assert set(aliases["method"]) <= {*methods.split(), "memory_destseg", "dskd", *results.VARIANTS}
     assert paper.paper_numbers()["value"].between(0, 1).all()
 
 

@@ -1,0 +1,77 @@
+"""A paper's table beside planted rows: what was run stands there, what was not says why and how to."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from adlib import results, tables
+
+NEEDED = {"bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw"}
+NEEDED |= {"tile", "toothbrush", "transistor", "wood", "zipper"}
+
+
+@pytest.fixture(scope="module")
+def row():
+    return results.read(results.RUNS).iloc[0].to_dict() | {"overrides": {}, "config": {}, "recipe": "paper"}
+
+
+def made(row, method: str, category: str, values: list[float], **fields) -> pd.DataFrame:
+    base = row | {"method": method, "dataset": "mvtec", "category": category} | fields
+    return pd.DataFrame([base | {"seed": seed, "image_auroc": value} for seed, value in enumerate(values)])
+
+
+def line(rows: pd.DataFrame, category: str, method: str = "DeSTSeg(origin)", table: str = "Table 1") -> pd.Series:
+    found = tables.reproduced(rows, "seed000", table)
+    return found[(found["category"] == category) & (found["method"] == method)].iloc[0]
+
+
+def test_a_number_under_the_papers_conditions_has_a_difference(row):
+    rows = made(row, "destseg", "bottle", [0.98, 0.99, 1.0], teacher="imagenet", scale="full")
+    found = line(rows, "bottle")
+    assert found["ours"] == "99.0 ± 1.0"
+    assert found["seeds"] == 3
+    assert found["difference"] == pytest.approx(-0.2)
+    assert (found["conditions"], found["command"]) == ("as printed", "")
+
+
+def test_other_conditions_are_named_and_the_nearest_to_the_papers_is_taken(row):
+    rows = [made(row, "destseg", "bottle", [0.5], teacher="random", scale="full")]
+    rows.append(made(row, "destseg", "bottle", [0.9, 0.9], teacher="bundled", scale="small", overrides={"batch": 8}))
+    found = line(pd.concat(rows), "bottle")
+    assert found["ours"] == "90.0 ± 0.0"
+    assert math.isnan(found["difference"])
+    assert found["conditions"] == 'teacher bundled, small scale, {"batch": 8}'
+    assert "-r teacher imagenet" in found["command"]
+
+
+def test_what_was_not_run_says_so(row):
+    rows = made(row, "destseg", "bottle", [0.9], teacher="bundled")
+    found = line(rows, "cable")
+    assert found["ours"] == ""
+    assert found["conditions"] == "not run here: no row on mvtec/cable"
+    assert "-r method destseg" in found["command"]
+    assert "-r category cable" in found["command"]
+    assert line(rows, "mean")["conditions"].startswith("1 of 15 categories run: bottle")
+
+
+def test_a_mean_needs_all_its_categories_and_is_one_over_them_for_each_seed(row):
+    values = {name: [0.9, 0.8] if name == "bottle" else [1.0, 1.0] for name in NEEDED}
+    rows = [made(row, "destseg", name, of, teacher="imagenet", scale="full") for name, of in values.items()]
+    found = line(pd.concat(rows), "mean")
+    means = pd.Series([100 - 10 / 15, 100 - 20 / 15])
+    assert found["ours"] == f"{means.mean():.1f} ± {means.std():.1f}"
+    assert found["difference"] == pytest.approx(round(means.mean() - 98.3, 1))
+
+
+def test_every_printed_number_has_its_line():
+    rows = results.read(results.RUNS)
+    count = 0
+    printed = results.paper()
+    for source, table in printed[printed["source"].str.startswith("seed")].groupby(["source", "table"]).groups:
+        found = tables.reproduced(rows, source, table)
+        assert ((found["ours"] != "") | (found["conditions"] != "")).all()
+        count += len(found)
+    assert count == 558
+    with pytest.raises(ValueError, match="no 'Table 9' of 'seed000'.*Table 1, Table 2"):
+        tables.reproduced(rows, "seed000", "Table 9")

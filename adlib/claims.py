@@ -10,7 +10,8 @@
 - **Speed**: the ratio of the median times of `results/speed`, the same machine and protocol; its interval is from the
   median of one to the 95th percentile of the other. Supported where it reaches the claimed ratio up to a tenth;
   contradicted where all of it falls short.
-- **Diagnostic**: judged from `results/diagnostics` where that was measured.
+- **Diagnostic**: `results/diagnostics/*.csv` has a number a category and seed, made so that the claim says it is above
+  0 (a difference in the claimed direction). Judged as a relative claim.
 
 Where a dataset was not run, and for a set of categories that we lack, the words are 'not tested here', with the reason.
 """
@@ -24,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from adlib import results, speed
+from adlib.environment import PROJECT
 from adlib.paper import FOLDER, SIZES
 from adlib.row import FRACTIONS
 
@@ -42,6 +44,7 @@ TEXTURES = {("mvtec", name) for name in ("carpet", "grid", "leather", "tile", "w
 }
 PAIRED = ("dataset", "category", "seed", "recipe", "scale", "teacher", "precision", "rest")
 SETTING = ("recipe", "scale", "teacher", "precision", "rest")  # what one verdict holds under
+DIAGNOSTICS = PROJECT / "results" / "diagnostics"
 RATIOS = {"fps": "images a second", "seconds": "median latency", "memory": "peak memory"}
 COLUMNS = [
     "id",
@@ -65,19 +68,25 @@ def claims(folder: str | Path = FOLDER) -> pd.DataFrame:
     return pd.read_csv(Path(folder) / "claims.csv", dtype=str, keep_default_na=False)
 
 
-def judge(rows: pd.DataFrame, timings: str | Path = speed.RESULTS, folder: str | Path = FOLDER) -> pd.DataFrame:
+def judge(
+    rows: pd.DataFrame,
+    timings: str | Path = speed.RESULTS,
+    folder: str | Path = FOLDER,
+    diagnostics: str | Path = DIAGNOSTICS,
+) -> pd.DataFrame:
     """Judge every claim: one line a claim, metric and setting (recipe, scale, teacher, ...), columns `COLUMNS`.
 
     Args:
         rows: as `results.read` gives them.
         timings: the folder of the speed tables.
+        diagnostics: the folder of tables with the columns id, metric, value, dataset, category, seed, conditions.
     """
     lines: list[dict[str, Any]] = []
     for claim in ({str(k): v for k, v in line.items()} for line in claims(folder).to_dict("records")):
         for i, metric in enumerate(_parts(str(claim["metric"]))):
             head = {"id": claim["id"], "source": claim["source"], "claim": claim["claim"], "where": claim["where"]}
             head |= {"metric": metric, "printed": _printed(claim, i)}
-            lines += [head | line for line in _judged(claim, metric, i, rows, Path(timings))]
+            lines += [head | line for line in _judged(claim, metric, i, rows, Path(timings), Path(diagnostics))]
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -98,9 +107,11 @@ def verdict(low: float, high: float) -> str:
     return SUPPORTED if low > 0 else CONTRADICTED if high < 0 else INCONCLUSIVE
 
 
-def _judged(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame, timings: Path) -> list[dict[str, Any]]:
+def _judged(
+    claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame, timings: Path, diagnostics: Path
+) -> list[dict[str, Any]]:
     if claim["kind"] == "diagnostic":
-        return [_untested("a diagnostic: no such measurement is committed")]
+        return _measured(claim, metric, diagnostics)
     if metric in RATIOS:
         return _ratios(claim, metric, timings)
     if metric not in FRACTIONS:
@@ -123,25 +134,35 @@ def _relative(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list
         have = ", ".join(f"{n}: {len(_chosen(rows, n, metric))}" for n in [str(claim["variant"]), *names])
         return [_untested(f"no pairs of rows on {claim['dataset']} (rows of {have})")]
     paired["value"] = 100 * (paired["variant"] - paired[names].max(axis=1))
-    paired["place"], paired["category"] = paired["category"], paired["dataset"] + "/" + paired["category"]
+    paired["category"] = paired["dataset"] + "/" + paired["category"]
+    return [
+        _line(group, _conditions(setting, group["category"]), _coverage(str(claim["dataset"]), group))
+        for setting, group in paired.groupby(list(SETTING), sort=True)
+    ]
+
+
+def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[str, Any]]:
+    tables = [pd.read_csv(path, keep_default_na=False) for path in sorted(folder.glob("*.csv"))]
+    found = pd.concat(tables) if tables else pd.DataFrame(columns=["id", "metric"])
+    found = found[(found["id"] == claim["id"]) & (found["metric"] == metric)]
+    if found.empty:
+        return [_untested("a diagnostic: no such measurement is committed")]
     lines = []
-    for setting, group in paired.groupby(list(SETTING), sort=True):
-        seeds = int(group.groupby("category")["seed"].nunique().min())
-        mean, low, high = interval(group)
-        enough = seeds >= SEEDS
-        line: dict[str, Any] = {
-            "effect": mean,
-            "low": low if enough else math.nan,
-            "high": high if enough else math.nan,
-        }
-        line |= {"pairs": len(group), "categories": group["category"].nunique(), "seeds": seeds}
-        line |= {"conditions": _conditions(setting, group["category"])}
-        if enough:
-            line |= {"verdict": verdict(low, high), "why": _coverage(str(claim["dataset"]), group)}
-        else:
-            line |= {"verdict": NOT_TESTED, "why": f"{seeds} of {SEEDS} seeds"}
-        lines.append(line)
+    for conditions, group in found.groupby("conditions", sort=True):
+        group = group.assign(category=group["dataset"] + "/" + group["category"])
+        lines.append(_line(group, f"{conditions}; {', '.join(sorted(group['category'].unique()))}", ""))
     return lines
+
+
+def _line(group: pd.DataFrame, conditions: str, why: str) -> dict[str, Any]:
+    """Judge values by category and seed."""
+    seeds = int(group.groupby("category")["seed"].nunique().min())
+    mean, low, high = interval(group)
+    line: dict[str, Any] = {"effect": mean, "low": low, "high": high, "verdict": verdict(low, high), "why": why}
+    if seeds < SEEDS:
+        line |= {"low": math.nan, "high": math.nan, "verdict": NOT_TESTED, "why": f"{seeds} of {SEEDS} seeds"}
+    line |= {"pairs": len(group), "categories": group["category"].nunique(), "seeds": seeds}
+    return line | {"conditions": conditions}
 
 
 def _absolute(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame) -> dict[str, Any]:

@@ -122,3 +122,14 @@ def test_every_claim_has_a_line_and_every_verdict_a_reason_or_an_interval():
     untested = found["verdict"] == claims.NOT_TESTED
     assert (found.loc[untested, "why"] != "").all()
     assert found.loc[~untested, ["effect", "low", "high"]].notna().all(axis=None)
+
+
+def test_a_diagnostic_is_judged_by_its_numbers(tmp_path):
+    line = {"id": "S0-7", "metric": "l_cos_jump", "dataset": "mvtec", "category": "bottle", "conditions": "small"}
+    pd.DataFrame([line | {"seed": seed, "value": value} for seed, value in enumerate([0.1, 0.2, 0.3])]).to_csv(
+        tmp_path / "rise.csv", index=False
+    )
+    found = claims.judge(results.read(results.RUNS), diagnostics=tmp_path).set_index("id").loc["S0-7"]
+    assert (found["verdict"], found["seeds"]) == (claims.SUPPORTED, 3)
+    assert (found["effect"], found["low"], found["high"]) == pytest.approx((0.2, 0.1, 0.3))
+    assert found["conditions"] == "small; mvtec/bottle"

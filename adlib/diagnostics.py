@@ -1,0 +1,92 @@
+"""What a paper says of a method's inside or of its maps, as numbers: the abrupt rise, depth and halo, noise, spread.
+
+Each is a function of arrays or of a training's log; `benchmarks/diagnostics.py` measures them, `adlib.claims` judges.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+from sklearn.metrics import silhouette_score
+
+
+def abrupt_rise(losses: pd.DataFrame, window: int = 5) -> dict[str, float]:
+    """Compare L_cos before and after the student is frozen (memory DeSTSeg, Figs. 9 and 17).
+
+    Args:
+        losses: `History.losses` of a DeSTSeg with `log_both_modes`, whose columns `_cos_train` and `_cos_eval` are
+            L_cos with BatchNorm on the batch's statistics and on its own.
+        window: steps averaged on either side.
+
+    Returns `before`, the end of the first stage as it trains; `after` and `after_batch`, the beginning of the second
+    with the student's own and with the batch's statistics; `rise` = after - before, and `rise_batch`.
+    Raises ValueError where the log has no such columns.
+    """
+    if not {"_cos_train", "_cos_eval"} <= set(losses.columns):
+        raise ValueError("the log holds no L_cos in both modes: train with the override log_both_modes=True")
+    first = losses[losses["stage"] == "student"].tail(window)
+    second = losses[losses["stage"] == "segmentation"].head(window)
+    before, after = float(first["_cos_train"].mean()), float(second["_cos_eval"].mean())
+    batch = float(second["_cos_train"].mean())
+    found = {"before": before, "after": after, "after_batch": batch}
+    return found | {"rise": after - before, "rise_batch": batch - before}
+
+
+def threshold_at(maps: np.ndarray, false_positive_rate: float) -> float:
+    """Choose the threshold that this share of the pixels of normal maps (N, H, W) exceeds."""
+    return float(np.quantile(maps, 1 - false_positive_rate))
+
+
+def recall_by_depth(
+    maps: np.ndarray, masks: np.ndarray, threshold: float, edges: Sequence[float] = (0, 4, 8, 16, 32, np.inf)
+) -> pd.DataFrame:
+    """Count found defect pixels by how deep they lie in their defect: `depth` (its upper edge), `pixels`, `recall`.
+
+    Args:
+        maps, masks: (N, H, W); the depth of a pixel is its distance to the nearest pixel outside, in pixels.
+        edges: of the bins, increasing; a pixel belongs to (edges[i], edges[i + 1]].
+    """
+    depth = np.concatenate([ndimage.distance_transform_edt(m)[m] for m in masks.astype(bool)])
+    found = maps[masks.astype(bool)] > threshold
+    which = np.digitize(depth, edges, right=True) - 1
+    count = np.bincount(which, minlength=len(edges) - 1)
+    hits = np.bincount(which, weights=found, minlength=len(edges) - 1)
+    recall = np.divide(hits, count, out=np.full(len(count), np.nan), where=count > 0)
+    return pd.DataFrame({"depth": edges[1:], "pixels": count, "recall": recall})
+
+
+def halo(maps: np.ndarray, masks: np.ndarray, threshold: float, width: float = 16) -> dict[str, float]:
+    """Compare false alarms beside defects with those far from them, in the same images (N, H, W).
+
+    Returns `near`, the share of the normal pixels within `width` pixels of a defect that exceed the threshold, and
+    `far`, that of all others. NaN where there are no such pixels.
+    """
+    defective = masks.astype(bool)
+    distance = np.stack([ndimage.distance_transform_edt(~m) for m in defective[defective.any(axis=(1, 2))]])
+    alarms = maps[defective.any(axis=(1, 2))] > threshold
+    near, far = (distance > 0) & (distance <= width), distance > width
+    return {name: float(alarms[at].mean()) if at.any() else np.nan for name, at in (("near", near), ("far", far))}
+
+
+def normal_noise(maps: np.ndarray, masks: np.ndarray) -> float:
+    """Measure how restless maps (N, H, W) are where nothing is wrong, relative to what a defect adds.
+
+    The mean over images without a defect of the map's standard deviation, divided by the difference of the mean over
+    defect pixels and the mean over normal images. Needs both kinds of images.
+    """
+    defective = masks.astype(bool).any(axis=(1, 2))
+    normal = maps[~defective]
+    contrast = maps[masks.astype(bool)].mean() - normal.mean()
+    return float(normal.std(axis=(1, 2)).mean() / contrast)
+
+
+def compactness(values: Mapping[str, np.ndarray]) -> float:
+    """Measure how well the learned values (L, C) of each category stand apart: the mean silhouette, -1 to 1.
+
+    By cosine distance; 0 is what values without any order give. Raises ValueError for fewer than two categories.
+    """
+    if len(values) < 2:
+        raise ValueError(f"a silhouette compares categories; got {list(values)}")
+    labels = np.repeat(list(values), [len(v) for v in values.values()])
+    return float(silhouette_score(np.concatenate(list(values.values())), labels, metric="cosine"))

@@ -1,0 +1,69 @@
+"""Diagnostics of maps and logs whose answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from adlib import diagnostics
+
+
+def test_the_abrupt_rise_is_the_step_between_the_stages():
+    log = pd.DataFrame(
+        {
+            "stage": ["student"] * 4 + ["segmentation"] * 4,
+            "_cos_train": [3.0, 2.0, 1.0, 1.0, 1.5, 1.5, 9.0, 9.0],
+            "_cos_eval": [9.0, 9.0, 9.0, 9.0, 4.0, 6.0, 9.0, 9.0],
+        }
+    )
+    found = diagnostics.abrupt_rise(log, window=2)
+    assert found == {"before": 1.0, "after": 5.0, "after_batch": 1.5, "rise": 4.0, "rise_batch": 0.5}
+    with pytest.raises(ValueError, match="log_both_modes=True"):
+        diagnostics.abrupt_rise(log[["stage"]])
+
+
+def test_a_hollow_defect_is_found_at_its_border_alone():
+    masks = np.zeros((1, 64, 64))
+    masks[0, 8:56, 8:56] = 1
+    maps = np.zeros((1, 64, 64))
+    maps[0, 8:56, 8:56] = 1
+    maps[0, 12:52, 12:52] = 0  # deeper than four pixels nothing is seen
+    found = diagnostics.recall_by_depth(maps, masks, 0.5, edges=(0, 4, 8, np.inf))
+    assert found["recall"].tolist() == [1, 0, 0]
+    assert found["pixels"].tolist() == [48**2 - 40**2, 40**2 - 32**2, 32**2]
+    assert np.isnan(diagnostics.recall_by_depth(maps, masks, 0.5, edges=(0, 4, 100, np.inf))["recall"].iloc[2])
+
+
+def test_a_halo_is_counted_near_and_only_in_images_with_a_defect():
+    masks = np.zeros((2, 64, 64))
+    masks[0, 32, 32] = 1
+    rows, columns = np.indices((64, 64))
+    distance = np.hypot(rows - 32, columns - 32)
+    maps = np.stack([(distance <= 8).astype(float), np.ones((64, 64))])
+    found = diagnostics.halo(maps, masks, 0.5, width=16)
+    ring = (distance > 0) & (distance <= 16)
+    assert found["near"] == pytest.approx(((distance <= 8) & ring).sum() / ring.sum())
+    assert found["far"] == 0
+
+
+def test_noise_is_the_deviation_in_units_of_the_contrast():
+    masks = np.zeros((2, 4, 4))
+    masks[1, 0, 0] = 1
+    normal = np.tile([1.0, 3.0], 8).reshape(4, 4)  # mean 2, deviation 1
+    defective = np.zeros((4, 4))
+    defective[0, 0] = 6
+    assert diagnostics.normal_noise(np.stack([normal, defective]), masks) == pytest.approx(1 / 4)
+
+
+def test_the_threshold_lets_through_the_share_asked_for():
+    maps = np.arange(1000.0).reshape(10, 10, 10)
+    assert (maps > diagnostics.threshold_at(maps, 0.05)).mean() == pytest.approx(0.05, abs=0.001)
+
+
+def test_compact_values_stand_apart_and_mixed_ones_do_not():
+    rng = np.random.default_rng(0)
+    apart = {name: np.eye(8)[i] + 0.01 * rng.normal(size=(20, 8)) for i, name in enumerate("abc")}
+    mixed = {name: rng.normal(size=(20, 8)) for name in "abc"}
+    assert diagnostics.compactness(apart) > 0.9
+    assert abs(diagnostics.compactness(mixed)) < 0.1
+    with pytest.raises(ValueError, match="compares categories"):
+        diagnostics.compactness({"a": np.eye(3)})

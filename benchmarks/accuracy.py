@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pandas as pd
 from torch import nn
 
 import adlib
@@ -70,7 +71,8 @@ def measure(method: str, name: str, seed: int, options: argparse.Namespace) -> d
 def main() -> None:
     """Measure all variants of all cases, seed by seed."""
     options = _options()
-    rows: list[dict[str, Any]] = []
+    before = pd.read_csv(options.out) if options.out.is_file() else pd.DataFrame({"method": []})
+    rows: list[dict[str, Any]] = before[~before["method"].isin(options.methods)].to_dict("records")
     for method in options.methods:
         for seed in options.seeds[:1] if options.smoke else options.seeds:
             ours: dict[str, float] = {}

@@ -2,9 +2,10 @@
 
     python benchmarks/diagnostics.py --category mvtec/bottle --seed 0 1 2 --teacher bundled --data-root DIR
 
-Topics: `rise` (memory DeSTSeg, Figs. 9, 11, 17), `recall` (MemKD, Figs. 6 and 7), `layers` (MixedTeacher, Sec. 4.2 and
-Fig. 2), `depth` (DSKD's limitations). `value` is made so that the claim `id` says it is above 0; `parts` are the
-numbers that it was made of. Rows that the file has already are not made again.
+Topics: `rise` (memory DeSTSeg, Figs. 9, 11, 17), `recall` and `values` (MemKD, Figs. 6 and 7), `layers` (MixedTeacher,
+Sec. 4.2 and Fig. 2), `depth` (DSKD's limitations). `value` is made so that the claim `id` says it is above 0; `parts`
+are the numbers that it was made of. `curves/` beside the tables holds what figures are drawn from. `values` compares
+categories, so it has one row a seed. Rows that a file has already are not made again.
 """
 
 import argparse
@@ -12,13 +13,15 @@ import csv
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from sklearn.manifold import TSNE
 
 import adlib
 from adlib import diagnostics
@@ -27,97 +30,149 @@ from adlib.environment import environment
 from adlib.layers import resize, smooth
 from adlib.run import Run
 
-COLUMNS = ("id", "metric", "value", "parts", "dataset", "category", "seed", "conditions", "device", "commit", "created")
 ALARMS = 0.01  # share of the pixels of normal test images that the threshold lets through
 DEEP = 16  # pixels from the border of a defect
-Values = Iterator[tuple[str, str, float, dict[str, float]]]  # claim, metric, value, parts
+EDGES = (0, 4, 8, 16, 32, np.inf)
 Make = Callable[..., Run]
+# (claim, metric, value, parts) of each number, and the tables of curves by name
+Found = tuple[list[tuple[str, str, float, dict[str, float]]], dict[str, pd.DataFrame]]
 
 
-def rise(make: Make) -> Values:
+def rise(make: Make) -> Found:
     """L_cos where the student is frozen, its fall before, and what a first trial with one MSE memory does to both."""
     runs = {
         "destseg": make("destseg", log_both_modes=True),
         "memory": make("memory_destseg", log_both_modes=True),
         "mse": make("memory_destseg", log_both_modes=True, memory_loss="mse", memory_levels=[2]),
     }
-    rises = {name: diagnostics.abrupt_rise(run.history.losses) for name, run in runs.items()}  # type: ignore[union-attr]
-    yield "S0-7", "l_cos_jump", rises["destseg"]["rise"], rises["destseg"]
-    yield "S0-8", "l_cos_jump", rises["destseg"]["rise"] - rises["memory"]["rise"], rises["memory"]
-    yield "S0-9", "l_cos_jump", rises["mse"]["rise"] - rises["destseg"]["rise"], rises["mse"]
+    logs = {name: run.history.losses for name, run in runs.items() if run.history is not None}
+    rises = {name: diagnostics.abrupt_rise(log) for name, log in logs.items()}
     scores = {name: run.evaluate()[0]["image_auroc"] for name, run in runs.items()}
-    yield "S0-9", "image_auroc", 100 * (scores["destseg"] - scores["mse"]), scores
-    falls = {name: _mean_cosine_loss(run) for name, run in runs.items()}
-    yield "S0-10", "l_cos", falls["destseg"] - falls["memory"], falls
+    falls = {name: float(log.loc[log["stage"] == "student", "_cos_train"].mean()) for name, log in logs.items()}
+    numbers = [
+        ("S0-7", "l_cos_jump", rises["destseg"]["rise"], rises["destseg"]),
+        ("S0-8", "l_cos_jump", rises["destseg"]["rise"] - rises["memory"]["rise"], rises["memory"]),
+        ("S0-9", "l_cos_jump", rises["mse"]["rise"] - rises["destseg"]["rise"], rises["mse"]),
+        ("S0-9", "image_auroc", 100 * (scores["destseg"] - scores["mse"]), scores),
+        ("S0-10", "l_cos", falls["destseg"] - falls["memory"], falls),
+    ]
+    shown = ["stage", "step", "_cos_train", "_cos_eval"]
+    return numbers, {"rise": pd.concat([log[shown].assign(variant=name) for name, log in logs.items()])}
 
 
-def recall(make: Make) -> Values:
-    """How near the mean normal feature the recalled ones are, of normal and of defective test images."""
+@torch.inference_mode()
+def recall(make: Make) -> Found:
+    """How far from the mean normal feature pixels are before and after recall, of good images and inside defects."""
     run = make("memkd")
     labels = run.test.labels
     good, bad = (torch.nonzero(labels == label).flatten() for label in (0, 1))
-    normal = run.test.normalised(good)
-    masks = run.test.masks[bad].float()
-    parts: dict[str, list[float]] = {"normal": [], "defect": []}
-    for name, images, shown in (("normal", normal, None), ("defect", run.test.normalised(bad), masks)):
-        for sides in run.method.recall_distances(images, normal).values():  # type: ignore[operator]
-            ratio = sides["after"] / sides["before"].clamp_min(1e-12)
-            if shown is None:
-                parts[name].append(float(ratio.mean()))
-            else:
-                inside = resize(shown, ratio.shape[-2:]) >= 0.5
-                parts[name] += [float(ratio[inside].mean())] if inside.any() else []
-    kept = {name: float(np.mean(values)) for name, values in parts.items()}
-    yield "S2-12", "feature_distance", min(1 - kept["defect"], kept["normal"] - kept["defect"]), kept
+    normal, masks = run.test.normalised(good), run.test.masks[bad].float()
+    sides = {"normal": run.method.recall_distances(normal, normal)}  # type: ignore[operator]
+    sides["defect"] = run.method.recall_distances(run.test.normalised(bad), normal)  # type: ignore[operator]
+    lines = []
+    for kind, memories in sides.items():
+        for memory, found in memories.items():
+            size = found["before"].shape[-2:]
+            inside = resize(masks, size) >= 0.5 if kind == "defect" else torch.ones(len(good), *size, dtype=torch.bool)
+            if inside.any():  # at 8 x 8 cells a small defect has none
+                before, after = (float(found[side][inside].mean()) for side in ("before", "after"))
+                lines.append({"pixels": kind, "memory": memory, "before": before, "after": after})
+    table = pd.DataFrame(lines)
+    kept = (table["after"] / table["before"]).groupby(table["pixels"]).mean()
+    # Two statements: distances shrink, and those of anomalies shrink more. The lesser of both margins decides.
+    value = min(1 - kept["defect"], kept["normal"] - kept["defect"])
+    return [("S2-12", "feature_distance", value, kept.to_dict())], {"recall": table}
 
 
-def layers(make: Make) -> Values:
+def values(makes: dict[str, Make]) -> Found:
+    """How apart the learned values of the categories are, with NR memories and with MemAE's; all categories at once."""
+    held: dict[str, dict[str, dict[str, np.ndarray]]] = {}  # method -> memory -> category -> (L, C)
+    for category, make in makes.items():
+        for method in ("memkd", "rd_memae"):
+            for memory, found in make(method).method.memory_values().items():  # type: ignore[operator]
+                held.setdefault(method, {}).setdefault(memory, {})[category] = found.float().numpy()
+    scores = {m: float(np.mean([diagnostics.compactness(v) for v in of.values()])) for m, of in held.items()}
+    frames = []
+    for method, memories in held.items():
+        for memory, by_category in memories.items():
+            points = TSNE(init="pca", perplexity=15, random_state=0).fit_transform(
+                np.concatenate([*by_category.values()])
+            )
+            names = np.repeat([*by_category], [len(v) for v in by_category.values()])
+            frame = pd.DataFrame({"of": names, "x": points[:, 0], "y": points[:, 1]}).round(3)
+            frames.append(frame.assign(method=method, memory=memory))
+    value = scores["memkd"] - scores["rd_memae"]
+    numbers = [("S2-13", metric, value, scores) for metric in ("t-SNE", "silhouette")]
+    return numbers, {"values": pd.concat(frames)}
+
+
+def layers(make: Make) -> Found:
     """The losses of both pairs of the mixed teacher, and the maps of each pair alone."""
     run = make("mixed_teacher")
-    losses = run.history.losses  # type: ignore[union-attr]
-    ratio = float(losses["_ratio"].iloc[: max(1, len(losses) // 10)].mean())
-    yield "S1-10", "loss_ratio", math.log(2) - abs(math.log(ratio / 10)), {"ratio": ratio}
+    assert run.history is not None
+    losses = run.history.losses["_ratio"]
+    ratio = float(losses.iloc[: max(1, len(losses) // 10)].mean())
     masks = run.test.masks.numpy()
     found = {name: _pair_maps(run, i) for i, name in enumerate(("bottom", "top"))}
     areas = {name: adlib.metrics.pixel_auroc(maps, masks) for name, maps in found.items()}
     noise = {name: diagnostics.normal_noise(maps, masks) for name, maps in found.items()}
-    yield "S1-11", "pixel_auroc", 100 * (areas["bottom"] - areas["top"]), areas
-    yield "S1-11", "normal_noise", noise["bottom"] - noise["top"], noise
+    numbers = [
+        ("S1-10", "loss_ratio", math.log(2) - abs(math.log(ratio / 10)), {"ratio": ratio}),  # about: up to twofold
+        ("S1-11", "pixel_auroc", 100 * (areas["bottom"] - areas["top"]), areas),
+        ("S1-11", "normal_noise", noise["bottom"] - noise["top"], noise),
+    ]
+    return numbers, {"ratio": pd.DataFrame({"step": range(len(losses)), "ratio": losses.to_numpy()})}
 
 
-def depth(make: Make) -> Values:
+def depth(make: Make) -> Found:
     """Recall inside large defects against their border, and alarms beside defects against far from them."""
     run = make("dskd")
     maps, masks = run.predicted.maps, run.test.masks.numpy()
     threshold = diagnostics.threshold_at(maps[(run.test.labels == 0).numpy()], ALARMS)
     border, inside = diagnostics.recall_by_depth(maps, masks, threshold, (0, DEEP, np.inf))["recall"]
-    yield "S3-6", "recall_by_depth", border - inside, {"border": border, "inside": inside}
     alarms = diagnostics.halo(maps, masks, threshold)
-    yield "S3-6", "halo_fpr", alarms["near"] - alarms["far"], alarms
+    numbers = [
+        ("S3-6", "recall_by_depth", border - inside, {"border": border, "inside": inside}),
+        ("S3-6", "halo_fpr", alarms["near"] - alarms["far"], alarms),
+    ]
+    return numbers, {"depth": diagnostics.recall_by_depth(maps, masks, threshold, EDGES)}
 
 
-TOPICS: dict[str, Callable[[Make], Values]] = {"rise": rise, "recall": recall, "layers": layers, "depth": depth}
+TOPICS: dict[str, Callable[..., Found]] = {
+    "rise": rise,
+    "recall": recall,
+    "values": values,
+    "layers": layers,
+    "depth": depth,
+}
 
 
 def main() -> None:
     """Make all rows that are missing; a value that is NaN (say, no defect is that deep) is left out and said."""
     options = _options()
-    for topic, place, seed in itertools.product(options.topic, options.category, options.seed):
-        path = options.out / f"{topic}.csv"
-        dataset, category = place.split("/", 1)
-        conditions = f"teacher {options.teacher}, {options.scale} scale, {json.dumps(_all(options), sort_keys=True)}"
-        if (dataset, category, str(seed), conditions) in _done(path):
-            continue
-        make = partial(_train, options, dataset, category, seed)
-        where = {"dataset": dataset, "category": category, "seed": seed, "conditions": conditions}
-        where |= {name: value for name, value in environment(options.device).items() if name in COLUMNS}
-        rows = [
-            {"id": claim, "metric": metric, "value": value, "parts": json.dumps(parts)} | where
-            for claim, metric, value, parts in TOPICS[topic](make)
-        ]
-        _append(path, [row for row in rows if math.isfinite(row["value"])])
-        for row in rows:
-            print(place, seed, row["id"], row["metric"], row["value"], row["parts"], flush=True)
+    conditions = f"teacher {options.teacher}, {options.scale} scale, {json.dumps(_all(options), sort_keys=True)}"
+    for topic, seed in itertools.product(options.topic, options.seed):
+        together = topic == "values"
+        for place in ["all/all"] if together else options.category:
+            dataset, category = place.split("/", 1)
+            path = options.out / f"{topic}.csv"
+            where = {"dataset": dataset, "category": category, "seed": seed, "conditions": conditions}
+            if tuple(map(str, where.values())) in _done(path):
+                continue
+            makes = {
+                p: partial(_train, options, *p.split("/", 1), seed) for p in (options.category if together else [place])
+            }
+            numbers, curves = TOPICS[topic](makes if together else makes[place])
+            for name, curve in curves.items():
+                _append(options.out / "curves" / f"{name}.csv", curve.assign(**where).to_dict("records"))
+            origin = {k: v for k, v in environment(options.device).items() if k in ("device", "commit", "created")}
+            rows = [
+                {"id": claim, "metric": metric, "value": value, "parts": json.dumps(parts)} | where | origin
+                for claim, metric, value, parts in numbers
+            ]
+            _append(path, [row for row in rows if math.isfinite(row["value"])])
+            for row in rows:
+                print(place, seed, row["id"], row["metric"], row["value"], row["parts"], flush=True)
 
 
 def _train(options: argparse.Namespace, dataset: str, category: str, seed: int, method: str, **fields: Any) -> Run:
@@ -135,11 +190,6 @@ def _train(options: argparse.Namespace, dataset: str, category: str, seed: int, 
     )
     run.fit()
     return run
-
-
-def _mean_cosine_loss(run: Run) -> float:
-    losses = run.history.losses  # type: ignore[union-attr]
-    return float(losses.loc[losses["stage"] == "student", "_cos_train"].mean())
 
 
 @torch.inference_mode()
@@ -168,10 +218,12 @@ def _done(path: Path) -> set[tuple[str, ...]]:
 
 
 def _append(path: Path, rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.is_file()
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, [*rows[0]])
         if new:
             writer.writeheader()
         writer.writerows(rows)

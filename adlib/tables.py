@@ -13,6 +13,7 @@ from adlib.paper import METRICS as PRINTED_METRICS
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 OURS = ["ours", "seeds", "difference", "conditions", "command"]
+NOT_BUILT = "not one of the methods built here"
 TEACHERS = ("random", "bundled", "imagenet")  # from the least to the most like the papers'
 TEXTURES = ("carpet", "grid", "leather", "tile", "wood")  # of MVTec AD
 
@@ -37,6 +38,17 @@ def spread(rows: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame
     return shown
 
 
+def printed(source: str, table: str, folder: str | Path = FOLDER) -> pd.DataFrame:
+    """Show a paper's table as it is printed: a line a category and metric, a column a method, the printed texts.
+
+    Raises ValueError for a table that no file holds.
+    """
+    part = _of(paper(folder), source, table, folder)
+    whole = part.set_index(["category", "metric", "method"])["printed"].unstack("method")
+    lines = pd.MultiIndex.from_frame(part[["category", "metric"]].drop_duplicates())
+    return whole.loc[lines, part["method"].unique()].fillna("")
+
+
 def reproduced(rows: pd.DataFrame, source: str, table: str, folder: str | Path = FOLDER) -> pd.DataFrame:
     """Set a paper's whole table, number by number in its order, beside what our rows say.
 
@@ -47,22 +59,25 @@ def reproduced(rows: pd.DataFrame, source: str, table: str, folder: str | Path =
 
     Raises ValueError for a table that no file holds.
     """
-    printed = paper(folder)
-    tables = printed.loc[printed["source"] == source, "table"].unique()
-    if table not in tables:
-        raise ValueError(f"no {table!r} of {source!r} in {folder}; there are: {', '.join(tables) or 'none'}")
-    printed = printed[(printed["source"] == source) & (printed["table"] == table)]
+    part = _of(paper(folder), source, table, folder)
     aliases = pd.read_csv(Path(folder) / "aliases.csv", dtype=str, keep_default_na=False)
     names = aliases[(aliases["source"] == source) & (aliases["table"] == table)].set_index("paper_method")["method"]
-    shown = printed[["category", "method", "metric", "printed"]].reset_index(drop=True)
-    ours = [_ours(rows, line, names.get(line["method"])) for line in printed.to_dict("records")]
+    shown = part[["category", "method", "metric", "printed"]].reset_index(drop=True)
+    ours = [_ours(rows, line, names.get(line["method"])) for line in part.to_dict("records")]
     return pd.concat([shown, pd.DataFrame(ours, columns=OURS)], axis=1)
+
+
+def _of(numbers: pd.DataFrame, source: str, table: str, folder: str | Path) -> pd.DataFrame:
+    tables = numbers.loc[numbers["source"] == source, "table"].unique()
+    if table not in tables:
+        raise ValueError(f"no {table!r} of {source!r} in {folder}; there are: {', '.join(tables) or 'none'}")
+    return numbers[(numbers["source"] == source) & (numbers["table"] == table)]
 
 
 def _ours(rows: pd.DataFrame, line: Mapping[Any, Any], name: str | None) -> dict[str, Any]:
     """What our rows say of one printed number: `OURS`."""
     if name is None:
-        return _missing("not one of the methods built here")
+        return _missing(NOT_BUILT)
     if line["metric"] not in PRINTED_METRICS or line["dataset"] not in DATASETS:
         return _missing("times and sizes: see the speed notebook")
     metric, unit = PRINTED_METRICS[line["metric"]]

@@ -11,6 +11,10 @@ NEEDED = {"bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather",
 NEEDED |= {"tile", "toothbrush", "transistor", "wood", "zipper"}
 
 
+COLUMNS = ["method", "recipe", "dataset", "category", "seed", "scale", "teacher", "overrides", "config", "precision"]
+COLUMNS += ["image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro"]
+
+
 @pytest.fixture(scope="module")
 def row():
     return results.read(results.RUNS).iloc[0].to_dict() | {"overrides": {}, "config": {}, "recipe": "paper"}
@@ -75,3 +79,14 @@ def test_every_printed_number_has_its_line():
     assert count == 558
     with pytest.raises(ValueError, match="no 'Table 9' of 'seed000'.*Table 1, Table 2"):
         tables.reproduced(rows, "seed000", "Table 9")
+
+
+def test_a_printed_table_is_whole_and_in_its_order():
+    found = tables.printed("seed000", "Table 1")
+    assert list(found.columns) == ["DeSTSeg(origin)", "DeSTSeg(memory)"]
+    assert len(found) == 16
+    assert found.index[0] == ("bottle", "image_auroc_pct")
+    assert found.loc[("bottle", "image_auroc_pct"), "DeSTSeg(memory)"] == "100"  # the text, not 100.0
+    for source, table in {(row.source, row.table) for row in results.paper().itertuples() if row.source[:4] == "seed"}:
+        cells = tables.printed(source, table)
+        assert (cells != "").sum().sum() == len(tables.reproduced(pd.DataFrame(columns=COLUMNS), source, table))

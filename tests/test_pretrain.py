@@ -270,3 +270,19 @@ def test_an_inherited_network_gives_the_sources_maps(monkeypatch):
             assert error < 0.05, stage
     with pytest.raises(ValueError, match="6 stages, the network 7"):
         inherit(network, timm.create_model("mobilenetv3_small_100"), images)
+
+
+def test_a_distillation_that_inherits_begins_near_the_source():
+    textures = data.procedural_textures(8, 64)
+    source = Source("mobilenetv2_100", "random", (1, 2), classify=False)
+    source.pyramid.network.train()
+    source.pyramid.network(torch.rand(4, 3, 64, 64))  # moves the BatchNorm statistics, which random weights need
+    source.pyramid.network.eval()
+    recipe = {"student": "efficientnet_b0", "levels": (1, 2), "level_weights": (1.0, 1.0), "logit_weight": 0.0}
+    losses = {}
+    for begins in (False, True):
+        training = Distillation(config(**recipe, inherit=begins), source, {"procedural": textures})
+        images, _ = training._views(64, 0)
+        training.live.eval() if begins else training.live.train()
+        losses[begins] = training.compare(training.live, images, torch.empty(0))[1].item()
+    assert losses[True] < 0.9 * losses[False]

@@ -249,6 +249,8 @@ class Distillation(Pretraining):
         if config.inherit:
             views = self._views(config.sizes[-1], -1)[0]
             inherit(student.pyramid.network, self.source.pyramid.network, (views - student.mean) / student.std)
+            for projection, (mean, deviation) in zip(student.projections, self.statistics, strict=True):
+                _pass_on(projection, mean.flatten(), deviation.flatten())  # type: ignore[arg-type]
             self.averaged.load_state_dict(student.state_dict())
         if config.compile:
             self.source.pyramid.compile()
@@ -366,6 +368,14 @@ def begin_from(start: Path | None, network: nn.Module) -> None:
     if misfit := [k for k, v in found.items() if k not in own or own[k].shape != v.shape]:
         raise ValueError(f"{start} is of another network: {misfit[0]!r} and {len(misfit) - 1} more do not fit")
     network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in found.items()}, strict=False)
+
+
+@torch.no_grad()
+def _pass_on(projection: nn.Conv2d, mean: Tensor, deviation: Tensor) -> None:
+    """Let a projection begin by standardising the first channels, which an inherited network has from the source."""
+    nn.init.dirac_(projection.weight)
+    projection.weight /= deviation.view(-1, 1, 1, 1)
+    projection.bias.copy_(-mean / deviation)  # type: ignore[union-attr]
 
 
 def _gathered(groups: dict[str, Tensor], mix: dict[str, float], device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:

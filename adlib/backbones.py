@@ -197,7 +197,8 @@ def _imagenet_state(backbone: str) -> tuple[dict[str, Tensor], str]:
         raise ConnectionError(
             f"the ImageNet weights {tag} could not be fetched from the Hugging Face hub "
             f"({type(error).__name__}: {str(error).splitlines()[0]}). Either fetch `timm/{tag}` (file "
-            "model.safetensors) on a machine with a network and pass its path as teacher, or use teacher='random'"
+            "model.safetensors) on a machine with a network and pass its path as teacher, or use teacher='bundled', "
+            "which ships with the package"
         ) from error
 
 

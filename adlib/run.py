@@ -2,7 +2,7 @@
 
 `notebooks/run.ipynb` shows what stands here step by step; a script gets the same row with
 
-    run = adlib.prepare("stpm", "synthetic", "gear", teacher="random", scale="small")
+    run = adlib.prepare("stpm", "synthetic", "gear", scale="small")
     run.fit()
     run.write("results/local")
 """
@@ -39,7 +39,7 @@ def prepare(
     recipe: str = "paper",
     seed: int = 0,
     scale: str = "full",
-    teacher: str = "imagenet",
+    teacher: str = "bundled",
     overrides: Mapping[str, Any] | None = None,
     data_root: str | Path | None = None,
     device: str = "auto",
@@ -71,10 +71,11 @@ def prepare(
     }
     if "test" not in split:
         raise ValueError(f"{dataset}/{category} has no test images")
+    wanted = dataclasses.asdict(dataclasses.replace(config, **found))
     exchanged = [
-        f"{name} {getattr(built.config, name)} in place of {getattr(config, name)}, which does not ship"
-        for name in built.FROZEN
-        if getattr(built.config, name) != getattr(config, name)
+        f"{name} {value} in place of {wanted[name]}, which does not ship"
+        for name, value in dataclasses.asdict(built.config).items()
+        if value != wanted[name] and name != "student"  # mkd's goes with its teacher
     ]
     return Run(
         identity={

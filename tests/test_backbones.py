@@ -139,7 +139,7 @@ def test_imagenet_asks_for_the_full_tag_and_says_what_to_do_without_a_network(mo
         return real(name, pretrained=False, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(ConnectionError, match=r"resnet18\.tv_in1k.*model\.safetensors.*teacher='random'"):
+    with pytest.raises(ConnectionError, match=r"resnet18\.tv_in1k.*model\.safetensors.*teacher='bundled'"):
         Teacher("resnet18", "imagenet", (1,))
     assert asked == ["resnet18.tv_in1k"]
 

@@ -111,6 +111,8 @@ def test_a_network_that_does_not_ship_is_exchanged_and_the_row_says_so(data_root
     assert run.config["backbone"] == run.config["student"] == "resnet18"
     assert run.notes["teacher"] == "backbone resnet18 in place of wide_resnet50_2, which does not ship"
     assert "teacher" not in prepared(data_root, method="stpm", teacher="bundled").notes
+    run = prepared(data_root, method="memkd", teacher="bundled")
+    assert "deepest_target bottleneck in place of layer4, which does not ship" in run.notes["teacher"]
 
 
 @pytest.mark.parametrize(

@@ -77,12 +77,12 @@ def resolve(name: str, recipe: str = "paper", scale: str = "full", **overrides: 
 def build(
     name: str,
     recipe: str = "paper",
-    teacher: str = "imagenet",
+    teacher: str = "bundled",
     scale: str = "full",
     seed: int = 0,
     **overrides: Any,
 ) -> Method:
-    """Build a method with freshly initialised networks, e.g. `build("stpm", teacher="random", epochs=20)`.
+    """Build a method with freshly initialised networks, e.g. `build("stpm", epochs=20)`.
 
     `seed` fixes the initial weights. With `bundled`, a frozen network whose weights do not ship is exchanged for the
     nearest that does; `config` of the method then says which. Raises as `resolve` and as `adlib.backbones.Teacher` do.

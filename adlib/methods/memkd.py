@@ -174,6 +174,11 @@ class MemKD(NRDistillation, MemoryRD):
     Config: ClassVar = MemKDConfig
     RECIPES: ClassVar[Recipes] = {"paper": {}}
 
+    @classmethod
+    def with_bundled(cls, config: Any) -> Any:
+        """No layer4 ships, as no other method reads it: the deepest memory then learns from the bottleneck."""
+        return replace(super().with_bundled(config), deepest_target="bottleneck")
+
     def memory(self, items: int, channels: int) -> NRMemory:
         """Make one NR memory."""
         return NRMemory(items, channels, self.config.temperature)

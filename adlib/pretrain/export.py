@@ -60,7 +60,7 @@ def write_teacher(
         "seconds": round(training.elapsed, 1),
         "held_out": {name: round(value, 4) for name, value in measured.items()},
         "environment": environment(training.device),  # commit, versions, device, time
-        "log": training.log,
+        "log": training.log[:: 1 + len(training.log) // 100],
         **(more or {}),
     }
     with whole_file(out.with_suffix(".json")) as temporary:

@@ -1,6 +1,6 @@
 # make env    the environment in .venv            make test   pytest and nbval
 # make study  the small study on generated data   make check  lint, format, types, then make test
-# make speed  all speed figures, an hour on a quiet machine
+# make speed  all speed figures, an hour on a quiet machine   make cost   what the full study would take
 PYTHON ?= python3
 BIN := .venv/bin
 # A stamp newer than the lock file says that the environment is complete.
@@ -12,11 +12,7 @@ export JUPYTER_PLATFORM_DIRS ?= 1
 # Trust the certificates that the system trusts, as pip does: a company's own index may need it.
 export UV_SYSTEM_CERTS ?= 1
 
-STUDY := build/study
-RUN := $(BIN)/papermill notebooks/run.ipynb
-TO := -r out_dir $(CURDIR)/$(STUDY)/rows -p progress True --log-output --no-progress-bar
-
-.PHONY: env study speed test check lint lock picture clean
+.PHONY: env study cost speed test check lint lock picture clean
 
 env: $(STAMP)
 
@@ -28,20 +24,14 @@ $(STAMP): requirements.lock pyproject.toml
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --editable .
 	touch $@
 
-# A run notebook a method and category, each at settings that two cores manage in a minute or two.
-study: $(addprefix $(STUDY)/,stpm-canvas.ipynb stpm-gear.ipynb destseg-canvas.ipynb)
-	$(BIN)/papermill notebooks/summary.ipynb $(STUDY)/summary.ipynb -r rows $(CURDIR)/$(STUDY)/rows --log-output --no-progress-bar
-	$(BIN)/jupyter nbconvert --to html --log-level ERROR $(STUDY)/summary.ipynb
-	@echo "The table and the maps: $(STUDY)/summary.html"
+# What config.yaml names; it goes on from where an earlier, interrupted one stopped.
+study: $(STAMP)
+	$(BIN)/snakemake --profile profiles/local
+	@echo "The table and the maps: build/study/summary.html"
 
-$(STUDY)/stpm-%.ipynb: $(STAMP)
-	@mkdir -p $(@D)
-	$(RUN) $@ -r method stpm -r category $* -y '{overrides: {levels: [1, 2], epochs: 12, batch: 8}}' $(TO)
-
-$(STUDY)/destseg-%.ipynb: $(STAMP)
-	@mkdir -p $(@D)
-	$(RUN) $@ -r method destseg -r category $* \
-		-y '{overrides: {student_steps: 15, segmentation_steps: 40, batch: 4}}' $(TO)
+# What full.yaml would cost, from the rows that were measured.
+cost: $(STAMP)
+	$(BIN)/python benchmarks/cost.py
 
 # One CSV a topic in results/speed, then the notebook that shows them. peers.py makes an environment of its own.
 SPEED := metrics decoding training inference peers growth roofline accuracy
@@ -62,7 +52,7 @@ lint: $(STAMP)
 
 # Resolve the newest versions that pyproject.toml allows; commit the result after `make check`.
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate \
+	uv pip compile pyproject.toml --extra dev --extra study --universal --python-version 3.11 --no-header --no-annotate \
 		--no-emit-index-url --upgrade --output-file requirements.lock
 
 # The picture in the README, made again.

@@ -160,6 +160,11 @@ def _load_weights(network: nn.Module, backbone: str, source: str) -> Provenance:
         if nearest_bundled(backbone) != backbone:
             raise ValueError(f"no weights of {backbone!r} are bundled; {nearest_bundled(backbone)!r} is the nearest")
         return _load_file(network, backbone, source, BUNDLED / f"{backbone}.safetensors")
+    if source.endswith((".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")):
+        raise ValueError(
+            f"{source} is not a .safetensors file: a pickle, as torch.save writes it, can execute code when it is "
+            "read. Where you trust it, write its tensors with safetensors.torch.save_file and give that file"
+        )
     if not source.endswith(".safetensors"):
         raise ValueError(f"unknown teacher {source!r}; expected {SOURCES}")
     path = Path(source).expanduser()

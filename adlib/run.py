@@ -22,7 +22,9 @@ import pandas as pd
 from adlib import datasets, images, legacy_metrics, metrics, plots, results
 from adlib.corrupt import Corruption, procedural_textures, rotation_of
 from adlib.datasets import dtd
+from adlib.device import memory_explained
 from adlib.environment import peak_memory
+from adlib.files import whole_file
 from adlib.methods import Method, build, resolve
 from adlib.predict import Prediction, predict
 from adlib.train import History, fit, resolve_device, resolve_precision
@@ -62,7 +64,8 @@ def prepare(
     precision = resolve_precision(precision, device)
     found = {"rotation": rotation_of(category)} if getattr(config, "rotation", None) == "auto" else {}
     samples = datasets.load(dataset, category, data_root)
-    built = build(method, recipe, teacher, scale, seed, **(asked | found))
+    with memory_explained(f"{method} was built"):
+        built = build(method, recipe, teacher, scale, seed, **(asked | found))
     built.stages()  # a schedule that cannot be is an error now, not after the images are read
     data_sha256 = datasets.fingerprint(samples)
     split = {
@@ -78,17 +81,7 @@ def prepare(
         if value != wanted[name] and name != "student"  # mkd's goes with its teacher
     ]
     return Run(
-        identity={
-            "method": method,
-            "recipe": recipe,
-            "dataset": dataset,
-            "category": _label(category),
-            "seed": seed,
-            "scale": scale,
-            # a row names a weights file, not the folder that it lay in
-            "teacher": "+".join(Path(t).name if t.endswith(".safetensors") else t for t in teacher.split("+")),
-            "overrides": asked,
-        },
+        identity=identify(method, dataset, category, recipe, seed, scale, teacher, asked),
         method=built,
         train=split["train"],
         test=split["test"],
@@ -99,6 +92,30 @@ def prepare(
         out_dir=None if out_dir is None else Path(out_dir),
         notes={"teacher": "; ".join(exchanged)} if exchanged else {},
     )
+
+
+def identify(
+    method: str,
+    dataset: str,
+    category: str,
+    recipe: str,
+    seed: int,
+    scale: str,
+    teacher: str,
+    overrides: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what identifies a run, as its row has it."""
+    return {
+        "method": method,
+        "recipe": recipe,
+        "dataset": dataset,
+        "category": _label(category),
+        "seed": seed,
+        "scale": scale,
+        # a row names a weights file, not the folder that it lay in
+        "teacher": "+".join(Path(t).name if t.endswith(".safetensors") else t for t in teacher.split("+")),
+        "overrides": dict(overrides),
+    }
 
 
 @dataclass
@@ -127,18 +144,19 @@ class Run:
     def fit(self, progress: bool = False, compile: bool = False) -> History:
         """Train; goes on from the state that a killed run left in `out_dir`. See `adlib.train.fit` for the rest."""
         resume = self._resume_file()
-        self.history = fit(
-            self.method,
-            self.train,
-            seed=self.identity["seed"],
-            corruption=self._corruption(),
-            device=self.device,
-            precision=self.precision,
-            resume=resume,
-            identity=f"{self.identity} {self.config} {self.precision} {self.data_sha256}",
-            progress=progress,
-            compile=compile,
-        )
+        with memory_explained(f"{self.identity['method']} trained on {self.device}"):
+            self.history = fit(
+                self.method,
+                self.train,
+                seed=self.identity["seed"],
+                corruption=self._corruption(),
+                device=self.device,
+                precision=self.precision,
+                resume=resume,
+                identity=f"{self.identity} {self.config} {self.precision} {self.data_sha256}",
+                progress=progress,
+                compile=compile,
+            )
         if compile:
             self.notes["compiled"] = "trained through torch.compile"
         return self.history
@@ -146,7 +164,8 @@ class Run:
     def predict(self) -> Prediction:
         """Compute maps and scores of the test images, in the order of `test.table`."""
         start = time.monotonic()
-        self.prediction = predict(self.method, self.test, device=self.device, precision=self.precision)
+        with memory_explained(f"{self.identity['method']} scored {len(self.test)} images on {self.device}"):
+            self.prediction = predict(self.method, self.test, device=self.device, precision=self.precision)
         self.seconds_test = time.monotonic() - start
         return self.prediction
 
@@ -210,22 +229,25 @@ class Run:
         )
 
     def write(self, folder: str | Path | None = None) -> Path:
-        """Write the row below `folder` (by default `out_dir`) and a picture of the maps beside it.
+        """Write a picture of the maps and then the row, below `folder` (by default `out_dir`).
 
-        The training state that the row replaces is deleted then.
+        The row comes last, so that whoever finds it finds everything; the training state that it replaces goes then.
         """
         target = folder if folder is not None else self.out_dir
         if target is None:
             raise ValueError("no folder was given for the row: pass one, or out_dir to prepare")
-        path = results.write(self.row(), target)
+        row = self.row()
+        path = results.row_path(target, row)
         figure = plots.best_and_worst(
             self.test,
             self.predicted.maps,
             self.predicted.scores,
             title=path.relative_to(target).with_suffix("").as_posix(),
         )
-        figure.savefig(path.with_suffix(".png"), dpi=80)
+        with whole_file(path.with_suffix(".png")) as temporary:
+            figure.savefig(temporary, dpi=80, format="png")
         plt.close(figure)
+        results.write(row, target)
         resume = self._resume_file()
         if resume is not None:
             resume.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from adlib.backbones import cached_features
 from adlib.checkpoint import read_state, write_state
 from adlib.corrupt import Corruption
+from adlib.device import lease
 from adlib.images import Images, normalise
 from adlib.methods.base import Batch, Method, Stage
 from adlib.sampling import Plan, derive
@@ -47,9 +48,9 @@ class History:
 
 
 def resolve_device(device: str = "auto") -> str:
-    """Return 'cuda' where there is one and `device` is 'auto'; else `device`, checked to exist."""
+    """Return a free GPU where there is one and `device` is 'auto' (`adlib.device`); else `device`, checked to exist."""
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return lease() if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} was asked for, but torch sees no CUDA device; use 'cpu' or 'auto'")
     return device

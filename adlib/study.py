@@ -1,0 +1,78 @@
+"""What a study consists of: its config file -> the runs, each with the path of its row and the code that it rests on.
+
+The Snakefile makes what is missing; `benchmarks/cost.py` estimates what that will take.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
+
+from adlib import datasets, results
+from adlib.environment import PROJECT
+from adlib.methods import METHODS, known, resolve
+from adlib.run import identify
+
+# What a row rests on besides its method and the modules that the method imports.
+SHARED = ("corrupt", "datasets.table", "images", "metrics", "predict", "run", "sampling", "train")
+GRID = ("methods", "datasets", "recipes", "seeds", "scale", "teacher", "overrides")
+
+
+def runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Map the path of each row, as `config["rows"]` names its folder, to the parameters of its run.
+
+    A grid is the product of its lists; a recipe that a method does not have is left out. Raises ValueError for an
+    unknown name or field, and for one run in two grids.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for number, grid in enumerate(config["grids"], 1):
+        for name in grid:
+            known(f"field of grid {number}", name, GRID)
+        for run in _product(grid):
+            path = str(results.row_path(config["rows"], identify(**run)))
+            if path in found:
+                raise ValueError(f"grid {number} has a run that an earlier grid has: {path}")
+            found[path] = run
+    return found
+
+
+def _product(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    methods = METHODS if grid["methods"] == "all" else grid["methods"]
+    images = [(dataset, category) for dataset in grid["datasets"] for category in _categories(grid, dataset)]
+    scale, overrides = grid.get("scale", "small"), grid.get("overrides", {})
+    for method, recipe, (dataset, category), seed in product(
+        methods, grid.get("recipes", ["paper"]), images, grid.get("seeds", [0])
+    ):
+        known("method", method, METHODS)
+        if recipe in METHODS[method].RECIPES:
+            resolve(method, recipe, scale, **overrides)
+            yield {
+                "method": method,
+                "recipe": recipe,
+                "dataset": dataset,
+                "category": category,
+                "seed": seed,
+                "scale": scale,
+                "teacher": grid.get("teacher", "random"),
+                "overrides": overrides,
+            }
+
+
+def _categories(grid: Mapping[str, Any], dataset: str) -> list[str]:
+    known("dataset", dataset, datasets.DATASETS)
+    asked = grid["datasets"][dataset]
+    return list(datasets.PUBLISHED[dataset]) if asked == "all" else asked
+
+
+def code(method: str) -> dict[str, str]:
+    """Map each file that a method's rows rest on to a hash of its content: the run notebook, its modules, `SHARED`."""
+    files = ["notebooks/run.ipynb"]
+    waiting = [METHODS[method].__module__.removeprefix("adlib."), *SHARED]
+    while waiting:
+        file = f"adlib/{waiting.pop().replace('.', '/')}.py"
+        if file not in files:
+            files.append(file)
+            if file.startswith("adlib/methods/"):  # the shared modules name all that counts
+                waiting += re.findall(r"^from adlib\.(\S+) import", (PROJECT / file).read_text(), re.MULTILINE)
+    return {file: hashlib.sha256((PROJECT / file).read_bytes()).hexdigest()[:12] for file in sorted(files)}

@@ -1,0 +1,133 @@
+"""What a study would take, from rows that were measured: hours by method and device, and disk.
+
+    python benchmarks/cost.py [--study full.yaml] [--rows results/runs] [--out results/speed/cost.csv]
+
+The steps of each run follow from its schedule and the number of its images; the seconds of a step with so many images
+are those of the rows of the same method and recipe, the median where there are several; testing likewise. Left out:
+the start of a process, reading and decoding the images, and the metrics. A row of the scale `small` also paid once for
+the teacher's features, which a long training pays once too, so hours are rather too many than too few. Also writes the
+table in docs/full_study.md.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from adlib import build, datasets, results, speed, study
+from adlib.environment import PROJECT
+from adlib.sampling import Plan
+
+PAGE = PROJECT / "docs" / "full_study.md"
+COUNTS = PROJECT / "results" / "paper" / "dataset_counts.csv"
+NAMES = {"MVTec AD": "mvtec", "VisA (1-class split)": "visa", "MPDD": "mpdd", "BTAD": "btad", "MVTec 3D-AD": "mvtec3d"}
+BEGIN, END = "<!-- written by benchmarks/cost.py -->", "<!-- end -->"
+MIB_OF_A_PARAMETER = 3 * 4 / 2**20  # in a training state: its value and, with Adam, two moments
+
+
+def image_counts(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[int, int]]:
+    """Map (dataset, category) to its numbers of training and of test images."""
+    table = pd.read_csv(COUNTS, dtype={"category": str})
+    table["dataset"] = table.dataset.map(NAMES)
+    published = {(r.dataset, r.category): (r.train, r.test_normal + r.test_anomalous) for r in table.itertuples()}
+    # Where no counts are published (our splits of the magnetic tiles), all categories are as large as one that we read.
+    ours = {r.dataset: (r.train_images, r.test_normal + r.test_defect) for r in rows.itertuples()}
+    return {(name, category): ours[name] for name in ours for category in datasets.PUBLISHED.get(name, ())} | published
+
+
+def seconds_per_image(rows: pd.DataFrame) -> pd.DataFrame:
+    """Give the seconds of an image in training and in testing by method, recipe, device and threads."""
+    rates = rows[["method", "recipe", "device", "threads"]].assign(
+        train=rows.seconds_train / (rows.steps * rows.batch),
+        test=rows.seconds_test / (rows.test_normal + rows.test_defect),
+        rows=1,
+        mib=rows.trainable_parameters * MIB_OF_A_PARAMETER,
+    )
+    groups = rates.groupby(["method", "recipe", "device", "threads"])
+    return groups.agg({"train": "median", "test": "median", "rows": "sum", "mib": "max"}).reset_index()
+
+
+def drawn(run: dict[str, Any], images: int, stages: list[Any]) -> int:
+    """Count the images that a training draws."""
+    plans = [Plan(stage, number, images, run["seed"]) for number, stage in enumerate(stages)]
+    return sum(plan.steps * plan.batch for plan in plans)
+
+
+def estimate(runs: list[dict[str, Any]], rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give one line for each method, recipe and device; hours are NaN where no row was measured."""
+    counts, rates = image_counts(rows), seconds_per_image(rows)
+    table = pd.DataFrame(runs)
+    lines = []
+    for (method, recipe), group in table.groupby(["method", "recipe"], sort=False):
+        first = group.iloc[0]
+        built = build(method, recipe, "random", first["scale"], **first["overrides"])
+        stages, trained, tested = built.stages(), 0, 0
+        for run in group.to_dict("records"):
+            train, test = counts[run["dataset"], run["category"]]
+            trained, tested = trained + drawn(run, train, stages), tested + test
+        line = {
+            "method": method,
+            "recipe": recipe,
+            "runs": len(group),
+            "images_trained": trained,
+            "images_tested": tested,
+        }
+        found = rates[(rates.method == method) & (rates.recipe == recipe)]
+        for rate in found.to_dict("records") or [{"device": "not measured"}]:
+            hours = (trained * rate.get("train", float("nan")) + tested * rate.get("test", float("nan"))) / 3600
+            lines.append(line | {name: rate.get(name) for name in ("device", "threads", "rows")} | {
+                "hours": hours, "hours_a_run": hours / len(group), "state_mib": rate.get("mib"),
+            })  # fmt: skip
+    return lines
+
+
+def page(lines: list[dict[str, Any]], rows: Path, commit: str, name: str) -> str:
+    """Word the table for the page: hours by method, recipe and device, their sums, and disk."""
+    table = pd.DataFrame(lines)
+    text = [f"`{name}`, estimated at commit {commit[:12]}:", ""]
+    text += ["| method | recipe | runs | device | threads | rows behind it | hours a run | hours |"]
+    text += ["| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |"]
+    for line in table.itertuples():
+        measured = f"{line.threads:.0f} | {line.rows:.0f} | {line.hours_a_run:.2g} | {line.hours:,.0f}"
+        text.append(
+            f"| {line.method} | {line.recipe} | {line.runs} | {line.device} | "
+            + (measured if line.hours == line.hours else "| | | not measured")
+            + " |"
+        )
+    runs = table.drop_duplicates(["method", "recipe"]).runs.sum()
+    text += ["", f"{runs:,} runs in all. Sums, over the runs that have rows on the device:", ""]
+    for (device, threads), group in table.dropna(subset="hours").groupby(["device", "threads"]):
+        text.append(f"- {device}, {threads:.0f} threads: {group.hours.sum():,.0f} hours for {group.runs.sum():,} runs")
+    row = [path.stat().st_size for path in rows.rglob("*.json")]
+    notebook = (PROJECT / "notebooks" / "run.ipynb").stat().st_size
+    kept, state = (sum(row) / max(1, len(row)) + notebook) * runs / 2**30, table.state_mib.max()
+    text.append(
+        f"- disk: {kept:.1f} GiB of rows and executed notebooks in the end (the median row has "
+        f"{pd.Series(row).median() / 1024:.0f} KiB, the committed run notebook {notebook / 2**20:.1f} MiB), and while "
+        f"a run is in work a training state of up to {state:.0f} MiB"
+    )
+    return "\n".join(text)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", type=Path, default=PROJECT / "full.yaml")
+    parser.add_argument("--rows", type=Path, default=results.RUNS)
+    parser.add_argument("--out", type=Path, default=speed.RESULTS / "cost.csv")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    options = parser.parse_args()
+    rows = results.read(options.rows)
+    lines = estimate(list(study.runs(yaml.safe_load(options.study.read_text())).values()), rows)
+    commit = results.environment()["commit"]
+    speed.write([line | {"study": options.study.name, "commit": commit} for line in lines], options.out)
+    text = page(lines, options.rows, commit, options.study.name)
+    before, rest = options.page.read_text().split(BEGIN)
+    options.page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

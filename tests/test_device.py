@@ -1,0 +1,90 @@
+"""The GPU lease with pretended devices and killed holders; running out of memory as it is reported."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+import adlib
+from adlib import device
+from adlib.train import resolve_device
+
+NAMES = ("GPU-a", "GPU-b")
+
+
+@pytest.fixture(autouse=True)
+def free_again():
+    yield
+    for file in device._held.values():
+        file.close()
+    device._held.clear()
+
+
+def _take_and_sleep(folder, answer):
+    answer.put((os.getpid(), device.lease(NAMES, folder, poll=0.02)))
+    time.sleep(600)
+
+
+def test_each_process_takes_another_gpu_and_a_killed_one_gives_its_own_back(tmp_path):
+    # Forked: the children touch no GPU and need not import torch again.
+    context = multiprocessing.get_context("fork")
+    answer = context.Queue()
+    processes = [context.Process(target=_take_and_sleep, args=(tmp_path, answer)) for _ in range(3)]
+    try:
+        for process in processes[:2]:
+            process.start()
+        taken = dict(answer.get(timeout=60) for _ in processes[:2])
+        assert sorted(taken.values()) == ["cuda:0", "cuda:1"]
+        processes[2].start()
+        time.sleep(0.2)
+        assert answer.empty()  # the third waits
+        os.kill(processes[1].pid, signal.SIGKILL)
+        assert answer.get(timeout=60) == (processes[2].pid, taken[processes[1].pid])
+    finally:
+        for process in processes:
+            if process.pid:
+                process.kill()
+                process.join()
+
+
+def test_a_process_takes_one_gpu_once(tmp_path):
+    assert device.lease(NAMES, tmp_path) == "cuda:0"
+    assert device.lease(NAMES, tmp_path) == "cuda:0"
+    assert [file.name for file in tmp_path.iterdir()] == ["adlib-gpu-GPU-a.lock"]
+
+
+def test_one_visible_device_is_the_schedulers_choice(tmp_path):
+    assert device.lease(["GPU-a"], tmp_path) == device.lease(["GPU-a"], tmp_path) == "cuda"
+    assert not list(tmp_path.iterdir())
+
+
+def test_auto_asks_for_a_lease_and_a_named_device_does_not(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("adlib.train.lease", lambda: "cuda:3")
+    assert resolve_device("auto") == "cuda:3"
+    assert resolve_device("cuda:1") == "cuda:1"
+
+
+def test_memory_that_runs_out_is_named_with_what_to_do():
+    for raises in (
+        lambda: torch.empty(1 << 60, dtype=torch.uint8),
+        lambda: bytearray(1 << 62),
+        lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")),
+    ):
+        says = "out of memory while stpm trained: set a smaller `batch`"
+        with pytest.raises(MemoryError, match=says), device.memory_explained("stpm trained"):
+            raises()
+
+
+def test_other_errors_pass_as_they_are():
+    with pytest.raises(RuntimeError, match="shapes"), device.memory_explained("stpm trained"):
+        raise RuntimeError("shapes do not fit")
+
+
+def test_a_method_too_large_for_the_machine_says_so():
+    large = {"items": [1 << 50, 50]}
+    with pytest.raises(MemoryError, match="out of memory while mem_mkd was built"):
+        adlib.prepare("mem_mkd", "synthetic", "gear", teacher="random", scale="small", overrides=large)

@@ -1,0 +1,82 @@
+"""A config file -> runs."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from adlib import results, study
+from adlib.datasets import PUBLISHED
+from adlib.methods import METHODS
+
+PROJECT = Path(__file__).parents[1]
+
+
+def config(*grids, rows="rows"):
+    return {"rows": rows, "grids": list(grids)}
+
+
+def grid(**fields):
+    return {"methods": ["stpm"], "datasets": {"synthetic": ["gear"]}} | fields
+
+
+def test_a_grid_is_the_product_of_its_lists_and_names_rows_as_a_run_does():
+    found = study.runs(config(grid(methods=["stpm", "rd"], seeds=[0, 1], datasets={"btad": "all", "mtd": ["split0"]})))
+    assert len(found) == 2 * 2 * (3 + 1)
+    for path, run in found.items():
+        assert path == str(results.row_path("rows", run))
+    assert {run["scale"] for run in found.values()} == {"small"}
+
+
+def test_a_recipe_that_a_method_has_not_is_left_out():
+    found = study.runs(config(grid(methods="all", recipes=["paper", "code"])))
+    assert len(found) == sum(len(method.RECIPES) for method in METHODS.values())
+
+
+def test_a_weights_file_is_passed_by_its_path_and_named_without_it():
+    ((path, run),) = study.runs(config(grid(teacher="/far/away/own.safetensors"))).items()
+    assert run["teacher"] == "/far/away/own.safetensors"
+    assert "away" not in path
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"methods": ["stmp"]}, "unknown method 'stmp'; did you mean 'stpm'"),
+        ({"datasets": {"mvtek": "all"}}, "unknown dataset 'mvtek'; did you mean 'mvtec'"),
+        ({"overrides": {"epoch": 3}}, "unknown field of stpm 'epoch'; did you mean 'epochs'"),
+        ({"overrides": {"epochs": "3"}}, "takes a int"),
+        ({"seed": [0]}, "unknown field of grid 1 'seed'; did you mean 'seeds'"),
+        ({"scale": "medium"}, "unknown scale"),
+    ],
+)
+def test_what_does_not_fit_is_named_before_anything_runs(fields, message):
+    with pytest.raises(ValueError, match=message):
+        study.runs(config(grid(**fields)))
+
+
+def test_one_run_in_two_grids_is_refused():
+    with pytest.raises(ValueError, match="grid 2 has a run that an earlier grid has: rows/stpm"):
+        study.runs(config(grid(), grid(seeds=[1, 0])))
+
+
+def test_the_committed_studies():
+    small = study.runs(yaml.safe_load((PROJECT / "config.yaml").read_text()))
+    assert sorted((run["method"], run["category"]) for run in small.values()) == [
+        ("destseg", "canvas"),
+        ("stpm", "canvas"),
+        ("stpm", "gear"),
+    ]
+    full = study.runs(yaml.safe_load((PROJECT / "full.yaml").read_text()))
+    categories = sum(len(PUBLISHED[name]) for name in {run["dataset"] for run in full.values()})
+    assert len(full) == sum(len(method.RECIPES) for method in METHODS.values()) * categories * 3
+    assert len(full) >= 555
+
+
+def test_the_code_of_a_method_is_what_it_imports_and_no_other_method():
+    files = study.code("dskd").keys()
+    assert {"adlib/methods/dskd.py", "adlib/methods/rd.py", "adlib/reverse.py", "adlib/train.py"} <= files
+    assert "notebooks/run.ipynb" in files
+    assert "adlib/methods/rd.py" not in study.code("stpm")
+    assert "adlib/methods/destseg.py" in study.code("memory_destseg")
+    assert "adlib/plots.py" not in files

@@ -15,7 +15,8 @@ from adlib.methods import METHODS, known, resolve
 from adlib.run import identify
 
 # What a row rests on besides its method and the modules that the method imports.
-SHARED = ("corrupt", "datasets.table", "images", "metrics", "predict", "run", "sampling", "train")
+SHARED = ("corrupt", "datasets.table", "images", "legacy_metrics", "metrics", "predict", "run", "sampling", "train")
+RECIPES = {recipe for method in METHODS.values() for recipe in method.RECIPES}
 GRID = ("methods", "datasets", "recipes", "seeds", "scale", "teacher", "overrides")
 
 
@@ -29,6 +30,8 @@ def runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for number, grid in enumerate(config["grids"], 1):
         for name in grid:
             known(f"field of grid {number}", name, GRID)
+        if not {"methods", "datasets"} <= grid.keys():
+            raise ValueError(f"grid {number} needs methods and datasets, found {', '.join(grid)}")
         for run in _product(grid):
             path = str(results.row_path(config["rows"], identify(**run)))
             if path in found:
@@ -45,6 +48,7 @@ def _product(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         methods, grid.get("recipes", ["paper"]), images, grid.get("seeds", [0])
     ):
         known("method", method, METHODS)
+        known("recipe", recipe, RECIPES)
         if recipe in METHODS[method].RECIPES:
             resolve(method, recipe, scale, **overrides)
             yield {

@@ -54,6 +54,7 @@ def stand_in(folder: Path) -> Path:
 def start(folder: Path, *words: str, profile: str = "local", **variables: str) -> subprocess.Popen:
     """Start Snakemake in a copy, on one core for each run, with what it says going to the file `said`."""
     environment = os.environ | {"PYTHONPATH": str(folder), "ADLIB_CACHE": "off", "OMP_NUM_THREADS": "1"} | variables
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # each job imports torch; compiling it takes longer than the rest
     command = [sys.executable, "-m", "snakemake", "--profile", f"profiles/{profile}", *words]
     with (folder / "said").open("w") as said:
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=subprocess.STDOUT)

@@ -26,8 +26,10 @@ GRIDS = [
         "overrides": {"epochs": 2, "batch": 2},
     }
 ]
-OPTIONS = ["--slurm-init-seconds-before-status-checks=1", "--default-resources", "slurm_partition=test"]
-OPTIONS += ["--set-resources", "run:gpu=0", "run:mem_mb=2000", "--latency-wait=10"]
+# Without accounting, only squeue knows how a job ended.
+OPTIONS = ["--slurm-status-command=squeue", "--slurm-init-seconds-before-status-checks=1", "--latency-wait=10"]
+OPTIONS += ["--default-resources", "slurm_partition=test", "--set-threads", "run=1"]
+OPTIONS += ["--set-resources", "run:gpu=0", "run:mem_mb=2000"]
 
 
 def jobs(environment):

@@ -48,11 +48,17 @@ def test_a_weights_file_is_passed_by_its_path_and_named_without_it():
         ({"overrides": {"epochs": "3"}}, "takes a int"),
         ({"seed": [0]}, "unknown field of grid 1 'seed'; did you mean 'seeds'"),
         ({"scale": "medium"}, "unknown scale"),
+        ({"recipes": ["papr"]}, "unknown recipe 'papr'; did you mean 'paper'"),
     ],
 )
 def test_what_does_not_fit_is_named_before_anything_runs(fields, message):
     with pytest.raises(ValueError, match=message):
         study.runs(config(grid(**fields)))
+
+
+def test_a_grid_without_methods_says_what_it_needs():
+    with pytest.raises(ValueError, match="grid 1 needs methods and datasets, found datasets"):
+        study.runs(config({"datasets": {"synthetic": "all"}}))
 
 
 def test_one_run_in_two_grids_is_refused():

@@ -22,8 +22,11 @@ from adlib.methods.base import Method
 FORMAT = 1
 
 
-def save(method: Method, path: str | Path) -> Path:
-    """Write a trained method to `path` (`.safetensors`) and its description beside it (`.json`)."""
+def save(method: Method, path: str | Path, detector: dict[str, Any] | None = None) -> Path:
+    """Write a trained method to `path` (`.safetensors`) and its description beside it (`.json`).
+
+    `detector`: what turns it into a detector, such as its threshold; see `adlib.Detector.save`.
+    """
     path = _checked(path)
     name = next(name for name, cls in METHODS.items() if type(method) is cls)
     description = {
@@ -32,6 +35,8 @@ def save(method: Method, path: str | Path) -> Path:
         "config": dataclasses.asdict(method.config),
         "teacher": dataclasses.asdict(method.provenance),
     }
+    if detector is not None:
+        description["detector"] = detector
     # The description last: a pair is complete once both exist.
     with whole_file(path) as temporary:
         save_file({k: v.contiguous() for k, v in method.state_dict().items()}, temporary)
@@ -74,6 +79,18 @@ def load(path: str | Path) -> Method:
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit {beside.name}: {error}") from error
     return method.eval()
+
+
+def read_detector(path: str | Path) -> dict[str, Any]:
+    """Read what `save` was given as `detector`, of a checkpoint that `load` has accepted; ValueError if nothing."""
+    beside = _checked(path).with_suffix(".json")
+    found = json.loads(beside.read_text()).get("detector")
+    if found is None:
+        raise ValueError(
+            f"{beside} has no threshold: it was written by adlib.save, and adlib.load reads it; a Detector's own save "
+            "writes one"
+        )
+    return found
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:

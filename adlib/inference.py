@@ -39,11 +39,11 @@ class Inference(nn.Module):
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
         self._copies = False
-        self._run = self._maps_and_scores
+        self._run = self.maps_and_scores
         if compile:
             self._copies = self.scale.is_cuda  # a replayed graph writes to the same memory each time
             options: dict[str, Any] = {"triton.cudagraphs": True} if self._copies else {"freezing": True}
-            self._run = torch.compile(self._maps_and_scores, dynamic=False, options=options)
+            self._run = torch.compile(self.maps_and_scores, dynamic=False, options=options)
 
     @torch.inference_mode()
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,7 +51,8 @@ class Inference(nn.Module):
         maps, scores = self._run(pixels)
         return (maps.clone(), scores.clone()) if self._copies else (maps, scores)
 
-    def _maps_and_scores(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def maps_and_scores(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the same as a call, without compilation and in the caller's mode: what an export traces."""
         pixels = pixels.to(torch.float32, memory_format=torch.channels_last)
         maps = self.method.anomaly_map(torch.addcmul(self.shift, pixels, self.scale)).float()
         return maps, self.method.score(maps)

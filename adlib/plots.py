@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from adlib.images import Images
 
@@ -33,6 +34,14 @@ def show_image(axes: Axes, image: NDArray, mask: NDArray | None = None) -> None:
     if mask is not None and mask.any():
         axes.contour(mask, levels=[0.5], colors=[OUTLINE], linewidths=1.2)
     axes.set_axis_off()
+
+
+def overlay(image: NDArray, anomaly_map: NDArray, scale: Normalize) -> Image.Image:
+    """Paint a map (H, W) over its image (3, H, W) uint8: clear at the low end of `scale`, opaque at the high."""
+    level = np.asarray(scale(anomaly_map), dtype=float)[..., None]
+    colours = 255 * plt.get_cmap(CMAP)(0.4 + 0.6 * level[..., 0])[..., :3]  # the dark end would hide the image
+    opacity = 0.7 * level
+    return Image.fromarray(((1 - opacity) * image.transpose(1, 2, 0) + opacity * colours).round().astype(np.uint8))
 
 
 def images(images: Images, index: Sequence[int], title: str = "") -> Figure:
@@ -84,8 +93,8 @@ def best_and_worst(images: Images, maps: NDArray, scores: NDArray, count: int = 
     return gallery(images, maps, scores, [int(i) for i in chosen], title=title)
 
 
-def histogram(scores: NDArray, labels: NDArray, title: str = "") -> Figure:
-    """Draw the image scores of normal and defective test images in one histogram."""
+def histogram(scores: NDArray, labels: NDArray, title: str = "", threshold: float | None = None) -> Figure:
+    """Draw the image scores of normal and defective test images in one histogram, and the threshold if there is one."""
     figure, axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
     kinds = pd.Series(labels).map({0: "normal", 1: "defect"})
     data = pd.DataFrame({"score": scores, "test image": kinds})
@@ -99,6 +108,9 @@ def histogram(scores: NDArray, labels: NDArray, title: str = "") -> Figure:
         element="step",
         ax=axes,
     )
+    if threshold is not None:
+        axes.axvline(threshold, color="black", linestyle="--", linewidth=1)
+        axes.text(threshold, 0.97, " threshold", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
     axes.set_title(title, fontsize=10)
     return figure
 
@@ -138,6 +150,31 @@ def localised(images: Images, maps: NDArray, index: Sequence[int], title: str = 
     figure.colorbar(drawn, ax=axes[:, 2].tolist(), shrink=0.8)
     figure.suptitle(title, fontsize=9)
     return figure
+
+
+def pareto(table: pd.DataFrame, x: str, y: str, label: str, axes: Axes | None = None) -> Axes:
+    """Draw rows by a cost `x` (logarithmic) and a merit `y`, those that none beats in both joined by a line."""
+    axes = axes or plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
+    known = table.dropna(subset=[x, y])
+    best = known[on_front(known[x], known[y])].sort_values(x)
+    axes.step(best[x], best[y], where="post", color=DEFECT, linewidth=1)
+    axes.plot(known[x], known[y], "o", color=NORMAL, markersize=4)
+    axes.plot(best[x], best[y], "o", color=DEFECT, markersize=5)
+    for _, row in known.iterrows():
+        axes.annotate(row[label], (row[x], row[y]), (4, 3), textcoords="offset points", fontsize=7)
+    axes.set(xscale="log", xlabel=x, ylabel=y)
+    axes.margins(x=0.12, y=0.1)
+    sns.despine(ax=axes)
+    return axes
+
+
+def on_front(cost: pd.Series, merit: pd.Series) -> pd.Series:
+    """Mark the rows that no other one beats: none costs at most as much and is at least as good, and better in one."""
+    return pd.Series(
+        [not ((cost <= c) & (merit >= m) & ((cost < c) | (merit > m))).any() for c, m in zip(cost, merit, strict=True)],
+        index=cost.index,
+        dtype=bool,
+    )
 
 
 def roofline(table: pd.DataFrame) -> Figure:

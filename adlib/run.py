@@ -144,19 +144,24 @@ class Run:
     def fit(self, progress: bool = False, compile: bool = False) -> History:
         """Train; goes on from the state that a killed run left in `out_dir`. See `adlib.train.fit` for the rest."""
         resume = self._resume_file()
-        with memory_explained(f"{self.identity['method']} trained on {self.device}"):
-            self.history = fit(
-                self.method,
-                self.train,
-                seed=self.identity["seed"],
-                corruption=self._corruption(),
-                device=self.device,
-                precision=self.precision,
-                resume=resume,
-                identity=f"{self.identity} {self.config} {self.precision} {self.data_sha256}",
-                progress=progress,
-                compile=compile,
-            )
+        try:
+            with memory_explained(f"{self.identity['method']} trained on {self.device}"):
+                self.history = fit(
+                    self.method,
+                    self.train,
+                    seed=self.identity["seed"],
+                    corruption=self._corruption(),
+                    device=self.device,
+                    precision=self.precision,
+                    resume=resume,
+                    identity=f"{self.identity} {self.config} {self.precision} {self.data_sha256}",
+                    progress=progress,
+                    compile=compile,
+                )
+        except KeyboardInterrupt:
+            if resume is not None and resume.exists():
+                print(f"Interrupted. The training so far is kept in {resume}: the same call goes on from there.")
+            raise
         if compile:
             self.notes["compiled"] = "trained through torch.compile"
         return self.history
@@ -248,10 +253,14 @@ class Run:
             figure.savefig(temporary, dpi=80, format="png")
         plt.close(figure)
         results.write(row, target)
+        self.forget()
+        return path
+
+    def forget(self) -> None:
+        """Delete the state of the training, once its result is safe."""
         resume = self._resume_file()
         if resume is not None:
             resume.unlink(missing_ok=True)
-        return path
 
     def scores(self) -> pd.DataFrame:
         """Set each test image's score beside its label and defect type, worst first."""

@@ -19,7 +19,7 @@ import pandas as pd
 from . import btad, eyecandies, folder, mtd, mvtec, mvtec3d, synthetic, visa
 from .table import check, data_root, found_in
 
-__all__ = ["DATASETS", "categories", "data_root", "fingerprint", "load"]
+__all__ = ["DATASETS", "categories", "data_root", "fingerprint", "kind", "load"]
 
 DATASETS: dict[str, ModuleType] = {
     "mvtec": mvtec,
@@ -47,6 +47,20 @@ PUBLISHED: dict[str, tuple[str, ...]] = {
     "aitex": mvtec.AITEX,
     "synthetic": tuple(synthetic.CATEGORIES),
 }
+
+
+# Categories whose images are one texture without an outline; all others show an object.
+TEXTURES = {
+    "mvtec": ("carpet", "grid", "leather", "tile", "wood"),
+    "mtd": mtd.CATEGORIES,
+    "aitex": mvtec.AITEX,
+    "synthetic": ("canvas", "brushed_steel", "veneer", "terrazzo"),
+}
+
+
+def kind(dataset: str, category: str) -> str:
+    """Return 'texture' or 'object'."""
+    return "texture" if category in TEXTURES.get(dataset, ()) else "object"
 
 
 def load(dataset: str, category: str, root: str | Path | None = None) -> pd.DataFrame:

@@ -4,15 +4,17 @@ Accepted, with images of any type in `table.EXTENSIONS`:
 
     (a) train/good (or images directly in train), test/good, test/<defect>
     (b) good, and any other folder holds one kind of defect
-    (c) images directly inside, all normal
+    (c) images directly inside whose names begin with their kind: good_01.jpg, scratch_07.jpg
+    (d) images directly inside, all normal
 
-Masks, where there are any: <stem>.png or <stem>_mask.png in ground_truth/<defect> or
-masks/<defect>. An image that lies where no label can be told is a ValueError.
+`good` may also be called ok or normal, in any case. Masks, where there are any: <stem>.png or <stem>_mask.png in
+ground_truth/<defect> or masks/<defect>. An image that lies where no label can be told is a ValueError.
 
-Where no test folder says otherwise, that is in (b), in (c) and in (a) without `test`, every fifth
-normal image of a seeded shuffle is held out for testing; with fewer than five none is.
+Where no normal test image lies in `test`, every fifth normal image of a seeded shuffle is held out for testing; with
+fewer than five none is.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,9 @@ from .table import EXTENSIONS, GOOD, Sample, folders_in, found_in, images_in, ta
 HOLD_OUT = 5
 SEED = 0
 MASKS = ("ground_truth", "masks")
+NORMAL = (GOOD, "ok", "normal")  # names of the folder, or first words of the files, that hold normal parts
+# First words that no normal part has: (d) must not train on defects because nobody called the others good.
+DEFECTIVE = ("bad", "nok", "ng", "ko", "defect", "defective", "anomaly", "faulty")
 
 
 def categories(root: Path) -> list[str]:
@@ -41,34 +46,74 @@ def samples(root: Path, category: str) -> pd.DataFrame:
     kinds = [name for name in folders_in(home) if name not in MASKS]
     if "train" in kinds:
         return table(_train_and_test(home))
-    if GOOD in kinds:
-        _no_image_in(home)
-        return table([*_held_out(images_in(home / GOOD)), *_defects(home, home, kinds)])
+    if good := _normal(kinds):
+        _no_image_in(home, good)
+        return table([*_held_out(_normal_images(home / good)), *_defects(home, home, kinds)])
     if images_in(home) and not any(images_in(home / name) for name in kinds):
-        return table(_held_out(images_in(home)))
+        return table(_by_name(home))
     raise FileNotFoundError(
         f"{home}: expected train/good and test/<defect>, or good/ beside a folder a defect, or "
-        f"images of normal parts directly inside ({' '.join(sorted(EXTENSIONS))}); "
-        f"found {found_in(home)}"
+        f"images directly inside, all of normal parts or named good_... and <defect>_... "
+        f"({' '.join(sorted(EXTENSIONS))}); found {found_in(home)}"
+    )
+
+
+def _normal(names: list[str]) -> str | None:
+    """The first name that means normal parts."""
+    return next((name for name in names if name.lower() in NORMAL), None)
+
+
+def _normal_images(folder: Path) -> list[Path]:
+    """The images of a folder of normal parts; ValueError if they lie deeper, or there are none."""
+    if found := images_in(folder):
+        return found
+    raise ValueError(
+        f"no training image: expected images of normal parts ({' '.join(sorted(EXTENSIONS))}) directly in {folder}, "
+        f"found {found_in(folder)}"
     )
 
 
 def _train_and_test(home: Path) -> list[Sample]:
-    train = images_in(home / "train" / GOOD) or images_in(home / "train")
-    if not (home / "test").is_dir():
-        return _held_out(train)
-    _no_image_in(home / "test")
-    rows = [Sample(image, "train") for image in train]
-    rows += [Sample(image, "test") for image in images_in(home / "test" / GOOD)]
-    return rows + _defects(home, home / "test", folders_in(home / "test"))
+    inside = home / "train"
+    good = _normal(folders_in(inside))
+    train = _normal_images(inside / good if good else inside)
+    kinds = folders_in(home / "test")
+    _no_image_in(home / "test", _normal(kinds) or GOOD)
+    normal = images_in(home / "test" / (_normal(kinds) or GOOD))
+    rows = [Sample(image, "train") for image in train] if normal else _held_out(train)
+    return rows + [Sample(image, "test") for image in normal] + _defects(home, home / "test", kinds)
 
 
-def _no_image_in(parent: Path) -> None:
+def _no_image_in(parent: Path, good: str) -> None:
     if stray := images_in(parent):
         raise ValueError(
             f"{stray[0]} is neither normal nor a defect: move the images that lie directly in "
-            f"{parent} into {parent / GOOD} or into a folder named after their defect"
+            f"{parent} into {parent / good} or into a folder named after their defect"
         )
+
+
+def _by_name(home: Path) -> list[Sample]:
+    """Images directly inside: by the first word of their names if any says good, else all are normal."""
+    kinds = {path: _first_word(path) for path in images_in(home)}
+    if any(kind in NORMAL for kind in kinds.values()):
+        if unknown := [path for path, kind in kinds.items() if not kind]:
+            raise ValueError(
+                f"{unknown[0]}: names in {home} begin with their kind (good_..., scratch_...), this one does not: "
+                "rename it, or sort the images into folders"
+            )
+        normal = [path for path, kind in kinds.items() if kind in NORMAL]
+        return _held_out(normal) + [Sample(p, "test", k) for p, k in kinds.items() if k not in NORMAL]
+    if wrong := [path for path, kind in kinds.items() if kind in DEFECTIVE]:
+        raise ValueError(
+            f"{wrong[0]} sounds like a defect, but no name in {home} begins with one of {', '.join(NORMAL)}, so all "
+            "would be taken for normal parts: rename the normal ones to good_..., or sort the images into folders"
+        )
+    return _held_out(list(kinds))
+
+
+def _first_word(path: Path) -> str:
+    found = re.match("[a-z]+", path.stem.lower())
+    return found[0] if found else ""
 
 
 def _held_out(images: list[Path]) -> list[Sample]:
@@ -80,7 +125,7 @@ def _held_out(images: list[Path]) -> list[Sample]:
 def _defects(home: Path, parent: Path, names: list[str]) -> list[Sample]:
     rows = []
     for name in names:
-        if name == GOOD:
+        if name.lower() in NORMAL:
             continue
         masks = {path.stem.removesuffix("_mask"): path for folder in MASKS for path in images_in(home / folder / name)}
         rows += [Sample(image, "test", name, masks.get(image.stem)) for image in images_in(parent / name)]

@@ -73,5 +73,42 @@ def test_other_arrangements_say_what_is_accepted(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no folder .*prat; .* which holds: part/"):
         datasets.load("folder", "prat", tmp_path)
     (tmp_path / "part/good").mkdir()
-    with pytest.raises(ValueError, match="folder/part: no training image"):
+    with pytest.raises(
+        ValueError, match=r"no training image: expected images of normal parts .* in .*part/good, found an empty"
+    ):
         datasets.load("folder", "part", tmp_path)
+
+
+def test_names_in_a_flat_folder_say_the_kind(tmp_path):
+    for number in range(10):
+        layouts.picture(tmp_path / f"Good_{number}.png")
+    layouts.picture(tmp_path / "bad_3.png")
+    layouts.picture(tmp_path / "scratch-4.png")
+    samples = datasets.load("folder", ".", tmp_path)
+    assert counts(samples) == {("train", "good"): 8, ("test", "good"): 2, ("test", "bad"): 1, ("test", "scratch"): 1}
+    layouts.picture(tmp_path / "0815.png")
+    with pytest.raises(ValueError, match=r"0815\.png: names in .* begin with their kind"):
+        datasets.load("folder", ".", tmp_path)
+
+
+def test_defects_are_not_taken_for_normal_parts(tmp_path):
+    for name in ("a1.png", "a2.png", "bad_1.png"):
+        layouts.picture(tmp_path / name)
+    with pytest.raises(ValueError, match=r"bad_1\.png sounds like a defect"):
+        datasets.load("folder", ".", tmp_path)
+
+
+def test_ok_and_normal_also_mean_good(tmp_path):
+    for number in range(5):
+        layouts.picture(tmp_path / f"OK/{number}.png")
+    layouts.picture(tmp_path / "NG/1.png")
+    samples = datasets.load("folder", ".", tmp_path)
+    assert counts(samples) == {("train", "good"): 4, ("test", "good"): 1, ("test", "NG"): 1}
+
+
+def test_a_test_folder_without_normal_images_takes_some_of_the_training(tmp_path):
+    for number in range(10):
+        layouts.picture(tmp_path / f"train/good/{number}.png")
+    layouts.picture(tmp_path / "test/bent/1.png")
+    samples = datasets.load("folder", ".", tmp_path)
+    assert counts(samples) == {("train", "good"): 8, ("test", "good"): 2, ("test", "bent"): 1}

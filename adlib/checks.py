@@ -1,0 +1,211 @@
+"""What can be wrong with somebody's own images, in plain words, before and after a training.
+
+Every check returns sentences: what was found, in which files, what it does to the result, what to do. None of them
+stops anything but images that cannot train at all.
+"""
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.stats import mannwhitneyu
+from torch import Tensor
+
+from adlib.images import Images
+
+FEW = 30  # training images; of MVTec AD's fifteen categories, fourteen have over 200 and the least has 60
+SHAPE = 1.1  # longest ratio of width to height over the shortest, from which resizing squeezes parts differently
+TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+DETAIL = 128  # pixels a side at which images are compared
+# Correlation of fine detail from which two images are one photograph. On MVTec's bottle, screw, pill and transistor,
+# AITEX and MTD different photographs reach 0.93; copies that were stored as JPEG (quality 60), scaled to 180 pixels or
+# darkened by a fifth mostly have over 0.95. A shift by a pixel hides a copy.
+NEAR = 0.95
+CONFIDENCE = 0.05  # chance of calling good images and defects different where they are not
+
+
+def check_files(samples: pd.DataFrame, false_alarm_rate: float) -> list[str]:
+    """Look at the table of samples: too few images, sizes that differ, one file in two places.
+
+    Raises ValueError where no normal image is held out, so that no threshold can be chosen.
+    """
+    train = int((samples["split"] == "train").sum())
+    held_out = int(((samples["split"] == "test") & (samples["label"] == 0)).sum())
+    if held_out == 0:
+        raise ValueError(
+            f"too few images: {train} of good parts, of which none can be held out to choose a threshold; at least 5 "
+            f"are needed, some {FEW} or more train a usable detector"
+        )
+    found = []
+    if train < FEW:
+        found.append(
+            f"Few images: {train} good images to train on. Below {FEW} a detector hardly learns how much good parts "
+            "differ, and good ones will alarm. Photograph more good parts."
+        )
+    if held_out < needed(false_alarm_rate):
+        found.append(
+            f"Few held-out images: a false-alarm rate of {false_alarm_rate:.1%} can be promised from "
+            f"{needed(false_alarm_rate)} held-out good images on, and there are {held_out}: the threshold is their "
+            f"highest score, which promises {1 / (held_out + 1):.1%}. Add good images, or ask for a higher rate."
+        )
+    return found + _sizes(samples) + _two_names(samples)
+
+
+def check_duplicates(train: Images, test: Images) -> list[str]:
+    """Compare the pixels of training and test images: test images that the training has seen, exactly or nearly."""
+    ours, theirs = detail(train.pixels), detail(test.pixels)
+    exact: list[tuple[str, str]] = []
+    near: list[tuple[str, str]] = []
+    for index in torch.arange(len(test)).split(256):
+        alike, where = (theirs[index] @ ours.T).max(dim=1)
+        for i, j, value in zip(index.tolist(), where.tolist(), alike.tolist(), strict=True):
+            if value >= NEAR:
+                same = torch.equal(test.pixels[i], train.pixels[j])
+                (exact if same else near).append((test.table.image[i], train.table.image[j]))
+    found = []
+    if exact or near:
+        counts = [_count(len(exact), "exact copy", "exact copies"), _count(len(near), "near copy", "near copies")]
+        found.append(
+            f"Test images seen in training: {' and '.join(c for c in counts if c[0] != '0')} of training images "
+            f"({_pairs(exact + near)}). The test then looks better than new parts will. Keep all photographs of one "
+            "part on one side; if these are different parts after all, ignore this."
+        )
+    return found
+
+
+def check_scores(table: pd.DataFrame, threshold: float) -> list[str]:
+    """Look at the test images' scores: defects that score like good parts, good parts that score like defects.
+
+    `table` has the columns image, label, score.
+    """
+    good, defects = table[table["label"] == 0], table[table["label"] == 1]
+    if defects.empty:
+        return [
+            "No defects to test on: the threshold follows from the good images alone, and nobody knows which defects "
+            "it finds. Even five images of defects, in a folder beside the good ones, would show it."
+        ]
+    test = mannwhitneyu(defects["score"], good["score"], alternative="greater")
+    auroc = test.statistic / (len(good) * len(defects))
+    missed = defects[defects["score"] <= threshold]
+    found = []
+    if test.pvalue > CONFIDENCE:
+        found.append(
+            f"Held-out good images score like the defects: in {auroc:.0%} of all pairs the defect has the higher "
+            "score, no better than chance (50%) allows. Do not use this detector. See whether the defects can be seen "
+            "at 256 x 256 pixels, whether good images are sorted rightly, and try another teacher, scale or method."
+        )
+    elif len(missed) > len(defects) / 2:
+        found.append(
+            f"Most defects are missed: {len(missed)} of {len(defects)} score below the threshold, "
+            f"{_some(missed.sort_values('score')['image'])} first. They may be too small at 256 x 256 pixels; a higher "
+            "false-alarm rate, more training or another method may help."
+        )
+    suspects = good[good["score"] > defects["score"].median()].sort_values("score", ascending=False)
+    if len(suspects) and test.pvalue <= CONFIDENCE:
+        found.append(
+            f"Look at {_count(len(suspects), 'held-out good image that scores', 'held-out good images that score')} "
+            f"higher than half of the defects: {_some(suspects['image'])}. Perhaps they show defects, or another kind of part."
+        )
+    return found
+
+
+def check_held_out(train: NDArray, held_out: NDArray) -> list[str]:
+    """Compare scores of good images: held-out ones that score far above those of the training are of another kind."""
+    beyond = float((held_out > train.max()).mean())
+    if beyond <= 0.5:
+        return []
+    return [
+        f"Held-out good images differ from the training images: {beyond:.0%} score higher than every training image. "
+        "Other light, camera or kind of part, or too few training images: train on images as they will come."
+    ]
+
+
+def needed(false_alarm_rate: float) -> int:
+    """How many held-out good images it takes to promise a false-alarm rate."""
+    return math.ceil(1 / false_alarm_rate - 1e-9) - 1
+
+
+def detail(pixels: Tensor) -> Tensor:
+    """Reduce images (N, 3, H, W) to their fine detail, vectors (N, 16384) of length 1 and mean 0.
+
+    What parts of one kind share is coarse and goes; grain and dirt, which are one photograph's own, stay.
+    """
+    vectors = []
+    for part in pixels.split(64):
+        gray = F.interpolate(part.float().mean(dim=1, keepdim=True), size=(DETAIL, DETAIL), mode="area")
+        fine = (gray - F.avg_pool2d(F.pad(gray, (2, 2, 2, 2), mode="reflect"), 5, 1)).flatten(1)
+        vectors.append(F.normalize(fine - fine.mean(dim=1, keepdim=True), dim=1))
+    return torch.cat(vectors)
+
+
+def _sizes(samples: pd.DataFrame) -> list[str]:
+    sizes = {path: _size(path) for path in samples["image"]}
+    kinds = Counter(sizes.values())
+    shapes = [width / height for width, height in kinds]
+    if max(shapes) / min(shapes) < SHAPE:
+        return []
+    widest, tallest = (f"{w} x {h}" for w, h in (max(kinds, key=_shape), min(kinds, key=_shape)))
+    common, count = kinds.most_common(1)[0]
+    odd = [path for path, size in sizes.items() if size != common]
+    mostly = f"; {count} have {common[0]} x {common[1]}, others are {_some(odd)}" if count > len(sizes) / 2 else ""
+    return [
+        f"Sizes differ: {len(kinds)} sizes, from {tallest} to {widest} pixels (width x height){mostly}. All become "
+        "256 x 256, so the same part looks wider in one image than in another. Crop them to one shape if you can."
+    ]
+
+
+def _shape(size: tuple[int, int]) -> float:
+    return size[0] / size[1]
+
+
+def _size(path: str) -> tuple[int, int]:
+    """Width and height of an upright image, from its header; (1, 1) for one whose decoding will say what is wrong."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(0x0112) in TURNED
+            return (image.height, image.width) if turned else image.size
+    except (OSError, SyntaxError, ValueError):
+        return 1, 1
+
+
+def _two_names(samples: pd.DataFrame) -> list[str]:
+    """Find files of the same bytes among both the good images and the defects."""
+    names: dict[str, list[Any]] = defaultdict(list)
+    for _, part in samples.groupby(samples["image"].map(lambda path: Path(path).stat().st_size)):
+        if part["label"].nunique() > 1:
+            for row, path in part["image"].items():
+                names[hashlib.sha256(Path(path).read_bytes()).hexdigest()].append(row)
+    groups = [samples.loc[rows].sort_values("label")["image"] for rows in names.values()]
+    both = [(g.iloc[0], g.iloc[-1]) for g in groups if samples.loc[g.index, "label"].nunique() > 1]
+    if not both:
+        return []
+    return [
+        f"One image, two names: {_count(len(both), 'image lies', 'images lie')} both among the good ones and among the "
+        f"defects ({_pairs(both)}). Decide which it is and delete the other."
+    ]
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _some(paths: Sequence[str] | pd.Series, shown: int = 3) -> str:
+    names = [_short(path) for path in list(paths)[:shown]]
+    return ", ".join(names) + (f" and {len(paths) - shown} more" if len(paths) > shown else "")
+
+
+def _pairs(pairs: Sequence[tuple[str, str]], shown: int = 3) -> str:
+    names = [f"{_short(a)} = {_short(b)}" for a, b in pairs[:shown]]
+    return ", ".join(names) + (f" and {len(pairs) - shown} more" if len(pairs) > shown else "")
+
+
+def _short(path: str) -> str:
+    return "/".join(Path(path).parts[-2:])

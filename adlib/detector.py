@@ -1,0 +1,300 @@
+"""From a folder of your own good images to a detector with a threshold, and from there to scores, a report and ONNX.
+
+    detector = adlib.Detector("stpm").fit("my_parts", progress=True)
+    detector.score("new_parts").to_csv("scores.csv")
+    detector.save("my_parts.safetensors")
+
+and elsewhere `adlib.Detector.load("my_parts.safetensors").score("more_parts")`. `fit` reads a folder as
+`adlib.datasets.folder` describes; only good images are needed.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import Normalize
+from numpy.typing import ArrayLike
+from scipy.stats import beta
+from tqdm import tqdm
+
+from adlib import checkpoint, checks, datasets, images, plots
+from adlib.backbones import bundled
+from adlib.datasets.folder import MASKS
+from adlib.datasets.table import EXTENSIONS
+from adlib.export import export_onnx
+from adlib.methods import Method, resolve
+from adlib.predict import Prediction, predict
+from adlib.run import IMAGE_SIZE, Run, prepare
+from adlib.train import resolve_device
+
+FALSE_ALARM_RATE = 0.05  # one good part in twenty
+AT_ONCE = 256  # images decoded at a time while scoring: a folder may hold more than memory does
+UNFINISHED = Path.home() / ".cache" / "adlib" / "unfinished"  # where an interrupted training waits, unless told
+
+
+def default_teacher() -> str:
+    """Return 'bundled' where weights ship with the package, else 'imagenet'."""
+    return "bundled" if bundled() else "imagenet"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A score above `value` is an alarm; how often that happens to good parts, and how well this is known.
+
+    `promised`: the false-alarm rate holds on average over held-out images, whatever the scores' distribution, as long
+    as new good parts are like these. `low`, `high`: where the rate of this very threshold lies with 90 % probability.
+    """
+
+    value: float
+    asked: float
+    promised: float
+    low: float
+    high: float
+    held_out: int
+
+    @classmethod
+    def of(cls, scores: ArrayLike, rate: float = FALSE_ALARM_RATE) -> "Threshold":
+        """Choose from the scores of n held-out good images: the k-th smallest, k = ceil((n + 1) (1 - rate)).
+
+        A new good image is equally likely to fall into each of the n + 1 gaps between them, so that it exceeds the k-th
+        with probability (n + 1 - k) / (n + 1) <= rate, and this rate is Beta(n + 1 - k, k) distributed. Where n is too
+        small for that, the highest score is taken. (Split conformal prediction: Vovk, Gammerman, Shafer, "Algorithmic
+        Learning in a Random World", 2005.) Raises ValueError for a rate outside of (0, 1) or no score.
+        """
+        if not 0 < rate < 1:
+            raise ValueError(f"the false-alarm rate must lie between 0 and 1, got {rate}")
+        ordered = np.sort(np.asarray(scores, dtype=float))
+        if not len(ordered):
+            raise ValueError("a threshold needs the scores of held-out good images, got none")
+        n = len(ordered)
+        k = min(n, math.ceil((n + 1) * (1 - rate) - 1e-9))
+        low, high = (beta.ppf(q, n + 1 - k, k) for q in (0.05, 0.95))
+        return cls(float(ordered[k - 1]), rate, (n + 1 - k) / (n + 1), float(low), float(high), n)
+
+    def __str__(self) -> str:
+        return (
+            f"Alarm above {self.value:.4g}: chosen from {self.held_out} held-out good images for a false-alarm rate of "
+            f"at most {self.asked:.1%}. On average over such choices {self.promised:.1%} of good parts will alarm; for "
+            f"this one it is {self.low:.1%} to {self.high:.1%} with 90% probability."
+        )
+
+
+class Detector:
+    """A method, the folder it learned from, and a threshold: what tells good parts from bad ones.
+
+    Args:
+        method: a name in `adlib.METHODS`.
+        teacher: see `adlib.backbones`; by default `default_teacher()`.
+        scale: 'full' trains as long as the source does, 'small' for minutes.
+        overrides: fields of the method's config.
+
+    After `fit` there are `threshold`, `findings` (what looks wrong with the images, in sentences) and `trained` (the
+    run, with its images); after `load`, `threshold` alone.
+    """
+
+    method: Method
+    threshold: Threshold
+    run: Run | None = None
+    findings: Sequence[str] = ()
+    colours: Normalize  # the one range for all maps of this detector
+
+    def __init__(
+        self,
+        method: str = "stpm",
+        *,
+        teacher: str | None = None,
+        recipe: str = "paper",
+        scale: str = "full",
+        seed: int = 0,
+        device: str = "auto",
+        overrides: Mapping[str, Any] | None = None,
+    ) -> None:
+        resolve(method, recipe, scale, **(overrides or {}))  # a wrong name is an error here, not after the images
+        self.device = resolve_device(device)
+        self._options: dict[str, Any] = {
+            "method": method,
+            "teacher": teacher or default_teacher(),
+            "recipe": recipe,
+            "scale": scale,
+            "seed": seed,
+            "device": self.device,
+            "overrides": overrides,
+        }
+
+    def fit(
+        self,
+        root: str | Path,
+        *,
+        false_alarm_rate: float = FALSE_ALARM_RATE,
+        out_dir: str | Path | None = None,
+        progress: bool = False,
+    ) -> "Detector":
+        """Learn what good parts look like and choose the threshold from good images that were held out; return itself.
+
+        Defects in `root`, where there are any, are only tested on. An interrupt (Ctrl-C) keeps the training so far in
+        `out_dir` (else in the cache folder of the user's home) and says where; the same call goes on from it.
+
+        Raises FileNotFoundError or ValueError, saying what was expected and found, for a folder that cannot be read.
+        """
+        Threshold.of([0.0], false_alarm_rate)  # a wrong rate is an error now, not after the training
+        self._root = root = Path(root).expanduser().absolute()
+        samples = datasets.load("folder", str(root))
+        findings = checks.check_files(samples, false_alarm_rate)
+        unfinished = UNFINISHED / datasets.fingerprint(samples)[:12] if out_dir is None else Path(out_dir).expanduser()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", images.UnknownMask)  # masks are welcome here, not expected
+            run = prepare(dataset="folder", category=str(root), out_dir=unfinished, **self._options)
+        findings += checks.check_duplicates(run.train, run.test)
+        for finding in findings if progress else ():
+            print(finding)
+        run.fit(progress=progress)
+        good = run.test.labels.numpy() == 0
+        scores = run.predicted.scores
+        self.run, self.method = run, run.method
+        self.threshold = Threshold.of(scores[good], false_alarm_rate)
+        self.colours = plots.scale_of(run.predicted.maps)
+        seen = self._predict(run.train).scores
+        findings += checks.check_held_out(seen, scores[good])
+        findings += checks.check_scores(run.test.table.assign(score=scores), self.threshold.value)
+        if self._options["teacher"] == "random":
+            findings.append(
+                "The teacher is untrained: teacher='random' shows that everything works, and is a poor detector."
+            )
+        self.findings = tuple(findings)
+        return self
+
+    def score(self, folder: str | Path, *, overlays: str | Path | None = None, progress: bool = False) -> pd.DataFrame:
+        """Score all images in a folder and its sub-folders, or one image: image, score, alarm; the worst first.
+
+        Paths are relative to the folder. Mask folders are left out. `overlays`: a folder that then gets a picture of
+        each image with its anomaly map, all on one scale.
+        """
+        self._check_fitted()
+        folder = Path(folder).expanduser().absolute()
+        paths = _images_below(folder)
+        home = folder if folder.is_dir() else folder.parent
+        rows = []
+        with tqdm(total=len(paths), disable=not progress, unit="image", desc="scoring") as bar:
+            for part in _parts(paths):
+                loaded = images.load(_unlabelled(part), IMAGE_SIZE, self._preprocess, progress=False)
+                found = self._predict(loaded)
+                names = [path.relative_to(home).as_posix() for path in part]
+                rows += list(zip(names, found.scores.tolist(), strict=True))
+                if overlays is not None:
+                    self._draw(loaded, found, names, Path(overlays).expanduser())
+                bar.update(len(part))
+        table = pd.DataFrame(rows, columns=["image", "score"])
+        table["alarm"] = table["score"] > self.threshold.value
+        return table.sort_values("score", ascending=False, ignore_index=True)
+
+    def tested(self) -> pd.DataFrame:
+        """Return the test images of `fit`: image, defect, label, score, alarm; the worst first."""
+        run = self.trained
+        table = run.scores()
+        table["alarm"] = table["score"] > self.threshold.value
+        table["image"] = [self._name(path) for path in table["image"]]
+        return table[["image", "defect", "label", "score", "alarm"]]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the detector to `path` (`.safetensors`), its threshold and description beside it (`.json`)."""
+        self._check_fitted()
+        more = {
+            "threshold": asdict(self.threshold),
+            "colours": [float(self.colours.vmin or 0), float(self.colours.vmax or 1)],
+        }
+        written = checkpoint.save(self.method, path, more)
+        if self.run is not None:
+            self.run.forget()  # the unfinished training is no longer needed
+        return written
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto") -> "Detector":
+        """Read a detector that `save` wrote, to score with; errors as `adlib.load`."""
+        method = checkpoint.load(path)
+        saved = checkpoint.read_detector(path)
+        detector = cls.__new__(cls)
+        detector.device = resolve_device(device)
+        detector.method = method
+        detector.threshold = Threshold(**saved["threshold"])
+        detector.colours = Normalize(saved["colours"][0], saved["colours"][1], clip=True)
+        return detector
+
+    def export(self, path: str | Path) -> Path:
+        """Write the detector as ONNX, its threshold in the file's metadata; see `adlib.export_onnx` for the rest."""
+        self._check_fitted()
+        return export_onnx(self.method, path, IMAGE_SIZE, {"threshold": repr(self.threshold.value)})
+
+    def report(self, out_dir: str | Path) -> Path:
+        """Write the checkpoint, `scores.csv`, `overlays/` and `report.html` to a folder; return the report's path."""
+        from adlib.report import write
+
+        return write(self, Path(out_dir).expanduser())
+
+    def draw_tested(self, folder: Path) -> None:
+        """Write a picture of each test image of `fit` with its map."""
+        run = self.trained
+        names = [self._name(path) for path in run.test.table["image"]]
+        self._draw(run.test, run.predicted, names, folder)
+
+    @property
+    def _preprocess(self) -> str:
+        return getattr(self.method.config, "preprocess", "resize")
+
+    def _predict(self, loaded: images.Images) -> Prediction:
+        return predict(self.method, loaded, device=self.device)
+
+    def _name(self, path: str) -> str:
+        return Path(path).relative_to(self._root).as_posix()
+
+    def _draw(self, loaded: images.Images, found: Prediction, names: Sequence[str], folder: Path) -> None:
+        for i, name in enumerate(names):
+            target = (folder / name).with_suffix(".png")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            plots.overlay(loaded.pixels[i].cpu().numpy(), found.maps[i], self.colours).save(target)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "threshold"):
+            raise ValueError(
+                "the detector has not been trained: call fit(folder), or read one with Detector.load(path)"
+            )
+
+    @property
+    def trained(self) -> Run:
+        """The run of `fit`, with the training and the test images; ValueError for a detector that was loaded."""
+        self._check_fitted()
+        if self.run is None:
+            raise ValueError("a detector that was loaded does not know its test images: use score(folder)")
+        return self.run
+
+
+def _images_below(folder: Path) -> list[Path]:
+    """All images in a folder and its sub-folders but for masks and hidden ones, sorted; or the one image itself."""
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder or image {folder}")
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in EXTENSIONS
+        and not any(p.startswith(".") or p in MASKS for p in path.relative_to(folder).parts)
+    ]
+    if not found:
+        raise FileNotFoundError(f"no image in {folder} or below; expected {' '.join(sorted(EXTENSIONS))}")
+    return found
+
+
+def _parts(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    for start in range(0, len(paths), AT_ONCE):
+        yield paths[start : start + AT_ONCE]
+
+
+def _unlabelled(paths: Sequence[Path]) -> pd.DataFrame:
+    """The table of images of which nobody says what they show."""
+    texts = [str(path) for path in paths]
+    return pd.DataFrame({"image": texts, "mask": None, "label": 0, "defect": "", "split": "test"})

@@ -1,0 +1,272 @@
+"""From a folder to a detector: the threshold's promise, what comes out, what survives saving, the sentences."""
+
+import html.parser
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import adlib
+from adlib import checks, detector, images, train
+from adlib.detector import Detector, Threshold
+from tests.conftest import tiny_images
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+FAST = {"epochs": 2, "batch": 4, "levels": [1]}
+
+
+def write(folder, count, defects=0, seed=0, size=64, suffix=".png"):
+    """Write images of `tiny_images`: good ones, then ones with a bright square."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, pixels in enumerate(tiny_images(count, defects, size, seed).pixels):
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / f"{i:03d}{suffix}")
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    home = tmp_path_factory.mktemp("own") / "parts"
+    write(home / "good", 20)
+    write(home / "square", 4, 4, seed=1)
+    return home
+
+
+@pytest.fixture(scope="module")
+def fitted(parts, tmp_path_factory):
+    found = Detector("stpm", teacher="random", scale="small", overrides=FAST, device="cpu")
+    return found.fit(parts, out_dir=tmp_path_factory.mktemp("state"))
+
+
+def test_the_threshold_is_the_kth_smallest_score():
+    scores = np.random.default_rng(0).permutation(99) + 1.0
+    found = Threshold.of(scores, 0.05)
+    assert (found.value, found.promised, found.held_out) == (95, pytest.approx(0.05), 99)
+    assert Threshold.of(scores, 0.01).value == 99
+    short = Threshold.of([3.0, 1.0, 2.0], 0.05)
+    assert (short.value, short.promised) == (3, 0.25)
+    assert checks.needed(0.05) == 19
+
+
+def test_the_threshold_keeps_its_promise_on_average_and_its_interval_on_each():
+    rng = np.random.default_rng(0)
+    rates, inside = [], []
+    for _ in range(2000):
+        found = Threshold.of(rng.uniform(size=30), 0.1)
+        rates.append(1 - found.value)  # the true false-alarm rate of uniform scores
+        inside.append(found.low <= rates[-1] <= found.high)
+    assert np.mean(rates) == pytest.approx(found.promised, abs=0.004)
+    assert found.promised <= 0.1
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.02)
+
+
+@pytest.mark.parametrize("rate", [0, 1, 5])
+def test_a_rate_that_is_none_is_refused_before_the_training(parts, rate):
+    with pytest.raises(ValueError, match=f"between 0 and 1, got {rate}"):
+        Detector("stpm", teacher="random").fit(parts, false_alarm_rate=rate)
+
+
+def test_the_held_out_good_images_alone_choose_the_threshold(fitted):
+    tested = fitted.tested()
+    good = tested[tested.label == 0]
+    assert len(good) == 4
+    assert fitted.threshold == Threshold.of(good.score, 0.05)
+    assert not good.alarm.any()
+    assert tested[tested.label == 1].alarm.all()
+    assert tested.image.str.startswith(("good/", "square/")).all()
+
+
+def test_save_load_and_score_elsewhere_give_the_same(fitted, parts, tmp_path):
+    before = fitted.score(parts)
+    loaded = Detector.load(fitted.save(tmp_path / "parts.safetensors"), device="cpu")
+    pd.testing.assert_frame_equal(loaded.score(parts), before)
+    assert loaded.threshold == fitted.threshold
+    assert len(before) == 24
+    assert before.score.is_monotonic_decreasing
+    assert (before.alarm == (before.score > fitted.threshold.value)).all()
+    one = loaded.score(parts / "square" / "000.png")
+    assert one.image.tolist() == ["000.png"]
+    assert one.score[0] == pytest.approx(before.set_index("image").score["square/000.png"], rel=1e-5)
+    with pytest.raises(ValueError, match="does not know its test images"):
+        loaded.tested()
+
+
+def test_scores_are_those_of_the_run_whatever_the_chunk(fitted, parts, monkeypatch):
+    whole = fitted.score(parts).set_index("image").score
+    for image, score in fitted.tested().set_index("image").score.items():
+        assert whole[image] == pytest.approx(score, rel=1e-5)
+    monkeypatch.setattr(detector, "AT_ONCE", 5)
+    np.testing.assert_allclose(fitted.score(parts).set_index("image").score[whole.index], whole, rtol=1e-5)
+
+
+def test_the_report_is_whole(fitted, parts, tmp_path):
+    page = fitted.report(tmp_path / "out").read_text()
+    html.parser.HTMLParser().feed(page)
+    assert page.count("data:image/png") == 2
+    assert "untrained" in page
+    assert str(fitted.threshold) in page
+    scores = pd.read_csv(tmp_path / "out/scores.csv")
+    assert scores.alarm.sum() == 4
+    pictures = sorted(p.relative_to(tmp_path / "out/overlays").as_posix() for p in tmp_path.rglob("overlays/*/*.png"))
+    assert pictures == sorted(scores.image)
+    assert Detector.load(tmp_path / "out/detector.safetensors").threshold == fitted.threshold
+
+
+def test_overlays_show_the_defect_on_one_scale(fitted, parts, tmp_path):
+    fitted.score(parts / "square", overlays=tmp_path)
+    plain = np.asarray(Image.open(parts / "square/000.png").resize((256, 256), Image.Resampling.BILINEAR), float)
+    changed = np.abs(np.asarray(Image.open(tmp_path / "000.png"), float) - plain).mean(axis=2)
+    assert changed[64:128, 64:128].mean() > 3 * changed[160:, 160:].mean()
+
+
+def test_a_checkpoint_without_a_threshold_says_so(fitted, tmp_path):
+    path = adlib.save(fitted.method, tmp_path / "method.safetensors")
+    with pytest.raises(ValueError, match=r"has no threshold: it was written by adlib\.save"):
+        Detector.load(path)
+    assert "detector" not in json.loads(path.with_suffix(".json").read_text())
+
+
+def test_an_interrupt_keeps_the_training_and_the_same_call_goes_on(parts, tmp_path, monkeypatch, capsys):
+    def make():
+        return Detector("stpm", teacher="random", scale="small", overrides=FAST | {"epochs": 3}, device="cpu")
+
+    whole = make().fit(parts, out_dir=tmp_path / "whole")
+    advance, steps = train._Training.advance, []
+
+    def interrupted(self, *arguments):
+        if len(steps) == 7:
+            raise KeyboardInterrupt
+        steps.append(1)
+        return advance(self, *arguments)
+
+    monkeypatch.setattr(train._Training, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make().fit(parts, out_dir=tmp_path / "broken")
+    (kept,) = (tmp_path / "broken").rglob("*.resume")
+    assert f"kept in {kept}: the same call goes on" in capsys.readouterr().out
+    steps.clear()
+    steps.extend([1] * 100)  # a count that is past the interrupt
+    resumed = make().fit(parts, out_dir=tmp_path / "broken")
+    assert len(steps) == 100 + 9 - 7
+    pd.testing.assert_frame_equal(resumed.tested(), whole.tested())
+    resumed.save(tmp_path / "done.safetensors")
+    assert not kept.exists()
+
+
+def test_what_cannot_be_done_says_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match=r"unknown method 'stmp'; did you mean 'stpm'"):
+        Detector("stmp")
+    with pytest.raises(ValueError, match=r"call fit\(folder\)"):
+        Detector("stpm", teacher="random").score(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        Detector("stpm", teacher="random").fit(tmp_path / "nowhere")
+    write(tmp_path / "few", 4)
+    with pytest.raises(ValueError, match="too few images: 4 of good parts, of which none can be held out"):
+        Detector("stpm", teacher="random").fit(tmp_path / "few")
+
+
+def test_the_default_teacher_is_the_bundled_one_where_it_ships(tmp_path, monkeypatch):
+    monkeypatch.setattr(adlib.backbones, "BUNDLED", tmp_path)
+    assert detector.default_teacher() == "imagenet"
+    (tmp_path / "resnet18.safetensors").touch()
+    assert detector.default_teacher() == "bundled"
+
+
+def table(home):
+    return adlib.datasets.load("folder", str(home))
+
+
+def test_few_images_and_an_early_rate_are_told(parts):
+    few, early = checks.check_files(table(parts), 0.05)
+    assert few.startswith("Few images: 16 good images to train on")
+    assert "from 19 held-out good images on, and there are 4" in early
+    assert "promises 20.0%" in early
+    assert len(checks.check_files(table(parts), 0.2)) == 1
+
+
+def test_sizes_are_told_only_where_shapes_differ(parts, tmp_path):
+    home = tmp_path / "sizes"
+    write(home / "good", 40)
+    assert checks.check_files(table(home), 0.2) == []
+    Image.new("RGB", (128, 128)).save(home / "good/larger.png")  # of one shape, so nothing is squeezed
+    assert checks.check_files(table(home), 0.2) == []
+    Image.new("RGB", (64, 90)).save(home / "good/tall.png")
+    (found,) = checks.check_files(table(home), 0.2)
+    assert found.startswith("Sizes differ: 3 sizes, from 64 x 90 to ")
+    assert "40 have 64 x 64, others are good/larger.png, good/tall.png" in found
+
+
+def test_one_file_as_good_and_as_defect_is_told(parts, tmp_path):
+    home = tmp_path / "both"
+    write(home / "good", 40)
+    write(home / "bad", 2, 2, seed=1)
+    (home / "bad/copy.png").write_bytes((home / "good/005.png").read_bytes())
+    (found,) = [text for text in checks.check_files(table(home), 0.2) if text.startswith("One image")]
+    assert "1 image lies both among the good ones and among the defects (good/005.png = bad/copy.png)" in found
+
+
+def textured(count, seed):
+    """Images as a camera makes them: one shape, and grain of its own in each."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:256, :256]
+    shape = 60 + 80 * ((y - 128) ** 2 + (x - 128) ** 2 < 80**2)
+    grain = rng.normal(0, 12, (count, 64, 64)).repeat(4, axis=1).repeat(4, axis=2)
+    return np.clip(shape + grain, 0, 255).astype(np.uint8)
+
+
+def loaded(folder, pictures, split):
+    folder.mkdir()
+    for i, (picture, options) in enumerate(pictures):
+        suffix = ".jpg" if options else ".png"
+        Image.fromarray(picture).save(folder / f"{i}{suffix}", **options)
+    rows = [
+        {"image": str(p), "mask": None, "label": 0, "defect": "good", "split": split} for p in sorted(folder.iterdir())
+    ]
+    return images.load(pd.DataFrame(rows))
+
+
+def test_copies_of_training_images_are_found_exact_and_near_and_only_these(tmp_path):
+    seen, new = textured(6, 0), textured(4, 1)
+    training = loaded(tmp_path / "train", [(p, {}) for p in seen], "train")
+    small = np.asarray(Image.fromarray(seen[3]).resize((180, 180), Image.Resampling.BILINEAR))
+    dark = (seen[4] * 0.8).astype(np.uint8)
+    copies = [(seen[1], {}), (seen[2], {"quality": 60}), (small, {}), (dark, {})]
+    mixed = loaded(tmp_path / "test", [*copies, *((p, {}) for p in new)], "test")
+    (found,) = checks.check_duplicates(training, mixed)
+    assert "1 exact copy and 3 near copies of training images" in found
+    assert "test/0.png = train/1.png" in found
+    clean = loaded(tmp_path / "clean", [(p, {}) for p in new], "test")
+    assert checks.check_duplicates(training, clean) == []
+
+
+def scored(good, defects):
+    rows = [(f"a/{i}.png", 0, s) for i, s in enumerate(good)] + [(f"b/{i}.png", 1, s) for i, s in enumerate(defects)]
+    return pd.DataFrame(rows, columns=["image", "label", "score"])
+
+
+def test_scores_that_do_not_separate_are_told():
+    rng = np.random.default_rng(0)
+    assert checks.check_scores(scored(rng.normal(0, 1, 40), rng.normal(9, 1, 40)), 3) == []
+    (alike,) = checks.check_scores(scored(rng.normal(0, 1, 40), rng.normal(0, 1, 40)), 2)
+    assert alike.startswith("Held-out good images score like the defects")
+    missed, *_ = checks.check_scores(scored(rng.normal(0, 1, 40), rng.normal(1.5, 0.5, 40)), 3)
+    assert missed.startswith("Most defects are missed: 4")
+    (suspect,) = checks.check_scores(scored([*rng.normal(0, 1, 39), 20], rng.normal(9, 1, 40)), 3)
+    assert "Look at 1 held-out good image that scores higher than half" in suspect
+    assert "a/39.png" in suspect
+    (none,) = checks.check_scores(scored([1.0, 2.0], []), 2)
+    assert none.startswith("No defects to test on")
+
+
+def test_held_out_images_of_another_kind_are_told():
+    rng = np.random.default_rng(0)
+    assert checks.check_held_out(rng.normal(0, 1, 50), rng.normal(0, 1, 20)) == []
+    (found,) = checks.check_held_out(rng.normal(0, 1, 50), rng.normal(8, 1, 20))
+    assert "100% score higher than every training image" in found
+
+
+def test_fine_detail_has_unit_length_and_a_blank_image_none():
+    vectors = checks.detail(torch.cat([tiny_images(2).pixels, torch.full((1, 3, 64, 64), 9, dtype=torch.uint8)]))
+    np.testing.assert_allclose(vectors.norm(dim=1), [1, 1, 0], atol=1e-5)

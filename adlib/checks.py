@@ -104,15 +104,16 @@ def check_scores(table: pd.DataFrame, threshold: float) -> list[str]:
         )
     elif len(missed) > len(defects) / 2:
         found.append(
-            f"Most defects are missed: {len(missed)} of {len(defects)} score below the threshold, "
-            f"{_some(missed.sort_values('score')['image'])} first. They may be too small at 256 x 256 pixels; a higher "
+            f"Most defects are missed: {len(missed)} of {len(defects)} score below the threshold, lowest "
+            f"{_some(missed.sort_values('score')['image'])}. They may be too small at 256 x 256 pixels; a higher "
             "false-alarm rate, more training or another method may help."
         )
     suspects = good[good["score"] > defects["score"].median()].sort_values("score", ascending=False)
     if len(suspects) and test.pvalue <= CONFIDENCE:
         found.append(
             f"Look at {_count(len(suspects), 'held-out good image that scores', 'held-out good images that score')} "
-            f"higher than half of the defects: {_some(suspects['image'])}. Perhaps they show defects, or another kind of part."
+            f"higher than half of the defects: {_some(suspects['image'])}. Perhaps they show defects, or "
+            "another kind of part."
         )
     return found
 

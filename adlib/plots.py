@@ -12,6 +12,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -163,6 +164,9 @@ def pareto(table: pd.DataFrame, x: str, y: str, label: str, axes: Axes | None = 
     for _, row in known.iterrows():
         axes.annotate(row[label], (row[x], row[y]), (4, 3), textcoords="offset points", fontsize=7)
     axes.set(xscale="log", xlabel=x, ylabel=y)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.12, y=0.1)
     sns.despine(ax=axes)
     return axes

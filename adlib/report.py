@@ -43,7 +43,8 @@ def write(detector: Detector, folder: Path) -> Path:
         _picture(histogram(detector)),
         by_kind(tested).to_html(index=False, border=0),
         "<h2>Where it looks</h2>",
-        "<p>The highest scores of each kind. All maps of this detector have one colour scale; outlines, where there "
+        "<p>Left to right: the defects with the highest scores, those with the lowest, the good images with the "
+        "highest; over each its kind and score. All maps of this detector have one colour scale; outlines, where there "
         "are masks, are the true ones. A picture of every test image is in <code>overlays/</code>, all scores are in "
         "<code>scores.csv</code>.</p>",
         _picture(gallery(detector)),

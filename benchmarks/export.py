@@ -2,10 +2,10 @@
 
     python benchmarks/export.py [--out FILE] [--method METHOD ...] [--size 256] [--batch 1 16]
 
-Both are `adlib.inference.optimised`, as a module and as the ONNX file that `adlib.export_onnx` writes and compares with
-PyTorch. They take turns (`adlib.speed.alternating`), from a host array (uint8 RGB) to a host map and score; `speedup` is
-against PyTorch. `difference_map` and `difference_score` are the largest ones in parts of the largest value. Weights are
-random, which changes no time. A method that cannot be exported has a row that says why.
+Both are `adlib.inference.optimised`, as a module and as the ONNX file that `adlib.export_onnx` writes and compares
+with PyTorch. They take turns (`adlib.speed.alternating`), from a host array (uint8 RGB) to a host map and score;
+`speedup` is against PyTorch. `difference_map` and `difference_score` are the largest ones in parts of the largest
+value. Weights are random, which changes no time. A method that cannot be exported has a row that says why.
 """
 
 import argparse

@@ -252,7 +252,7 @@ def test_scores_that_do_not_separate_are_told():
     (alike,) = checks.check_scores(scored(rng.normal(0, 1, 40), rng.normal(0, 1, 40)), 2)
     assert alike.startswith("Held-out good images score like the defects")
     missed, *_ = checks.check_scores(scored(rng.normal(0, 1, 40), rng.normal(1.5, 0.5, 40)), 3)
-    assert missed.startswith("Most defects are missed: 4")
+    assert missed.startswith("Most defects are missed: 39 of 40 score below the threshold, lowest b/")
     (suspect,) = checks.check_scores(scored([*rng.normal(0, 1, 39), 20], rng.normal(9, 1, 40)), 3)
     assert "Look at 1 held-out good image that scores higher than half" in suspect
     assert "a/39.png" in suspect

@@ -118,9 +118,8 @@ def test_reverse_distillation_of_resnet18_is_the_sheets():
     assert sum(p.numel() for p in method.parameters() if p.requires_grad) == 15_383_168
 
 
-@pytest.mark.parametrize(("name", "recipe"), CASES, ids=map("-".join, CASES), scope="class")
-class TestMethod:
-    """One class, so that the tests of a recipe follow each other and share its training."""
+class Suite:
+    """What each recipe has to pass; one class, so that its tests follow each other and share its training."""
 
     def test_losses_fall(self, name, recipe):
         _, history, stages, _ = trained(name, recipe)
@@ -199,3 +198,8 @@ class TestMethod:
         for field in set(choices) - {"rotation", "preprocess"}:
             with pytest.raises(ValueError, match="nonsense"):
                 tiny(name, recipe, **{field: "nonsense"})
+
+
+@pytest.mark.parametrize(("name", "recipe"), CASES, ids=map("-".join, CASES), scope="class")
+class TestMethod(Suite):
+    """All methods that are registered."""

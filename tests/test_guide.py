@@ -1,0 +1,99 @@
+"""Which method to take: fair averages, the right latency, the front, and doubts where they belong."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from adlib import datasets, plots, tables
+
+
+def row(method, category, auroc, dataset="mvtec", seed=0, overrides=None, backbone="resnet18", recipe="paper"):
+    return {
+        "method": method,
+        "recipe": recipe,
+        "dataset": dataset,
+        "category": category,
+        "seed": seed,
+        "scale": "small",
+        "teacher": "imagenet",
+        "overrides": overrides or {},
+        "config": {"backbone": backbone},
+        "image_auroc": auroc,
+        "aupro": auroc / 2,
+        "seconds_train": 10.0 if method == "stpm" else 20.0,
+        "peak_memory_mib": 500.0,
+    }
+
+
+ROWS = pd.DataFrame(
+    [
+        row("stpm", "bottle", 0.8),
+        row("stpm", "bottle", 0.6, seed=1),
+        row("stpm", "tile", 0.5),
+        row("stpm", "wood", 0.1),  # not run with the other method
+        row("stpm", "bottle", 0.0, overrides={"levels": [1]}),  # an ablation
+        row("rd", "bottle", 0.9, backbone="wide"),
+        row("rd", "tile", 0.4, backbone="wide"),
+    ]
+)
+INFERENCE = pd.DataFrame(
+    [
+        {"method": m, "recipe": "paper", "backbone": b, "variant": v, "batch": n, "p50_ms": ms}
+        for m, b, v, n, ms in [
+            ("stpm", "resnet18", "plain", 1, 99),
+            ("stpm", "resnet18", "optimised", 16, 98),
+            ("stpm", "resnet18", "optimised", 1, 30),
+            ("rd", "resnet18", "optimised", 1, 97),
+        ]
+    ]
+)
+
+
+def test_averages_are_over_shared_categories_and_the_usual_settings():
+    table = tables.costs_and_merits(ROWS, INFERENCE).set_index("method")
+    assert table.loc["stpm", "object"] == pytest.approx(70)
+    assert table.loc["stpm", "texture"] == pytest.approx(50)
+    assert table.loc["rd", "object"] == pytest.approx(90)
+    assert table.loc["rd", "image_auroc"] == pytest.approx(65)
+    assert table.loc["stpm", "ms"] == 30
+    assert math.isnan(table.loc["rd", "ms"])  # its network was not timed
+    assert (table.categories == 2).all()
+    assert (table.settings == 1).all()
+    assert table.index[0] == "rd"
+
+
+def test_advice_names_the_best_and_the_doubts():
+    table = tables.costs_and_merits(ROWS, INFERENCE)
+    doubts, *said = tables.advice(table, "imagenet")
+    assert doubts.startswith("Careful: some lines have 1 seed, of which")
+    assert "2 categories stand for all parts" in doubts
+    assert "untrained" not in doubts
+    assert "For textures: stpm (paper), image AUROC 50.0%." in said
+    assert "For objects: rd (paper), image AUROC 90.0%." in said
+    assert "Shortest training: stpm (paper), 10 s." in said
+    assert "the teacher is untrained" in tables.advice(table, "random")[0]
+
+
+def test_nothing_shared_gives_no_advice():
+    apart = pd.DataFrame([row("stpm", "bottle", 0.8), row("rd", "tile", 0.9)])
+    assert tables.advice(tables.costs_and_merits(apart, pd.DataFrame()), "imagenet") == [
+        "No advice: there is no category that all methods were run on."
+    ]
+    assert tables.advice(tables.costs_and_merits(apart[:0], pd.DataFrame()), "imagenet")[0].startswith("No advice")
+
+
+def test_the_front_holds_what_nothing_beats():
+    cost, merit = pd.Series([1, 2, 3, 3, 2]), pd.Series([5, 7, 7, 8, 6])
+    assert plots.on_front(cost, merit).tolist() == [True, True, False, True, False]
+
+
+def test_kinds_of_the_datasets():
+    assert [datasets.kind(*p) for p in (("mvtec", "wood"), ("mvtec", "screw"), ("mtd", "split1"), ("folder", "x"))] == [
+        "texture",
+        "object",
+        "texture",
+        "object",
+    ]
+    unknown = [c for d, names in datasets.TEXTURES.items() for c in names if c not in datasets.PUBLISHED[d]]
+    assert unknown == []

@@ -23,7 +23,6 @@ from scipy.stats import beta
 from tqdm import tqdm
 
 from adlib import checkpoint, checks, datasets, images, plots
-from adlib.backbones import bundled
 from adlib.datasets.folder import MASKS
 from adlib.datasets.table import EXTENSIONS
 from adlib.export import export_onnx
@@ -35,11 +34,6 @@ from adlib.train import resolve_device
 FALSE_ALARM_RATE = 0.05  # one good part in twenty
 AT_ONCE = 256  # images decoded at a time while scoring: a folder may hold more than memory does
 UNFINISHED = Path.home() / ".cache" / "adlib" / "unfinished"  # where an interrupted training waits, unless told
-
-
-def default_teacher() -> str:
-    """Return 'bundled' where weights ship with the package, else 'imagenet'."""
-    return "bundled" if bundled() else "imagenet"
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ class Detector:
 
     Args:
         method: a name in `adlib.METHODS`.
-        teacher: see `adlib.backbones`; by default `default_teacher()`.
+        teacher: see `adlib.backbones`.
         scale: 'full' trains as long as the source does, 'small' for minutes.
         overrides: fields of the method's config.
 
@@ -107,7 +101,7 @@ class Detector:
         self,
         method: str = "stpm",
         *,
-        teacher: str | None = None,
+        teacher: str = "bundled",
         recipe: str = "paper",
         scale: str = "full",
         seed: int = 0,
@@ -118,7 +112,7 @@ class Detector:
         self.device = resolve_device(device)
         self._options: dict[str, Any] = {
             "method": method,
-            "teacher": teacher or default_teacher(),
+            "teacher": teacher,
             "recipe": recipe,
             "scale": scale,
             "seed": seed,

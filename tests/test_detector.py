@@ -167,13 +167,6 @@ def test_what_cannot_be_done_says_what_to_do(tmp_path):
         Detector("stpm", teacher="random").fit(tmp_path / "few")
 
 
-def test_the_default_teacher_is_the_bundled_one_where_it_ships(tmp_path, monkeypatch):
-    monkeypatch.setattr(adlib.backbones, "BUNDLED", tmp_path)
-    assert detector.default_teacher() == "imagenet"
-    (tmp_path / "resnet18.safetensors").touch()
-    assert detector.default_teacher() == "bundled"
-
-
 def table(home):
     return adlib.datasets.load("folder", str(home))
 

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from adlib import datasets, plots, tables
+from adlib import datasets, guide, plots
 
 
 def row(method, category, auroc, dataset="mvtec", seed=0, overrides=None, backbone="resnet18", recipe="paper"):
@@ -51,7 +51,7 @@ INFERENCE = pd.DataFrame(
 
 
 def test_averages_are_over_shared_categories_and_the_usual_settings():
-    table = tables.costs_and_merits(ROWS, INFERENCE).set_index("method")
+    table = guide.costs_and_merits(ROWS, INFERENCE).set_index("method")
     assert table.loc["stpm", "object"] == pytest.approx(70)
     assert table.loc["stpm", "texture"] == pytest.approx(50)
     assert table.loc["rd", "object"] == pytest.approx(90)
@@ -64,23 +64,23 @@ def test_averages_are_over_shared_categories_and_the_usual_settings():
 
 
 def test_advice_names_the_best_and_the_doubts():
-    table = tables.costs_and_merits(ROWS, INFERENCE)
-    doubts, *said = tables.advice(table, "imagenet")
+    table = guide.costs_and_merits(ROWS, INFERENCE)
+    doubts, *said = guide.advice(table, "imagenet")
     assert doubts.startswith("Careful: some lines have 1 seed, of which")
     assert "2 categories stand for all parts" in doubts
     assert "untrained" not in doubts
     assert "For textures: stpm (paper), image AUROC 50.0%." in said
     assert "For objects: rd (paper), image AUROC 90.0%." in said
     assert "Shortest training: stpm (paper), 10 s." in said
-    assert "the teacher is untrained" in tables.advice(table, "random")[0]
+    assert "the teacher is untrained" in guide.advice(table, "random")[0]
 
 
 def test_nothing_shared_gives_no_advice():
     apart = pd.DataFrame([row("stpm", "bottle", 0.8), row("rd", "tile", 0.9)])
-    assert tables.advice(tables.costs_and_merits(apart, pd.DataFrame()), "imagenet") == [
+    assert guide.advice(guide.costs_and_merits(apart, pd.DataFrame()), "imagenet") == [
         "No advice: there is no category that all methods were run on."
     ]
-    assert tables.advice(tables.costs_and_merits(apart[:0], pd.DataFrame()), "imagenet")[0].startswith("No advice")
+    assert guide.advice(guide.costs_and_merits(apart[:0], pd.DataFrame()), "imagenet")[0].startswith("No advice")
 
 
 def test_the_front_holds_what_nothing_beats():

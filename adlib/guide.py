@@ -1,0 +1,118 @@
+"""Which method to take: accuracy beside cost, from our own rows, and what may be concluded from it."""
+
+import json
+import math
+from collections import Counter
+
+import pandas as pd
+
+from adlib import datasets, plots
+
+KINDS = ("texture", "object")
+SEEDS, CATEGORIES = 3, 5  # below these an advice says so
+
+
+def conditions(rows: pd.DataFrame) -> pd.DataFrame:
+    """Count what rows there are of each teacher and scale: methods, categories, seeds; most rows first."""
+    rows = rows.assign(place=rows["dataset"] + "/" + rows["category"])
+    groups = rows.groupby(["teacher", "scale"])
+    counts = groups.agg(
+        rows=("method", "size"),
+        methods=("method", "nunique"),
+        categories=("category", "nunique"),
+        seeds=("seed", "nunique"),
+    )
+    return counts.sort_values("rows", ascending=False).reset_index()
+
+
+def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFrame:
+    """Set accuracy beside cost, a line a method and recipe, for choosing one.
+
+    `rows` are of one teacher and scale; `inference` is what `benchmarks/inference.py` writes. Accuracy is the mean
+    image AUROC, in percent, over the categories that all lines share, by kind ('texture', 'object'), NaN where there is
+    none; `spread` is its standard deviation over seeds, NaN for one. Of several overrides in a category those with the
+    most rows count; `settings` says how many different ones a line averages. `ms` is the latency of one image by the
+    fast path, with the network that was scored; NaN where it was not measured.
+    """
+    rows = rows.assign(
+        place=rows["dataset"] + "/" + rows["category"],
+        kind=[datasets.kind(d, c) for d, c in zip(rows["dataset"], rows["category"], strict=True)],
+        backbone=[config["backbone"] for config in rows["config"]],
+        setting=[json.dumps(overrides, sort_keys=True) for overrides in rows["overrides"]],
+    )
+    lines = {(p["method"].iloc[0], p["recipe"].iloc[0]): p for _, p in rows.groupby(["method", "recipe"], sort=False)}
+    places = [set(part["place"]) for part in lines.values()]
+    shared = set.intersection(*places) if places else set()
+    table = []
+    for (method, recipe), everywhere in lines.items():
+        chosen = [_most(group) for place, group in everywhere.groupby("place") if place in shared]
+        part = pd.concat(chosen) if chosen else everywhere[:0]
+        backbone = part["backbone"].iloc[0] if part["backbone"].nunique() == 1 else None
+        table.append(
+            {
+                "method": method,
+                "recipe": recipe,
+                "backbone": backbone,
+                "image_auroc": 100 * part["image_auroc"].mean(),
+                "spread": 100 * part.groupby("seed")["image_auroc"].mean().std(),
+                **{kind: 100 * part["image_auroc"][part["kind"] == kind].mean() for kind in KINDS},
+                "aupro": 100 * part["aupro"].mean(),
+                "ms": _latency(inference, method, recipe, backbone),
+                "train_s": part["seconds_train"].mean(),
+                "peak_mib": part["peak_memory_mib"].mean(),
+                "categories": len(shared),
+                "seeds": part["seed"].nunique(),
+                "settings": part["setting"].nunique(),
+            }
+        )
+    found = pd.DataFrame(table)
+    return found if found.empty else found.sort_values("image_auroc", ascending=False, ignore_index=True)
+
+
+def advice(table: pd.DataFrame, teacher: str) -> list[str]:
+    """Say which method to take by what `costs_and_merits` found, and how far that can be trusted."""
+    if table.empty or table["image_auroc"].isna().all():
+        return ["No advice: there is no category that all methods were run on."]
+    said = []
+    for kind in KINDS:
+        known = table.dropna(subset=[kind])
+        if known.empty:
+            said.append(f"For {kind}s: no advice, as none was run with all methods.")
+            continue
+        best = known.iloc[int(known[kind].to_numpy().argmax())]
+        said.append(f"For {kind}s: {best.method} ({best.recipe}), image AUROC {best[kind]:.1f}%.")
+    timed = table.dropna(subset=["ms"])
+    if len(timed):
+        quick = timed.iloc[int(timed["ms"].to_numpy().argmin())]
+        said.append(f"Where time counts: {quick.method} ({quick.recipe}), {quick.ms:.3g} ms an image.")
+        chosen = timed[plots.on_front(timed["ms"], timed["image_auroc"])].sort_values("ms")
+        said.append(f"Not beaten in both: {', '.join(f'{r.method} ({r.recipe})' for r in chosen.itertuples())}.")
+    light = table.iloc[int(table["peak_mib"].to_numpy().argmin())]
+    short = table.iloc[int(table["train_s"].to_numpy().argmin())]
+    said.append(f"Least memory in training and test: {light.method} ({light.recipe}), {light.peak_mib:.0f} MiB.")
+    said.append(f"Shortest training: {short.method} ({short.recipe}), {short.train_s:.0f} s.")
+    doubts = []
+    if teacher == "random":
+        doubts.append("the teacher is untrained, so that accuracies say nothing about the methods")
+    if (few := int(table["seeds"].min())) < SEEDS:
+        doubts.append(f"some lines have {few} seed{'s' * (few > 1)}, of which no difference is certain")
+    if (count := int(table["categories"].iloc[0])) < CATEGORIES:
+        doubts.append(f"{count} categor{'y' if count == 1 else 'ies'} stand for all parts")
+    if table["settings"].max() > 1:
+        doubts.append("some lines mix overrides from category to category")
+    return [*(["Careful: " + "; ".join(doubts) + "."] if doubts else []), *said]
+
+
+def _most(group: pd.DataFrame) -> pd.DataFrame:
+    """Keep the rows of those overrides of which there are most; among equals the fewest overrides."""
+    settings = group["setting"].astype(str)
+    counts = Counter(settings)
+    return group.loc[settings == min(counts, key=lambda setting: (-counts[setting], len(setting), setting))]
+
+
+def _latency(inference: pd.DataFrame, method: str, recipe: str, backbone: str | None) -> float:
+    if inference.empty:
+        return math.nan
+    wanted = {"method": method, "recipe": recipe, "backbone": backbone, "variant": "optimised", "batch": 1}
+    found = inference[(inference[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+    return float(found["p50_ms"].iloc[0]) if len(found) else math.nan

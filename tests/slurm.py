@@ -56,7 +56,12 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
     folder.chmod(0o755)
     for name in ("state", "spool-node1", "spool-node2"):
         (folder / name).mkdir()
-    environment = os.environ | {"PATH": PATH, "SLURM_CONF": str(folder / "slurm.conf")}
+    environment = os.environ | {"PATH": f"{folder}/bin:{PATH}", "SLURM_CONF": str(folder / "slurm.conf")}
+    # Within a job Snakemake forgets all variables of Slurm, and with them where this configuration lies.
+    srun = folder / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun", path=PATH)} "$@"\n')
+    srun.chmod(0o755)
     ports = _free_ports(3)
     text = CONFIGURATION.format(folder=folder, host=socket.gethostname(), user=getpass.getuser(), controller=ports[0])
     for node, port in zip(NODES, ports[1:], strict=True):
@@ -90,6 +95,8 @@ def states(environment: dict[str, str]) -> dict[str, str]:
 
 @contextmanager
 def _daemon(command: list[str], environment: dict[str, str], log: Path) -> Iterator[None]:
+    if shutil.which("setpriv"):  # so that it also ends where the tests are killed
+        command = ["setpriv", "--pdeathsig", "TERM", *command]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:

@@ -1,7 +1,6 @@
 """The small grid through a real Slurm of two nodes: same rows as without, also when a node goes and a job is killed."""
 
 import os
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -33,7 +32,7 @@ OPTIONS += ["--set-resources", "run:gpu=0", "run:mem_mb=2000"]
 
 
 def jobs(environment):
-    """The process groups and nodes of what runs now."""
+    """The jobs that run now, each with its node."""
     command = ["squeue", "--noheader", "--states=RUNNING", "--format=%i %N"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     return dict(line.split() for line in done.stdout.splitlines())
@@ -71,11 +70,12 @@ def test_rows_from_slurm_are_those_of_this_machine_whatever_happens(tmp_path, on
         engine = start(folder, *OPTIONS, profile="slurm", **variables)
         running = wait_for(lambda: jobs(environment), engine, "job")
         (victim, node), *_ = running.items()
-        # The node takes no more jobs, and its present one is killed: its retry has to go to the other node.
+        # The node takes no more jobs, and its present one is killed in the middle: its retry goes to the other node.
         subprocess.run(
             ["scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test"], env=environment, check=True
         )
-        os.kill(wait_for(lambda: kernel_of(victim), engine, "kernel"), signal.SIGKILL)
+        wait_for(lambda: kernel_of(victim), engine, "kernel")
+        subprocess.run(["scancel", "--signal=KILL", "--full", victim], env=environment, check=True)
         status, said = engine.wait(), (folder / "said").read_text()
         assert status == 0, said
         assert "Trying to restart job" in said

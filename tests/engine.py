@@ -36,6 +36,7 @@ def project(folder: Path, grids: list, rows: str = "rows") -> Path:
     """Copy what the engine reads, with a study of these grids, and return the folder."""
     shutil.copytree(PROJECT / "adlib", folder / "adlib", ignore=shutil.ignore_patterns("weights", "__pycache__"))
     shutil.copytree(PROJECT / "profiles", folder / "profiles")
+    shutil.copytree(PROJECT / "results/paper", folder / "results/paper")
     (folder / "notebooks").mkdir()
     for name in ("notebooks/run.ipynb", "notebooks/summary.ipynb", "Snakefile"):
         shutil.copy(PROJECT / name, folder / name)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from papermill.translators import PythonTranslator
 
@@ -99,9 +100,7 @@ def test_a_rows_text_reaches_the_shell_as_text(tmp_path):
 
 
 def test_a_parameter_reaches_the_notebook_as_a_literal():
-    import nbformat
-
-    notebook = nbformat.read(PROJECT / "notebooks/run.ipynb", 4)
+    notebook = load_notebook_node(str(PROJECT / "notebooks/run.ipynb"))
     given = {"category": HOSTILE, "overrides": {HOSTILE: [HOSTILE]}, "seed": 3}
     cells = parameterize_notebook(notebook, given).cells
     (cell,) = [cell for cell in cells if "injected-parameters" in cell.metadata.get("tags", [])]

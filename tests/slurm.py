@@ -37,6 +37,8 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2
 MinJobAge=600
+MessageTimeout=100
+BatchStartTimeout=300
 KillWait=2
 InactiveLimit=0
 SchedulerParameters=sched_interval=1,batch_sched_delay=0,defer_batch

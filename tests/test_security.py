@@ -15,7 +15,6 @@ import pytest
 import torch
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
-from papermill.translators import PythonTranslator
 
 from adlib import checkpoint, results
 from adlib.backbones import Teacher, feature_network
@@ -42,7 +41,7 @@ def pickled(request, tmp_path):
     if request.param == "torch":
         torch.save(content, path)
     else:
-        path.write_bytes(pickle.dumps(content))
+        path.write_bytes(pickle.dumps(content, protocol=2))  # torch's
     return path, folder
 
 
@@ -106,10 +105,6 @@ def test_a_parameter_reaches_the_notebook_as_a_literal():
     (cell,) = [cell for cell in cells if "injected-parameters" in cell.metadata.get("tags", [])]
     found = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cell.source).body}
     assert found == given
-    assert (
-        PythonTranslator.translate(HOSTILE) == repr(HOSTILE)
-        or ast.literal_eval(PythonTranslator.translate(HOSTILE)) == HOSTILE
-    )
 
 
 def test_rows_of_others_are_shown_as_text(tmp_path):

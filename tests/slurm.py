@@ -85,7 +85,11 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
             if name == "munged":
                 _wait_for(lambda: Path(files["socket"]).exists(), "munge's socket", folder)
         _wait_for(lambda: states(environment) == dict.fromkeys(NODES, "idle"), "two idle nodes", folder)
-        yield environment
+        try:
+            yield environment
+        finally:  # a test that failed leaves jobs behind
+            subprocess.run(["scancel", f"--user={getpass.getuser()}"], env=environment)
+            _wait_for(lambda: not jobs(environment), "end of the jobs", folder)
 
 
 def states(environment: dict[str, str]) -> dict[str, str]:
@@ -93,6 +97,13 @@ def states(environment: dict[str, str]) -> dict[str, str]:
     command = ["sinfo", "--Node", "--noheader", "--format=%N %t"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     return dict(line.split() for line in done.stdout.splitlines())
+
+
+def jobs(environment: dict[str, str], state: str = "all") -> dict[str, str]:
+    """Return the jobs that have not ended, or those in one state, each with its node."""
+    command = ["squeue", "--noheader", "--format=%i %N"] + ([] if state == "all" else [f"--states={state}"])
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    return {job: node for job, _, node in (line.partition(" ") for line in done.stdout.splitlines())}
 
 
 @contextmanager

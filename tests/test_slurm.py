@@ -31,13 +31,6 @@ OPTIONS += ["--default-resources", "slurm_partition=test", "--set-threads", "run
 OPTIONS += ["--set-resources", "run:gpu=0", "run:mem_mb=2000"]
 
 
-def jobs(environment):
-    """The jobs that run now, each with its node."""
-    command = ["squeue", "--noheader", "--states=RUNNING", "--format=%i %N"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    return dict(line.split() for line in done.stdout.splitlines())
-
-
 def kernel_of(job):
     """The process that trains within a Slurm job, once there is one."""
     for folder in os.listdir("/proc"):
@@ -68,7 +61,7 @@ def test_rows_from_slurm_are_those_of_this_machine_whatever_happens(tmp_path, on
     with slurm.cluster(tmp_path / "slurm") as environment:
         variables = {name: environment[name] for name in ("PATH", "SLURM_CONF")} | {"ADLIB_DATA": str(root)}
         engine = start(folder, *OPTIONS, profile="slurm", **variables)
-        running = wait_for(lambda: jobs(environment), engine, "job")
+        running = wait_for(lambda: slurm.jobs(environment, "RUNNING"), engine, "job")
         (victim, node), *_ = running.items()
         # The node takes no more jobs, and its present one is killed in the middle: its retry goes to the other node.
         subprocess.run(

@@ -40,8 +40,7 @@ speed: $(STAMP)
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/speed.ipynb
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --ignore tests/test_slurm.py tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_slurm.py  # alone: a busy machine starts its jobs too late
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg notebooks
 
 check: lint test

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -53,8 +54,15 @@ def missing() -> str:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[dict[str, str]]:
+def cluster() -> Iterator[dict[str, str]]:
     """Start munge, a controller and two nodes, and give the environment that its commands need; end all of them."""
+    # Not in pytest's folder: a job's socket lies below, and the path of a socket has at most 107 characters.
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, _started(Path(folder)) as environment:
+        yield environment
+
+
+@contextmanager
+def _started(folder: Path) -> Iterator[dict[str, str]]:
     folder.chmod(0o755)
     for name in ("state", "spool-node1", "spool-node2"):
         (folder / name).mkdir()

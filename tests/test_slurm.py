@@ -57,8 +57,7 @@ def wait_for(found, engine, what):
 def test_rows_from_slurm_are_those_of_this_machine_whatever_happens(tmp_path, one_thread):
     folder = project(tmp_path / "project", GRIDS)
     root = write_category(tmp_path / "data")
-    (tmp_path / "slurm").mkdir()
-    with slurm.cluster(tmp_path / "slurm") as environment:
+    with slurm.cluster() as environment:
         variables = {name: environment[name] for name in ("PATH", "SLURM_CONF")} | {"ADLIB_DATA": str(root)}
         engine = start(folder, *OPTIONS, profile="slurm", **variables)
         running = wait_for(lambda: slurm.jobs(environment, "RUNNING"), engine, "job")

@@ -25,7 +25,7 @@ from adlib.datasets import dtd
 from adlib.device import memory_explained
 from adlib.environment import peak_memory
 from adlib.files import whole_file
-from adlib.methods import Method, build, resolve
+from adlib.methods import METHODS, Method, build, resolve
 from adlib.predict import Prediction, predict
 from adlib.train import History, fit, resolve_device, resolve_precision
 
@@ -64,6 +64,8 @@ def prepare(
     precision = resolve_precision(precision, device)
     found = {"rotation": rotation_of(category)} if getattr(config, "rotation", None) == "auto" else {}
     samples = datasets.load(dataset, category, data_root)
+    if scale == "small" and "epochs" in METHODS[method].SMALL.keys() - asked.keys():
+        found["epochs"] = small_epochs(config.epochs, int((samples["split"] == "train").sum()))
     with memory_explained(f"{method} was built"):
         built = build(method, recipe, teacher, scale, seed, **(asked | found))
     built.stages()  # a schedule that cannot be is an error now, not after the images are read
@@ -92,6 +94,14 @@ def prepare(
         out_dir=None if out_dir is None else Path(out_dir),
         notes={"teacher": "; ".join(exchanged)} if exchanged else {},
     )
+
+
+def small_epochs(epochs: int, images: int) -> int:
+    """Convert the epochs of the scale `small`, meant for 200 images, to about as many steps on that many images.
+
+    So a run takes the same time on every category, and a folder of twenty good images is not trained for a moment only.
+    """
+    return max(1, round(epochs * 200 / max(images, 20)))
 
 
 def identify(

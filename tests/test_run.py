@@ -106,6 +106,19 @@ def test_a_file_teacher_is_named_without_its_folder(data_root, tmp_path):
     assert run.identity["teacher"] == "mine.safetensors"
 
 
+@pytest.mark.parametrize(("images", "epochs"), [(200, 4), (209, 4), (400, 2), (5000, 1), (20, 40), (3, 40)])
+def test_small_scale_takes_about_as_many_steps_on_every_category(images, epochs):
+    assert adlib.run.small_epochs(4, images) == epochs
+
+
+def test_small_scale_counts_its_epochs_by_the_category_unless_they_are_asked_for(data_root):
+    images = len(prepared(data_root, overrides={"epochs": 7}).train)
+    run = prepared(data_root, overrides={"levels": [1]})
+    assert run.config["epochs"] == adlib.run.small_epochs(4, images) == run.method.stages()[0].epochs
+    assert prepared(data_root, overrides={"epochs": 7}).config["epochs"] == 7
+    assert run.identity["overrides"] == {"levels": [1]}
+
+
 def test_a_network_that_does_not_ship_is_exchanged_and_the_row_says_so(data_root, bundled_resnet18):
     run = prepared(data_root, method="mkd", teacher="bundled")
     assert run.config["backbone"] == run.config["student"] == "resnet18"

@@ -54,7 +54,7 @@ class DSKD(Method):
 
     Config: ClassVar = DSKDConfig
     RECIPES: ClassVar[Recipes] = {"paper": {}}
-    SMALL: ClassVar = {"epochs": 8}
+    SMALL: ClassVar = {"epochs": 3, "batch": 8}  # as RD
 
     config: DSKDConfig
 

@@ -101,7 +101,7 @@ class NRDistillation(CosineDistillation):
 class MemoryRD(CosineDistillation):
     """RD with a memory beside each decoder stage; a subclass says which memory and what else is learned."""
 
-    SMALL: ClassVar = {"epochs": 4, "batch": 8}  # shortened as RD
+    SMALL: ClassVar = {"epochs": 3, "batch": 8}  # as RD
 
     def __init__(self, config: Any, teacher: str | Provenance) -> None:
         super().__init__()

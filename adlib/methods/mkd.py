@@ -53,7 +53,7 @@ class MKD(CosineDistillation):
 
     Config: ClassVar = MKDConfig
     RECIPES: ClassVar[Recipes] = {"paper": {}}
-    SMALL: ClassVar = {"epochs": 4, "batch": 8}  # shortened as RD
+    SMALL: ClassVar = {"epochs": 3, "batch": 8}  # as RD
 
     def __init__(self, config: Any, teacher: str | Provenance) -> None:
         super().__init__()

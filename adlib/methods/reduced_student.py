@@ -95,7 +95,7 @@ class ReducedStudent(Method):
             "preprocess": "resize_crop",
         },
     }
-    SMALL: ClassVar = {"epochs": 20}
+    SMALL: ClassVar = {"epochs": 6, "batch": 8}
 
     config: ReducedStudentConfig
 

@@ -46,7 +46,7 @@ class STPM(Method):
         "paper": {},
         "code": {"loss_factor": 1.0, "fusion_size": "level", "epochs": 200},
     }
-    SMALL: ClassVar = {"epochs": 20}
+    SMALL: ClassVar = {"epochs": 4, "batch": 8}
 
     def __init__(self, config: STPMConfig, teacher: str | Provenance) -> None:
         super().__init__()

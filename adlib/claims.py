@@ -45,6 +45,7 @@ TEXTURES = {("mvtec", name) for name in ("carpet", "grid", "leather", "tile", "w
 PAIRED = ("dataset", "category", "seed", "recipe", "scale", "teacher", "precision", "rest")
 SETTING = ("recipe", "scale", "teacher", "precision", "rest")  # what one verdict holds under
 DIAGNOSTICS = PROJECT / "results" / "diagnostics"
+POINTS, RATIO, NUMBER = "percent points", "ratio", "number"  # units of an effect
 RATIOS = {"fps": "images a second", "seconds": "median latency", "memory": "peak memory"}
 COLUMNS = [
     "id",
@@ -53,6 +54,8 @@ COLUMNS = [
     "where",
     "metric",
     "printed",
+    "unit",
+    "stated",
     "effect",
     "low",
     "high",
@@ -76,6 +79,8 @@ def judge(
 ) -> pd.DataFrame:
     """Judge every claim: one line a claim, metric and setting (recipe, scale, teacher, ...), columns `COLUMNS`.
 
+    `effect` with `low` and `high` is in `unit`; `stated`, in the same unit, is what the paper prints (NaN: nothing).
+
     Args:
         rows: as `results.read` gives them.
         timings: the folder of the speed tables.
@@ -85,7 +90,9 @@ def judge(
     for claim in ({str(k): v for k, v in line.items()} for line in claims(folder).to_dict("records")):
         for i, metric in enumerate(_parts(str(claim["metric"]))):
             head = {"id": claim["id"], "source": claim["source"], "claim": claim["claim"], "where": claim["where"]}
-            head |= {"metric": metric, "printed": _printed(claim, i)}
+            head |= {"metric": metric, "printed": _printed(claim, i), "unit": POINTS, "stated": math.nan}
+            if claim["kind"] == "relative" and metric in FRACTIONS:
+                head["stated"] = _stated_gain(claim, i)
             lines += [head | line for line in _judged(claim, metric, i, rows, Path(timings), Path(diagnostics))]
     return pd.DataFrame(lines, columns=COLUMNS)
 
@@ -150,7 +157,8 @@ def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[
     lines = []
     for conditions, group in found.groupby("conditions", sort=True):
         group = group.assign(category=group["dataset"] + "/" + group["category"])
-        lines.append(_line(group, f"{conditions}; {', '.join(sorted(group['category'].unique()))}", ""))
+        line = _line(group, f"{conditions}; {', '.join(sorted(group['category'].unique()))}", "")
+        lines.append(line | {"unit": POINTS if metric in FRACTIONS else NUMBER})
     return lines
 
 
@@ -206,7 +214,7 @@ def _ratios(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[s
             lines.append(
                 {"effect": ratio, "low": low, "high": high, "pairs": 1, "categories": 0, "seeds": 0}
                 | {"conditions": f"{text}, batch 1, {pair['device']}, {pair['threads']} threads", "verdict": judged}
-                | {"why": f"claimed ratio {claimed:.3g}"}
+                | {"why": "", "unit": RATIO, "stated": claimed}
             )
     return lines
 
@@ -229,6 +237,17 @@ def _stated_ratios(claim: Mapping[str, Any], metric: str) -> list[float]:
     if claim["paper_baseline"]:
         return [_number(_parts(str(claim["paper_variant"]))[0]) / _number(_parts(str(claim["paper_baseline"]))[0])]
     return [1.0 for _ in names]
+
+
+def _stated_gain(claim: Mapping[str, Any], i: int) -> float:
+    """Compute the printed gain over the best baseline in percent points; NaN where the numbers are not printed."""
+    after, before = _parts(str(claim["paper_variant"])), _parts(str(claim["paper_baseline"]))
+    if len(_parts(str(claim["metric"]))) == len(before):
+        before = before[i : i + 1]
+    if i >= len(after) or not before or (i and len(before) > 1):
+        return math.nan
+    unit = 100 if float(after[i]) <= 1 else 1  # some tables print fractions
+    return unit * (float(after[i]) - max(map(float, before)))
 
 
 def _timings(folder: Path) -> pd.DataFrame:

@@ -154,7 +154,13 @@ class Detector:
         self.colours = plots.scale_of(run.predicted.maps)
         seen = self._predict(run.train).scores
         findings += checks.check_held_out(seen, scores[good])
-        findings += checks.check_scores(run.test.table.assign(score=scores), self.threshold.value)
+        poor = checks.check_scores(run.test.table.assign(score=scores), self.threshold.value)
+        findings += poor
+        if poor and not good.all() and self._options["scale"] == "small":
+            findings.append(
+                "The training was a short one (scale='small'): before you judge the method, train with scale='full',"
+                " as long as its source does."
+            )
         if self._options["teacher"] == "random":
             findings.append(
                 "The teacher is untrained: teacher='random' shows that everything works, and is a poor detector."

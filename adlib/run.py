@@ -62,7 +62,7 @@ def prepare(
     config = resolve(method, recipe, scale, **asked)
     device = resolve_device(device)
     precision = resolve_precision(precision, device)
-    found = {"rotation": rotation_of(category)} if getattr(config, "rotation", None) == "auto" else {}
+    found: dict[str, Any] = {"rotation": rotation_of(category)} if getattr(config, "rotation", None) == "auto" else {}
     samples = datasets.load(dataset, category, data_root)
     if scale == "small" and "epochs" in METHODS[method].SMALL.keys() - asked.keys():
         found["epochs"] = small_epochs(config.epochs, int((samples["split"] == "train").sum()))

@@ -38,6 +38,18 @@ def spread(rows: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame
     return shown
 
 
+def of(source: str, folder: str | Path = FOLDER) -> list[str]:
+    """Name the tables of a paper, in their order."""
+    numbers = paper(folder)
+    return list(numbers.loc[numbers["source"] == source, "table"].unique())
+
+
+def methods(source: str, folder: str | Path = FOLDER) -> list[str]:
+    """Name the methods and variants of ours that a paper's tables speak of, in their order."""
+    aliases = pd.read_csv(Path(folder) / "aliases.csv", dtype=str, keep_default_na=False)
+    return list(aliases.loc[aliases["source"] == source, "method"].unique())
+
+
 def printed(source: str, table: str, folder: str | Path = FOLDER) -> pd.DataFrame:
     """Show a paper's table as it is printed: a line a category and metric, a column a method, the printed texts.
 

@@ -60,15 +60,15 @@ def rise(make: Make) -> Found:
     return numbers, {"rise": pd.concat([log[shown].assign(variant=name) for name, log in logs.items()])}
 
 
-@torch.inference_mode()
 def recall(make: Make) -> Found:
     """How far from the mean normal feature pixels are before and after recall, of good images and inside defects."""
     run = make("memkd")
     labels = run.test.labels
     good, bad = (torch.nonzero(labels == label).flatten() for label in (0, 1))
     normal, masks = run.test.normalised(good), run.test.masks[bad].float()
-    sides = {"normal": run.method.recall_distances(normal, normal)}  # type: ignore[operator]
-    sides["defect"] = run.method.recall_distances(run.test.normalised(bad), normal)  # type: ignore[operator]
+    with torch.inference_mode():
+        sides = {"normal": run.method.recall_distances(normal, normal)}  # type: ignore[operator]
+        sides["defect"] = run.method.recall_distances(run.test.normalised(bad), normal)  # type: ignore[operator]
     lines = []
     for kind, memories in sides.items():
         for memory, found in memories.items():

@@ -253,6 +253,14 @@ def test_scores_that_do_not_separate_are_told():
     assert none.startswith("No defects to test on")
 
 
+def test_a_poor_detector_after_a_short_training_is_told_to_train_longer(fitted, parts, tmp_path):
+    short = "before you judge the method, train with scale='full'"
+    poor = any(f.startswith(("Held-out", "Most defects", "Look at")) for f in fitted.findings)
+    assert any(short in f for f in fitted.findings) == poor
+    full = Detector("stpm", teacher="random", scale="full", overrides=FAST, device="cpu").fit(parts, out_dir=tmp_path)
+    assert not any(short in f for f in full.findings)
+
+
 def test_held_out_images_of_another_kind_are_told():
     rng = np.random.default_rng(0)
     assert checks.check_held_out(rng.normal(0, 1, 50), rng.normal(0, 1, 20)) == []

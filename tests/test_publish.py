@@ -1,0 +1,41 @@
+"""The README's tables, from planted verdicts."""
+
+import math
+
+import pandas as pd
+
+from adlib import claims, publish
+
+
+def line(**fields):
+    base = dict.fromkeys(claims.COLUMNS, "") | {"id": "S2-1", "claim": "MemKD beats RD", "metric": "aupro"}
+    base |= {"unit": claims.POINTS, "stated": 0.6, "effect": 1.25, "low": 0.5, "high": 2.0, "categories": 4, "seeds": 3}
+    return base | {"verdict": claims.SUPPORTED} | fields
+
+
+def table(*lines):
+    return publish.verdicts(pd.DataFrame(lines)).splitlines()
+
+
+def test_a_verdict_stands_beside_what_was_claimed_and_what_differs():
+    text = table(line())[2]
+    assert text.startswith("| S2-1: MemKD beats RD | aupro | +0.6 points | +1.2 points [+0.5, +2.0] | +0.7 |")
+    assert text.endswith("| 4 categories, 3 seeds | supported |")
+
+
+def test_several_settings_of_a_claim_are_one_line_and_disagreement_is_said():
+    text = table(line(), line(effect=-3.0, verdict=claims.CONTRADICTED))[2]
+    assert "| -3.0 to +1.2 points |" in text
+    assert text.endswith("| 2 comparisons | depends: supported, contradicted |")
+
+
+def test_ratios_and_numbers_have_no_points_and_what_is_not_printed_is_empty():
+    ratio = line(unit=claims.RATIO, stated=1.3, effect=1.5, low=1.4, high=1.6, seeds=0)
+    assert "| 1.30x | 1.50x [1.40, 1.60] | +0.20 |  | supported |" in table(ratio)[2]
+    assert "| aupro |  | 1.25 [0.50, 2.00] |  |" in table(line(unit=claims.NUMBER, stated=math.nan))[2]
+
+
+def test_untested_claims_are_counted_and_not_shown():
+    text = table(line(), line(id="S9-9", claim="never run", verdict=claims.NOT_TESTED))
+    assert not any("never run" in part for part in text)
+    assert text[-1].startswith("Of 2 claims: 1 supported, 1 not tested here;")

@@ -29,7 +29,8 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
     """Set accuracy beside cost, a line a method and recipe, for choosing one.
 
     `rows` are of one teacher and scale; `inference` is what `benchmarks/inference.py` writes. Accuracy is the mean
-    image AUROC, in percent, over the categories that all lines share, by kind ('texture', 'object'), NaN where there is
+    image AUROC, in percent, over the categories that all lines share (a line with less than half of the categories of
+    the one with the most is left out), by kind ('texture', 'object'), NaN where there is
     none; `spread` is its standard deviation over seeds, NaN for one. Of several overrides in a category those with the
     most rows count; `settings` says how many different ones a line averages. `ms` is the latency of one image by the
     fast path, with the network that was scored; NaN where it was not measured.
@@ -41,6 +42,8 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
         setting=[json.dumps(overrides, sort_keys=True) for overrides in rows["overrides"]],
     )
     lines = {(p["method"].iloc[0], p["recipe"].iloc[0]): p for _, p in rows.groupby(["method", "recipe"], sort=False)}
+    most = max((part["place"].nunique() for part in lines.values()), default=0)
+    lines = {name: part for name, part in lines.items() if 2 * part["place"].nunique() >= most}
     places = [set(part["place"]) for part in lines.values()]
     shared = set.intersection(*places) if places else set()
     table = []

@@ -3,7 +3,7 @@
 One colour scale serves all maps of a figure: scaled one by one, a good part would glow as red as a defect.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -58,40 +58,46 @@ def gallery(
     images: Images,
     maps: NDArray,
     scores: NDArray,
-    index: Sequence[int],
+    bands: Mapping[str, Sequence[int]],
     scale: Normalize | None = None,
     title: str = "",
 ) -> Figure:
-    """Draw chosen images above their maps, all maps on one scale, with the score and the true kind over each.
+    """Draw bands of chosen images above their maps, all maps on one scale, over each its true kind and its score.
 
-    `scale` should be that of the whole test set (`scale_of(maps)`, the default), so that figures can be compared.
+    `bands` are indices by what they show. `scale` should be that of the whole test set (`scale_of(maps)`, the default),
+    so that figures can be compared.
     """
     scale = scale or scale_of(maps)
-    columns = max(1, len(index))
-    figure, axes = plt.subplots(2, columns, figsize=(1.7 * columns + 0.9, 3.7), squeeze=False, layout="constrained")
-    for column, i in enumerate(index):
-        top, bottom = axes[:, column]
-        show_image(top, images.pixels[i].cpu().numpy(), images.masks[i].cpu().numpy())
-        top.set_title(f"{images.table.defect.iloc[i]}\n{scores[i]:.3g}", fontsize=8)
-        drawn = bottom.imshow(maps[i], cmap=CMAP, norm=scale)
-        bottom.set_axis_off()
-    if len(index):
-        figure.colorbar(drawn, ax=axes[1, :].tolist(), label="anomaly map", shrink=0.9)
+    bands = {name: index for name, index in bands.items() if len(index)}
+    columns = max(map(len, bands.values()))
+    size = (1.7 * columns + 1.2, 3.6 * len(bands) + 0.2)
+    figure, axes = plt.subplots(2 * len(bands), columns, figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for band, (name, index) in enumerate(bands.items()):
+        for column, i in enumerate(index):
+            top, bottom = axes[2 * band : 2 * band + 2, column]
+            show_image(top, images.pixels[i].cpu().numpy(), images.masks[i].cpu().numpy())
+            top.set_title(f"{images.table.defect.iloc[i]}\n{scores[i]:.3g}", fontsize=8)
+            drawn = bottom.imshow(maps[i], cmap=CMAP, norm=scale)
+        start = axes[2 * band, 0]
+        start.text(-0.08, 0.5, name, rotation=90, ha="right", va="center", fontsize=9, transform=start.transAxes)
+    figure.colorbar(drawn, ax=axes.ravel().tolist(), label="anomaly map", shrink=0.5)
     figure.suptitle(title, fontsize=10)
     return figure
 
 
-def best_and_worst(images: Images, maps: NDArray, scores: NDArray, count: int = 4, title: str = "") -> Figure:
-    """Draw the defects with the highest and the lowest scores, and the normal images with the highest.
-
-    Left: found best. Middle: most nearly missed. Right: worst false alarms.
-    """
+def best_and_worst(images: Images, maps: NDArray, scores: NDArray, count: int = 6, title: str = "") -> Figure:
+    """Draw the defects with the highest and the lowest scores, and the normal images with the highest."""
     labels = images.labels.cpu().numpy()
     order = np.argsort(scores, kind="stable")[::-1]
-    defects, normals = order[labels[order] == 1], order[labels[order] == 0]
-    found, missed = defects[:count], defects[count:][-count:]
-    chosen = [*found, *missed, *normals[:count]]
-    return gallery(images, maps, scores, [int(i) for i in chosen], title=title)
+    defects, normals = order[labels[order] == 1].tolist(), order[labels[order] == 0].tolist()
+    bands = {
+        "defects, highest scores": defects[:count],
+        "defects, lowest scores": defects[count:][-count:],
+        "normal, highest scores": normals[:count],
+    }
+    return gallery(images, maps, scores, bands, title=title)
 
 
 def histogram(scores: NDArray, labels: NDArray, title: str = "", threshold: float | None = None) -> Figure:

@@ -14,7 +14,7 @@ from adlib import plots
 from adlib.detector import Detector
 from adlib.files import whole_file
 
-PICTURES = 4  # of each group in the report
+PICTURES = 6  # of each group in the report
 STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
 table { border-collapse: collapse } td, th { padding: 0.2em 0.9em; border-bottom: 1px solid #ddd; text-align: right }
@@ -43,9 +43,9 @@ def write(detector: Detector, folder: Path) -> Path:
         _picture(histogram(detector)),
         by_kind(tested).to_html(index=False, border=0),
         "<h2>Where it looks</h2>",
-        "<p>Left to right: the defects with the highest scores, those with the lowest, the good images with the "
-        "highest; over each its kind and score. All maps of this detector have one colour scale; outlines, where there "
-        "are masks, are the true ones. A picture of every test image is in <code>overlays/</code>, all scores are in "
+        "<p>The defects with the highest scores, those with the lowest, and the good images with the highest, each "
+        "above its map; over it its kind and score. All maps of this detector have one colour scale; outlines, where "
+        "there are masks, are the true ones. A picture of every test image is in <code>overlays/</code>, all scores are in "
         "<code>scores.csv</code>.</p>",
         _picture(gallery(detector)),
         "<h2>To use it</h2>",

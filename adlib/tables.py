@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from adlib import results
+from adlib.claims import interval
 from adlib.paper import CATEGORIES, DATASETS, FOLDER, SIZES, paper
 from adlib.paper import METRICS as PRINTED_METRICS
 
@@ -36,6 +38,29 @@ def spread(rows: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame
             for mean, std, n in zip(*(averaged[f"{name}_{what}"] for what in ("mean", "std", "n")), strict=True)
         ]
     return shown
+
+
+def paired_differences(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Compare every two methods on the categories and seeds that both have, in percent points.
+
+    Columns better, worse, difference (the mean over categories of the mean over seeds), low, high (its 95 % bootstrap
+    interval, `claims.interval`), pairs, categories, certain (the interval is above 0); the largest difference first.
+    `rows` are of one setting: one row a method, category and seed.
+    """
+    keys = ["dataset", "category", "seed"]
+    values = rows.pivot(index=keys, columns="method", values=metric).astype(float)
+    lines = []
+    for a, b in combinations(values.columns, 2):
+        both = (100 * (values[a] - values[b])).dropna().rename("value").reset_index()
+        if both.empty:
+            continue
+        better, worse = (a, b) if both.groupby(keys[:2])["value"].mean().mean() >= 0 else (b, a)
+        both["value"] *= 1 if better == a else -1
+        places = both["dataset"] + "/" + both["category"]
+        mean, low, high = interval(both.assign(category=places))
+        lines.append((better, worse, mean, low, high, len(both), places.nunique(), low > 0))
+    columns = ["better", "worse", "difference", "low", "high", "pairs", "categories", "certain"]
+    return pd.DataFrame(lines, columns=columns).sort_values("difference", ascending=False, ignore_index=True)
 
 
 def of(source: str, folder: str | Path = FOLDER) -> list[str]:

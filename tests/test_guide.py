@@ -97,3 +97,10 @@ def test_kinds_of_the_datasets():
     ]
     unknown = [c for d, names in datasets.TEXTURES.items() for c in names if c not in datasets.PUBLISHED[d]]
     assert unknown == []
+
+
+def test_a_method_with_few_categories_does_not_narrow_the_comparison_of_the_others():
+    wide = [row(m, c, 0.9) for m in ("stpm", "rd") for c in ("bottle", "pill", "screw")]
+    table = guide.costs_and_merits(pd.DataFrame([*wide, row("dskd", "bottle", 0.9)]), pd.DataFrame())
+    assert sorted(table["method"]) == ["rd", "stpm"]
+    assert set(table["categories"]) == {3}

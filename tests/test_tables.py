@@ -90,3 +90,22 @@ def test_a_printed_table_is_whole_and_in_its_order():
     for source, table in {(row.source, row.table) for row in results.paper().itertuples() if row.source[:4] == "seed"}:
         cells = tables.printed(source, table)
         assert (cells != "").sum().sum() == len(tables.reproduced(pd.DataFrame(columns=COLUMNS), source, table))
+
+
+def test_every_two_methods_are_compared_where_both_were_run():
+    values = {"a": [0.9, 0.8, 0.7], "b": [0.8, 0.7, 0.6], "c": [0.95, None, None]}
+    rows = pd.DataFrame(
+        [
+            {"method": m, "dataset": "mvtec", "category": c, "seed": 0, "aupro": v}
+            for m, of in values.items()
+            for c, v in zip(("pill", "screw", "wood"), of, strict=True)
+            if v is not None
+        ]
+    )
+    found = tables.paired_differences(rows, "aupro").set_index(["better", "worse"])
+    assert list(found.index) == [("c", "b"), ("a", "b"), ("c", "a")]
+    assert found.loc[("a", "b"), ["difference", "low", "high", "pairs", "categories"]].tolist() == pytest.approx(
+        [10, 10, 10, 3, 3]
+    )
+    assert found.loc[("c", "b"), "difference"] == pytest.approx(15)
+    assert found["certain"].all()

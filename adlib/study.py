@@ -58,7 +58,7 @@ def _product(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "category": category,
                 "seed": seed,
                 "scale": scale,
-                "teacher": grid.get("teacher", "random"),
+                "teacher": grid.get("teacher", "bundled"),
                 "overrides": overrides,
             }
 

@@ -22,6 +22,7 @@ GRIDS = [
         "methods": ["stpm", "reduced_student"],
         "datasets": {"mvtec": ["bottle"]},
         "seeds": [0, 1],
+        "teacher": "random",
         "overrides": {"epochs": 2, "batch": 2},
     }
 ]

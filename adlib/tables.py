@@ -104,6 +104,28 @@ def reproduced(rows: pd.DataFrame, source: str, table: str, folder: str | Path =
     return pd.concat([shown, pd.DataFrame(ours, columns=OURS)], axis=1)
 
 
+def side_by_side(beside: pd.DataFrame) -> pd.DataFrame:
+    """Lay `reproduced` out as the paper does, of the methods built here: a line a category and metric, texts.
+
+    For each method its printed number, ours (how many seeds) and, where there is one, the difference; '-' for none.
+    """
+    built = beside[beside["conditions"] != NOT_BUILT]
+    ours = [f"{text} ({seeds})" if text else "-" for text, seeds in zip(built["ours"], built["seeds"], strict=True)]
+    difference = ["-" if math.isnan(gap) else f"{gap:+g}" for gap in built["difference"]]
+    shown = built.assign(ours=ours, difference=difference)
+    values = ["printed", "ours"] + (["difference"] if (shown["difference"] != "-").any() else [])
+    whole = shown.pivot(index=["category", "metric"], columns="method", values=values).fillna("")
+    lines = pd.MultiIndex.from_frame(built[["category", "metric"]].drop_duplicates())
+    columns = [(name, value) for name in built["method"].unique() for value in values]
+    return whole.swaplevel(axis=1).loc[lines, columns].rename_axis(columns=["", ""])
+
+
+def why(beside: pd.DataFrame) -> pd.DataFrame:
+    """Count the numbers of `reproduced` by the conditions of ours, or by the reason why there is none."""
+    counts = beside.groupby("conditions", sort=False).size().rename("numbers")
+    return counts.to_frame().rename_axis("conditions of ours, or why there is none")
+
+
 def _of(numbers: pd.DataFrame, source: str, table: str, folder: str | Path) -> pd.DataFrame:
     tables = numbers.loc[numbers["source"] == source, "table"].unique()
     if table not in tables:
@@ -130,7 +152,7 @@ def _ours(rows: pd.DataFrame, line: Mapping[Any, Any], name: str | None) -> dict
     elif category != "mean":
         found = found[found["category"] == category]
     if found.empty:
-        where = f"{dataset}/{category}" if wanted == 1 else f"{wanted} categories of {dataset}"
+        where = f"this category of {dataset}" if wanted == 1 else f"{wanted} categories of {dataset}"
         return _missing(f"not run here: no row on {where}", _command(name, dataset, category))
     setting, group = _nearest(found)
     categories = group["category"].nunique()

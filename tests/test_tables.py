@@ -109,3 +109,15 @@ def test_every_two_methods_are_compared_where_both_were_run():
     )
     assert found.loc[("c", "b"), "difference"] == pytest.approx(15)
     assert found["certain"].all()
+
+
+def test_a_table_is_laid_out_as_printed_with_ours_beside_it(row):
+    rows = pd.DataFrame(made(row, "destseg", "bottle", [0.98, 0.99, 1.0], teacher="imagenet", scale="full"))
+    beside = tables.reproduced(rows, "seed000", "Table 1")
+    wide = tables.side_by_side(beside)
+    assert wide.shape == (16, 6)
+    assert wide.loc[("bottle", "image_auroc_pct"), "DeSTSeg(origin)"].tolist() == ["99.2", "99.0 ± 1.0 (3)", "-0.2"]
+    assert wide.loc[("bottle", "image_auroc_pct"), "DeSTSeg(memory)"].tolist() == ["100", "-", "-"]
+    reasons = tables.why(beside)["numbers"]
+    assert reasons["as printed"] == 1
+    assert reasons.sum() == len(beside) == 32

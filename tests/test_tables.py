@@ -53,7 +53,7 @@ def test_what_was_not_run_says_so(row):
     rows = made(row, "destseg", "bottle", [0.9], teacher="bundled")
     found = line(rows, "cable")
     assert found["ours"] == ""
-    assert found["conditions"] == "not run here: no row on mvtec/cable"
+    assert found["conditions"] == "not run here: no row on this category of mvtec"
     assert "-r method destseg" in found["command"]
     assert "-r category cable" in found["command"]
     assert line(rows, "mean")["conditions"].startswith("1 of 15 categories run: bottle")

@@ -152,6 +152,8 @@ def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[
     tables = [pd.read_csv(path, keep_default_na=False) for path in sorted(folder.glob("*.csv"))]
     found = pd.concat(tables) if tables else pd.DataFrame(columns=["id", "metric"])
     found = found[(found["id"] == claim["id"]) & (found["metric"] == metric)]
+    places = zip(found["dataset"], found["category"], strict=True) if len(found) else ()
+    found = found[[of == "all" or _in_scope(str(claim["dataset"]), of, category) for of, category in places]]
     if found.empty:
         return [_untested("a diagnostic: no such measurement is committed")]
     lines = []

@@ -133,3 +133,13 @@ def test_a_diagnostic_is_judged_by_its_numbers(tmp_path):
     assert (found["verdict"], found["seeds"]) == (claims.SUPPORTED, 3)
     assert (found["effect"], found["low"], found["high"]) == pytest.approx((0.2, 0.1, 0.3))
     assert found["conditions"] == "small; mvtec/bottle"
+
+
+def test_a_diagnostic_counts_only_where_its_claim_speaks_of_it(row, tmp_path):
+    line = {"id": "S1-10", "metric": "loss_ratio", "seed": 0, "value": 1.0, "conditions": "small"}
+    places = [("mvtec", "bottle"), ("mvtec", "tile"), ("aitex", "fabric")]
+    lines = [line | {"dataset": of, "category": c, "seed": seed} for of, c in places for seed in range(3)]
+    pd.DataFrame(lines).to_csv(tmp_path / "layers.csv", index=False)
+    found = claims.judge(pd.DataFrame([row]), diagnostics=tmp_path).set_index("id").loc["S1-10"]
+    assert (found["categories"], found["pairs"]) == (2, 6)
+    assert "bottle" not in found["conditions"]

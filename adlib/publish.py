@@ -71,7 +71,8 @@ def _effects(group: pd.DataFrame) -> list[str]:
     else:
         ours = f"{line['effect']:{sign}.{digits}f}{unit} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
         gap = f"{line['effect'] - line['stated']:+.{digits}f}" if paper else ""
-    over = f"{line['categories']} categories, {line['seeds']} seeds" if line["seeds"] else ""
+    count = f"{line['categories']} categor{'y' if line['categories'] == 1 else 'ies'}"
+    over = f"{count}, {line['seeds']} seeds" if line["seeds"] else ""
     return [paper, ours, gap, over if len(group) == 1 else f"{len(group)} comparisons"]
 
 

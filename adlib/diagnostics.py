@@ -90,3 +90,16 @@ def compactness(values: Mapping[str, np.ndarray]) -> float:
         raise ValueError(f"a silhouette compares categories; got {list(values)}")
     labels = np.repeat(list(values), [len(v) for v in values.values()])
     return float(silhouette_score(np.concatenate(list(values.values())), labels, metric="cosine"))
+
+
+def alike(memories: Mapping[str, Mapping[str, np.ndarray]], limit: float = 0.1) -> bool:
+    """Whether the values (L, C) of each memory are the same in all categories, item by item.
+
+    They are where training has hardly moved them from where the same seed put them: then no order of theirs means
+    anything. `limit` is on the mean cosine distance of items of the same number.
+    """
+    for by_category in memories.values():
+        units = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in by_category.values()]
+        if max(float((1 - (units[0] * other).sum(1)).mean()) for other in units[1:]) > limit:
+            return False
+    return True

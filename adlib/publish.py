@@ -63,14 +63,14 @@ def _effects(group: pd.DataFrame) -> list[str]:
     """Word the columns paper, ours, difference and over; several settings as their range."""
     line = group.iloc[0]
     points = line["unit"] == claims.POINTS
-    digits, sign, unit = (1, "+", " points") if points else (2, "", "x" if line["unit"] == claims.RATIO else "")
-    paper = "" if pd.isna(line["stated"]) else f"{line['stated']:{sign}.{digits}f}{unit}"
+    digits, sign, unit = ("1f", "+", " points") if points else ("3g", "", "x" if line["unit"] == claims.RATIO else "")
+    paper = "" if pd.isna(line["stated"]) else f"{line['stated']:{sign}.{digits}}{unit}"
     low, high, gap = line["low"], line["high"], ""
     if len(group) > 1:
-        ours = f"{group['effect'].min():{sign}.{digits}f} to {group['effect'].max():{sign}.{digits}f}{unit}"
+        ours = f"{group['effect'].min():{sign}.{digits}} to {group['effect'].max():{sign}.{digits}}{unit}"
     else:
-        ours = f"{line['effect']:{sign}.{digits}f}{unit} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
-        gap = f"{line['effect'] - line['stated']:+.{digits}f}" if paper else ""
+        ours = f"{line['effect']:{sign}.{digits}}{unit} [{low:{sign}.{digits}}, {high:{sign}.{digits}}]"
+        gap = f"{line['effect'] - line['stated']:+.{digits}}" if paper else ""
     count = f"{line['categories']} categor{'y' if line['categories'] == 1 else 'ies'}"
     over = f"{count}, {line['seeds']} seeds" if line["seeds"] else ""
     return [paper, ours, gap, over if len(group) == 1 else f"{len(group)} comparisons"]

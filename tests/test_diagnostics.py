@@ -67,3 +67,9 @@ def test_compact_values_stand_apart_and_mixed_ones_do_not():
     assert abs(diagnostics.compactness(mixed)) < 0.1
     with pytest.raises(ValueError, match="compares categories"):
         diagnostics.compactness({"a": np.eye(3)})
+
+
+def test_values_that_have_not_moved_are_alike_and_others_are_not():
+    start = np.random.default_rng(0).normal(size=(50, 8))
+    assert diagnostics.alike({"m0": {"bottle": start, "pill": start * 1.5 + 1e-3}})
+    assert not diagnostics.alike({"m0": {"bottle": start, "pill": -start}})

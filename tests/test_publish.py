@@ -31,8 +31,8 @@ def test_several_settings_of_a_claim_are_one_line_and_disagreement_is_said():
 
 def test_ratios_and_numbers_have_no_points_and_what_is_not_printed_is_empty():
     ratio = line(unit=claims.RATIO, stated=1.3, effect=1.5, low=1.4, high=1.6, seeds=0)
-    assert "| 1.30x | 1.50x [1.40, 1.60] | +0.20 |  | supported |" in table(ratio)[2]
-    assert "| aupro |  | 1.25 [0.50, 2.00] |  |" in table(line(unit=claims.NUMBER, stated=math.nan))[2]
+    assert "| 1.3x | 1.5x [1.4, 1.6] | +0.2 |  | supported |" in table(ratio)[2]
+    assert "| aupro |  | 1.25 [0.5, 2] |  |" in table(line(unit=claims.NUMBER, stated=math.nan))[2]
 
 
 def test_untested_claims_are_counted_and_not_shown():

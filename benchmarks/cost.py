@@ -3,10 +3,10 @@
     python benchmarks/cost.py [--study full.yaml] [--rows results/runs] [--out results/speed/cost.csv]
 
 The steps of each run follow from its schedule and the number of its images; the seconds of a step with so many images
-are those of the rows of the same method and recipe, the median where there are several; testing likewise. Left out:
-the start of a process, reading and decoding the images, and the metrics. A row of the scale `small` also paid once for
-the teacher's features, which a long training pays once too, so hours are rather too many than too few. Also writes the
-table in docs/full_study.md.
+are those of the rows of the same method, recipe and network without an ablation, the median where there are several;
+testing likewise. Left out: the start of a process, reading and decoding the images, and the metrics. A row of the scale
+`small` also paid once for the teacher's features, as a long training does, so hours are rather too many than
+too few. Also writes the table in docs/full_study.md.
 """
 
 import argparse
@@ -27,6 +27,9 @@ BEGIN, END = "<!-- written by benchmarks/cost.py -->", "<!-- end -->"
 MIB_OF_A_PARAMETER = 3 * 4 / 2**20  # in a training state: its value and, with Adam, two moments
 
 
+SCHEDULE = {"epochs", "batch", "student_steps", "segmentation_steps"}  # overrides that leave a step what it is
+
+
 def image_counts(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[int, int]]:
     """Map (dataset, category) to its numbers of training and of test images."""
     table = pd.read_csv(COUNTS, dtype={"category": str})
@@ -38,14 +41,16 @@ def image_counts(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[int, int]]:
 
 
 def seconds_per_image(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give the seconds of an image in training and in testing by method, recipe, device and threads."""
+    """Give the seconds of an image in training and in testing by method, recipe, network, device and threads."""
+    rows = rows[[given.keys() <= SCHEDULE for given in rows.overrides]]
     rates = rows[["method", "recipe", "device", "threads"]].assign(
+        backbone=[config["backbone"] for config in rows.config],
         train=rows.seconds_train / (rows.steps * rows.batch),
         test=rows.seconds_test / (rows.test_normal + rows.test_defect),
         rows=1,
         mib=rows.trainable_parameters * MIB_OF_A_PARAMETER,
     )
-    groups = rates.groupby(["method", "recipe", "device", "threads"])
+    groups = rates.groupby(["method", "recipe", "backbone", "device", "threads"])
     return groups.agg({"train": "median", "test": "median", "rows": "sum", "mib": "max"}).reset_index()
 
 
@@ -74,7 +79,8 @@ def estimate(runs: list[dict[str, Any]], rows: pd.DataFrame) -> list[dict[str, A
             "images_trained": trained,
             "images_tested": tested,
         }
-        found = rates[(rates.method == method) & (rates.recipe == recipe)]
+        alike = {"method": method, "recipe": recipe, "backbone": built.config.backbone}
+        found = rates[(rates[list(alike)] == pd.Series(alike)).all(axis=1)]
         for rate in found.to_dict("records") or [{"device": "not measured"}]:
             hours = (trained * rate.get("train", float("nan")) + tested * rate.get("test", float("nan"))) / 3600
             lines.append(line | {name: rate.get(name) for name in ("device", "threads", "rows")} | {

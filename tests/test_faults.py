@@ -67,7 +67,7 @@ def kernel(pid):
 def test_a_killed_kernel_is_reported_and_its_run_made_by_the_same_engine(expected, tmp_path):
     pytest.importorskip("snakemake", reason="Snakemake is not installed: pip install -e .[study]")
     root, row = expected
-    grid = {"methods": ["stpm"], "datasets": {"mvtec": ["bottle"]}, "overrides": OVERRIDES}
+    grid = {"methods": ["stpm"], "datasets": {"mvtec": ["bottle"]}, "teacher": "random", "overrides": OVERRIDES}
     folder = project(tmp_path / "project", [grid])
     engine = start(folder, "--cores", "1", ADLIB_DATA=str(root))
     while (victim := kernel(engine.pid)) is None and engine.poll() is None:

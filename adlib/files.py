@@ -6,6 +6,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
+def replace_between(path: Path, begin: str, end: str, text: str) -> None:
+    """Replace what stands in a text file between the line `begin` and the next `end`; both lines stay.
+
+    Raises ValueError, naming them, where they are not there.
+    """
+    before, found, rest = path.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{path} has to hold the lines {begin} and, below it, {end}: what is generated goes between")
+    with whole_file(path) as temporary:
+        temporary.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to; rename it on success, remove it on failure."""

@@ -145,6 +145,12 @@ def select(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     return part.assign(rest=pd.Series(rest, part.index, dtype=str))
 
 
+def plain(rows: pd.DataFrame, **setting: str) -> pd.DataFrame:
+    """Take the rows without overrides, of a setting such as `recipe="paper", scale="small", teacher="bundled"`."""
+    part = rows[[not given for given in rows["overrides"]]]
+    return part[(part[list(setting)] == pd.Series(setting, dtype=object)).all(axis=1)]
+
+
 def aggregate(
     rows: pd.DataFrame,
     by: Sequence[str] = GROUP,

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import pandas as pd
@@ -107,10 +108,15 @@ def reproduced(rows: pd.DataFrame, source: str, table: str, folder: str | Path =
 def side_by_side(beside: pd.DataFrame) -> pd.DataFrame:
     """Lay `reproduced` out as the paper does, of the methods built here: a line a category and metric, texts.
 
-    For each method its printed number, ours (how many seeds) and, where there is one, the difference; '-' for none.
+    For each method its printed number, ours (how many seeds) with the letter of its conditions in `why`, and, where
+    there is one, the difference; '-' for none.
     """
+    marks = _marks(beside)
     built = beside[beside["conditions"] != NOT_BUILT]
-    ours = [f"{text} ({seeds})" if text else "-" for text, seeds in zip(built["ours"], built["seeds"], strict=True)]
+    ours = [
+        f"{text} ({seeds}) {marks[conditions]}" if text else "-"
+        for text, seeds, conditions in zip(built["ours"], built["seeds"], built["conditions"], strict=True)
+    ]
     difference = ["-" if math.isnan(gap) else f"{gap:+g}" for gap in built["difference"]]
     shown = built.assign(ours=ours, difference=difference)
     values = ["printed", "ours"] + (["difference"] if (shown["difference"] != "-").any() else [])
@@ -121,9 +127,16 @@ def side_by_side(beside: pd.DataFrame) -> pd.DataFrame:
 
 
 def why(beside: pd.DataFrame) -> pd.DataFrame:
-    """Count the numbers of `reproduced` by the conditions of ours, or by the reason why there is none."""
-    counts = beside.groupby("conditions", sort=False).size().rename("numbers")
+    """Count the numbers of `reproduced` by the conditions of ours, with their letters, or by why there is none."""
+    marks = _marks(beside)
+    named = beside["conditions"].map(lambda reason: f"{marks[reason]}: {reason}" if reason in marks else reason)
+    counts = beside.groupby(named, sort=False).size().rename("numbers")
     return counts.to_frame().rename_axis("conditions of ours, or why there is none")
+
+
+def _marks(beside: pd.DataFrame) -> dict[str, str]:
+    """Give each of the conditions under which there is a number of ours a letter."""
+    return dict(zip(beside.loc[beside["ours"] != "", "conditions"].unique(), ascii_lowercase, strict=False))
 
 
 def _of(numbers: pd.DataFrame, source: str, table: str, folder: str | Path) -> pd.DataFrame:

@@ -18,6 +18,7 @@ import yaml
 
 from adlib import build, datasets, results, speed, study
 from adlib.environment import PROJECT
+from adlib.files import replace_between
 from adlib.sampling import Plan
 
 PAGE = PROJECT / "docs" / "full_study.md"
@@ -130,8 +131,7 @@ def main() -> None:
     commit = results.environment()["commit"]
     speed.write([line | {"study": options.study.name, "commit": commit} for line in lines], options.out)
     text = page(lines, options.rows, commit, options.study.name)
-    before, rest = options.page.read_text().split(BEGIN)
-    options.page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.split(END)[1]}")
+    replace_between(options.page, BEGIN, END, text)
     print(text)
 
 

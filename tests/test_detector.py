@@ -253,12 +253,21 @@ def test_scores_that_do_not_separate_are_told():
     assert none.startswith("No defects to test on")
 
 
-def test_a_poor_detector_after_a_short_training_is_told_to_train_longer(fitted, parts, tmp_path):
-    short = "before you judge the method, train with scale='full'"
-    poor = any(f.startswith(("Held-out", "Most defects", "Look at")) for f in fitted.findings)
-    assert any(short in f for f in fitted.findings) == poor
-    full = Detector("stpm", teacher="random", scale="full", overrides=FAST, device="cpu").fit(parts, out_dir=tmp_path)
-    assert not any(short in f for f in full.findings)
+@pytest.mark.parametrize(
+    ("poor", "scale", "told"),
+    [
+        (["Most defects are missed."], "small", True),
+        (["Most defects are missed."], "full", False),
+        ([], "small", False),
+    ],
+)
+def test_only_a_poor_and_shortly_trained_detector_is_told_to_train_longer(
+    parts, tmp_path, monkeypatch, poor, scale, told
+):
+    monkeypatch.setattr(checks, "check_scores", lambda *_: poor)
+    found = Detector("stpm", teacher="random", scale=scale, overrides=FAST, device="cpu").fit(parts, out_dir=tmp_path)
+    assert any("before you judge the method, train with scale='full'" in text for text in found.findings) == told
+    assert set(poor) <= set(found.findings)
 
 
 def test_held_out_images_of_another_kind_are_told():

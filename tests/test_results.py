@@ -268,6 +268,13 @@ def frame(*rows):
     return pd.DataFrame([asdict(row) for row in rows])
 
 
+def test_plain_takes_the_rows_of_a_setting_that_have_no_overrides():
+    rows = frame(make(seed=0), make(seed=1, recipe="code"), make(seed=2, overrides={"lr": 0.1}), make(seed=3))
+    assert results.plain(rows)["seed"].tolist() == [0, 1, 3]
+    assert results.plain(rows, recipe=rows["recipe"][0])["seed"].tolist() == [0, 3]
+    assert results.plain(rows, recipe=rows["recipe"][0], scale="another").empty
+
+
 def test_aggregate_is_mean_sample_deviation_and_count_over_seeds():
     rows = frame(
         make(seed=0, aupro=0.1), make(seed=1, aupro=0.2), make(seed=2, aupro=0.6),

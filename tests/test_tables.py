@@ -116,8 +116,22 @@ def test_a_table_is_laid_out_as_printed_with_ours_beside_it(row):
     beside = tables.reproduced(rows, "seed000", "Table 1")
     wide = tables.side_by_side(beside)
     assert wide.shape == (16, 6)
-    assert wide.loc[("bottle", "image_auroc_pct"), "DeSTSeg(origin)"].tolist() == ["99.2", "99.0 ± 1.0 (3)", "-0.2"]
+    assert wide.loc[("bottle", "image_auroc_pct"), "DeSTSeg(origin)"].tolist() == ["99.2", "99.0 ± 1.0 (3) a", "-0.2"]
     assert wide.loc[("bottle", "image_auroc_pct"), "DeSTSeg(memory)"].tolist() == ["100", "-", "-"]
     reasons = tables.why(beside)["numbers"]
-    assert reasons["as printed"] == 1
+    assert reasons["a: as printed"] == 1
     assert reasons.sum() == len(beside) == 32
+
+
+def test_numbers_of_one_table_made_under_different_conditions_have_different_letters(row):
+    rows = [
+        made(row, "destseg", "bottle", [0.98], teacher="random"),
+        made(row, "destseg", "pill", [0.9], teacher="bundled"),
+    ]
+    beside = tables.reproduced(pd.concat(rows), "seed000", "Table 1")
+    wide = tables.side_by_side(beside)[("DeSTSeg(origin)", "ours")]
+    letters = [wide[category, "image_auroc_pct"][-1] for category in ("bottle", "pill")]
+    assert letters == ["a", "b"]
+    named = {text.partition(": ")[0]: text for text in tables.why(beside).index}
+    assert "random" in named["a"]
+    assert "random" not in named["b"]

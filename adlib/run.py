@@ -260,7 +260,7 @@ class Run:
             title=path.relative_to(target).with_suffix("").as_posix(),
         )
         with whole_file(path.with_suffix(".png")) as temporary:
-            figure.savefig(temporary, dpi=80, format="png")
+            figure.savefig(temporary, dpi=80, format="png", bbox_inches="tight")
         plt.close(figure)
         results.write(row, target)
         self.forget()

@@ -135,6 +135,7 @@ def test_a_network_that_does_not_ship_is_exchanged_and_the_row_says_so(data_root
         ({"recipe": "papers"}, "unknown recipe of stpm 'papers'; did you mean 'paper'"),
         ({"scale": "tiny"}, "unknown scale 'tiny'.*full, small"),
         ({"overrides": {"itemz": 3}}, "unknown field of stpm 'itemz'.*Known: backbone, batch"),
+        ({"overrides": {"scale": "small"}}, "unknown field of stpm 'scale'"),
         ({"overrides": {"lr": "fast"}}, "field 'lr' of stpm takes a float such as 0.4, got 'fast'"),
         ({"overrides": {"epochs": 0}}, "must be at least 1"),
         ({"dataset": "mvtek"}, "unknown dataset 'mvtek'.*mvtec"),

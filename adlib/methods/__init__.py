@@ -56,7 +56,7 @@ def known(kind: str, name: object, names: object) -> None:
     raise ValueError(f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}")
 
 
-def resolve(name: str, recipe: str = "paper", scale: str = "full", **overrides: Any) -> Any:
+def resolve(name: str, recipe: str = "paper", scale: str = "full", /, **overrides: Any) -> Any:
     """Make the config of a method: the paper's defaults, then the recipe's, the scale's and the caller's fields.
 
     Raises ValueError for an unknown name, recipe, scale or field, or a value of another type.

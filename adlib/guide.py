@@ -29,11 +29,11 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
     """Set accuracy beside cost, a line a method and recipe, for choosing one.
 
     `rows` are of one teacher and scale; `inference` is what `benchmarks/inference.py` writes. Accuracy is the mean
-    image AUROC, in percent, over the categories that all lines share (a line with less than half of the categories of
-    the one with the most is left out), by kind ('texture', 'object'), NaN where there is
-    none; `spread` is its standard deviation over seeds, NaN for one. Of several overrides in a category those with the
-    most rows count; `settings` says how many different ones a line averages. `ms` is the latency of one image by the
-    fast path, with the network that was scored; NaN where it was not measured.
+    image AUROC, in percent, over the categories that all lines share, by kind ('texture', 'object'), NaN where there is
+    none; lines are left out where the others share so many more categories that more can be compared without them.
+    `spread` is its standard deviation over seeds, NaN for one. Of several overrides in a category those with the most
+    rows count; `settings` says how many different ones a line averages. `ms` is the latency of one image by the fast
+    path, with the network that was scored; NaN where it was not measured.
     """
     rows = rows.assign(
         place=rows["dataset"] + "/" + rows["category"],
@@ -42,12 +42,11 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
         setting=[json.dumps(overrides, sort_keys=True) for overrides in rows["overrides"]],
     )
     lines = {(p["method"].iloc[0], p["recipe"].iloc[0]): p for _, p in rows.groupby(["method", "recipe"], sort=False)}
-    most = max((part["place"].nunique() for part in lines.values()), default=0)
-    lines = {name: part for name, part in lines.items() if 2 * part["place"].nunique() >= most}
-    places = [set(part["place"]) for part in lines.values()]
-    shared = set.intersection(*places) if places else set()
+    shared = _shared([set(part["place"]) for part in lines.values()])
     table = []
     for (method, recipe), everywhere in lines.items():
+        if not shared <= set(everywhere["place"]):
+            continue
         chosen = [_most(group) for place, group in everywhere.groupby("place") if place in shared]
         part = pd.concat(chosen) if chosen else everywhere[:0]
         backbone = part["backbone"].iloc[0] if part["backbone"].nunique() == 1 else None
@@ -70,6 +69,16 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
         )
     found = pd.DataFrame(table)
     return found if found.empty else found.sort_values("image_auroc", ascending=False, ignore_index=True)
+
+
+def _shared(places: list[set[str]]) -> set[str]:
+    """Choose the categories, as one line has them, for which lines times categories is the most; among equals lines."""
+    best, most = set.intersection(*places) if places else set(), (0, 0)
+    for candidate in places:
+        lines = sum(candidate <= other for other in places)
+        if lines >= 2 and (lines * len(candidate), lines) > most:  # one line is no comparison
+            best, most = candidate, (lines * len(candidate), lines)
+    return best
 
 
 def advice(table: pd.DataFrame, teacher: str) -> list[str]:

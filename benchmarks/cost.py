@@ -97,7 +97,7 @@ def page(lines: list[dict[str, Any]], rows: Path, commit: str, name: str) -> str
     text += ["| method | recipe | runs | device | threads | rows behind it | hours a run | hours |"]
     text += ["| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |"]
     for line in table.itertuples():
-        measured = f"{line.threads:.0f} | {line.rows:.0f} | {line.hours_a_run:.2g} | {line.hours:,.0f}"
+        measured = f"{line.threads:.0f} | {line.rows:.0f} | {line.hours_a_run:.1f} | {line.hours:,.0f}"
         text.append(
             f"| {line.method} | {line.recipe} | {line.runs} | {line.device} | "
             + (measured if line.hours == line.hours else "| | | not measured")

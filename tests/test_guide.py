@@ -104,3 +104,11 @@ def test_a_method_with_few_categories_does_not_narrow_the_comparison_of_the_othe
     table = guide.costs_and_merits(pd.DataFrame([*wide, row("dskd", "bottle", 0.9)]), pd.DataFrame())
     assert sorted(table["method"]) == ["rd", "stpm"]
     assert set(table["categories"]) == {3}
+
+
+def test_categories_that_only_few_methods_have_do_not_push_the_others_out():
+    narrow = [row(m, c, 0.9) for m in ("stpm", "rd", "dskd", "memkd") for c in ("bottle", "pill")]
+    wide = [row(m, c, 0.1) for m in ("stpm", "rd") for c in ("screw", "wood")]
+    table = guide.costs_and_merits(pd.DataFrame(narrow + wide), pd.DataFrame())
+    assert sorted(table["method"]) == ["dskd", "memkd", "rd", "stpm"]
+    assert table["image_auroc"].tolist() == pytest.approx([90.0] * 4)

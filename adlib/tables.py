@@ -135,8 +135,9 @@ def why(beside: pd.DataFrame) -> pd.DataFrame:
 
 
 def _marks(beside: pd.DataFrame) -> dict[str, str]:
-    """Give each of the conditions under which there is a number of ours a letter."""
-    return dict(zip(beside.loc[beside["ours"] != "", "conditions"].unique(), ascii_lowercase, strict=False))
+    """Give each of the conditions under which there is a number of ours a letter: a to z, then aa to zz."""
+    conditions = enumerate(beside.loc[beside["ours"] != "", "conditions"].unique())
+    return {name: ascii_lowercase[i % 26] * (i // 26 + 1) for i, name in conditions}
 
 
 def _of(numbers: pd.DataFrame, source: str, table: str, folder: str | Path) -> pd.DataFrame:

@@ -26,8 +26,6 @@ COUNTS = PROJECT / "results" / "paper" / "dataset_counts.csv"
 NAMES = {"MVTec AD": "mvtec", "VisA (1-class split)": "visa", "MPDD": "mpdd", "BTAD": "btad", "MVTec 3D-AD": "mvtec3d"}
 BEGIN, END = "<!-- written by benchmarks/cost.py -->", "<!-- end -->"
 MIB_OF_A_PARAMETER = 3 * 4 / 2**20  # in a training state: its value and, with Adam, two moments
-
-
 SCHEDULE = {"epochs", "batch", "student_steps", "segmentation_steps"}  # overrides that leave a step what it is
 
 

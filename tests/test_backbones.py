@@ -1,10 +1,12 @@
 import hashlib
+import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from adlib.backbones import (
+    BUNDLED,
     IMAGENET_TAGS,
     Provenance,
     Teacher,
@@ -13,6 +15,7 @@ from adlib.backbones import (
     nearest_bundled,
     tensors_sha256,
 )
+from adlib.methods import resolve
 from tests.conftest import tiny_images
 
 
@@ -192,3 +195,20 @@ def test_the_nearest_bundled_network_is_of_the_same_family(bundled_resnet18):
     assert Teacher("resnet18", "bundled", (1, 2)).provenance.name == "resnet18.safetensors"
     with pytest.raises(ValueError, match="no weights of 'resnet50' are bundled; 'resnet18' is the nearest"):
         Teacher("resnet50", "bundled", (1, 2))
+
+
+def test_no_tensor_ships_that_no_method_reads_and_all_are_those_of_their_cards():
+    stages = max(max(resolve("mixed_teacher", recipe).efficient_stages) for recipe in ("paper", "code"))
+    read = {
+        "resnet18": {"conv1", "bn1", "layer1", "layer2", "layer3"},
+        "efficientnet_b0": {"conv_stem", "bn1", *(f"blocks.{k}" for k in range(stages))},
+    }
+    assert {path.stem for path in BUNDLED.glob("*.safetensors")} == set(read)
+    for backbone, parts in read.items():
+        path = BUNDLED / f"{backbone}.safetensors"
+        tensors = load_file(path)
+        assert {".".join(k.split(".")[: 2 if k.startswith("blocks") else 1]) for k in tensors} == parts
+        assert {t.dtype for t in tensors.values() if t.ndim == 4} == {torch.float16}
+        card = json.loads(path.with_suffix(".json").read_text())
+        assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 20e6

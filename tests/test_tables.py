@@ -135,3 +135,11 @@ def test_numbers_of_one_table_made_under_different_conditions_have_different_let
     named = {text.partition(": ")[0]: text for text in tables.why(beside).index}
     assert "random" in named["a"]
     assert "random" not in named["b"]
+
+
+def test_more_conditions_than_letters_still_have_marks_of_their_own():
+    conditions = [f"setting {i}" for i in range(60)]
+    marks = tables._marks(pd.DataFrame({"ours": ["1.0"] * 60 + [""], "conditions": [*conditions, "not run"]}))
+    assert list(marks) == conditions
+    assert len(set(marks.values())) == 60
+    assert (marks["setting 0"], marks["setting 25"], marks["setting 26"]) == ("a", "z", "aa")

@@ -36,8 +36,8 @@ CACHE_BUDGET = 4 << 30  # bytes of teacher features kept where the images of a s
 class History:
     """What a training did: `losses` has a row a step (stage, step, epoch and one column a loss term).
 
-    `batch` is the size drawn.     `selected` names the epoch kept in each stage that selects one. `seconds` counts
-    all sessions of a resumed training.
+    `batch` is the size drawn. `selected` names the epoch kept in each stage that selects one. `seconds` counts all
+    sessions of a resumed training.
     """
 
     losses: pd.DataFrame
@@ -113,8 +113,7 @@ def fit(
         images: the training images, all normal.
         corruption: makes the pseudo-anomalies; needed by methods such as DeSTSeg.
         resume: file that holds the state of an unfinished training. Written every `save_every` seconds and on an
-        interrupt;
-            if it exists, the training goes on from it. The caller deletes it once the result is safe.
+            interrupt; if it exists, the training goes on from it. The caller deletes it once the result is safe.
         identity: says what is trained; a resume file of another identity is refused.
         compile: hand each stage's loss to torch.compile: a minute or more at its first step, a tenth less time in each
             of the others (`results/speed/training.csv`), and results that differ by rounding.

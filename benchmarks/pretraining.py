@@ -5,7 +5,8 @@
 A trial is `adlib.pretrain` with one choice changed, ended by the clock: what costs twice as much gets half as far. What
 it is measured at is the share of the source's variance that is left unexplained at levels 1 to 3, on whole photographs
 of 256 x 256 that were never trained on; no category of a detector's dataset is looked at. Trials that the file already
-has are not made again.
+has are not made again. With `--keep DIR` each trial's teacher stays there, for `benchmarks/teachers.py` to say what
+detectors reach with it.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import pandas as pd
 from adlib import speed
 from adlib.pretrain import Augmentation, Config, Distillation, data
 from adlib.pretrain.config import MIX
+from adlib.pretrain.export import write_teacher
 from adlib.pretrain.networks import Source
 
 FEATURES = {"levels": (1, 2, 3), "level_weights": (1.0, 1.0, 1.0), "logit_weight": 0.0}
@@ -42,7 +44,7 @@ def main() -> None:
     options = _options()
     before = pd.read_csv(options.out) if options.out.is_file() else pd.DataFrame({"trial": []})
     rows: list[dict[str, Any]] = before.to_dict("records")
-    groups, _ = data.read(options.data)
+    groups, counts = data.read(options.data)
     for name in options.trials:
         if name in set(before["trial"]):
             continue
@@ -50,7 +52,10 @@ def main() -> None:
         source = Source("mobilenetv2_100", str(options.source), config.levels, config.logit_weight > 0)
         training = Distillation(config, source, groups, options.device)
         training.run(report=lambda line: None)
-        found = {k: v for k, v in training.finish().items() if k in ("level 1", "level 2", "level 3")}
+        measured = training.finish()
+        found = {k: v for k, v in measured.items() if k in ("level 1", "level 2", "level 3")}
+        if options.keep is not None:
+            write_teacher(training, options.keep / f"{_file_name(name)}.safetensors", counts, measured)
         row = {"trial": name, "student": config.student, "seconds": options.seconds, "steps": training.step}
         rows.append(row | {"views": training.views} | found | speed.conditions(options.device, options.precision))
         speed.write(rows, options.out)
@@ -62,12 +67,17 @@ def _short(options: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": options.seconds, "warmup": 40, "ema": 0.98, "precision": options.precision}
 
 
+def _file_name(trial: str) -> str:
+    return trial.replace(",", "").replace(" ", "_")
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True, help="the whole MobileNetV2 as .safetensors")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders or zips of <group>/<image>")
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--trials", nargs="+", choices=TRIALS, default=[*TRIALS])
+    parser.add_argument("--keep", type=Path, help="folder for each trial's teacher and its card")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=speed.RESULTS.parent / "teachers" / "trials.csv")

@@ -1,10 +1,12 @@
 """Does speed cost accuracy? The same runs with and without each speed-up, over seeds, one row a run.
 
     python benchmarks/accuracy.py [--out FILE] [--smoke] [--device cpu] [--teacher random] [--seeds 0 1 2]
+        [--variants NCHW ...]
 
 Each variant is what `adlib.train.fit` and `adlib.predict` do with one thing changed; `ours` is with nothing changed.
 Generated images, short schedules. `difference` is image AUROC less that of `ours` with the same seed; what counts as
-noise is how far `ours` itself moves from seed to seed. About 8 minutes with two threads.
+noise is how far `ours` itself moves from seed to seed. About 8 minutes with two threads without DeSTSeg, whose 15 runs
+of three seeds took 95 minutes of one thread on a busy machine.
 """
 
 import argparse
@@ -72,11 +74,11 @@ def main() -> None:
     """Measure all variants of all cases, seed by seed."""
     options = _options()
     before = pd.read_csv(options.out) if options.out.is_file() else pd.DataFrame({"method": []})
-    rows: list[dict[str, Any]] = before[~before["method"].isin(options.methods)].to_dict("records")
+    rows: list[dict[str, Any]] = before.to_dict("records")
     for method in options.methods:
         for seed in options.seeds[:1] if options.smoke else options.seeds:
             ours: dict[str, float] = {}
-            for name in VARIANTS[:2] if options.smoke else VARIANTS:
+            for name in VARIANTS[:2] if options.smoke else ["ours", *options.variants]:
                 if method == "destseg" and name == "teacher not cached":
                     continue  # its images change in every step: nothing can be cached
                 found = measure(method, name, seed, options)
@@ -84,6 +86,7 @@ def main() -> None:
                 difference = found["image_auroc"] - ours["image_auroc"]
                 place = {"method": method, "variant": name, "teacher": options.teacher, "seed": seed}
                 where = speed.conditions(options.device, "bf16" if name == "bf16" else "fp32")
+                rows = [row for row in rows if {key: row[key] for key in place} != place]  # made again
                 rows.append(place | found | {"difference": difference} | where)
                 print(*place.values(), *(f"{value:.4f}" for value in found.values()), flush=True)
                 speed.write(rows, options.out)
@@ -96,6 +99,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--teacher", default="random")
     parser.add_argument("--methods", nargs="+", choices=CASES, default=[*CASES])
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS[1:], default=VARIANTS[1:], help="beside ours")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     return parser.parse_args()
 

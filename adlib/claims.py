@@ -4,7 +4,8 @@
   and all other overrides are pairs. The effect is the mean of A - B over categories (each the mean over its seeds), in
   percent points; its 95 % interval is the bootstrap's that draws categories and, within each, seeds. Above 0:
   supported; below 0: contradicted; else inconclusive. Fewer than three seeds: not tested here. With one category and
-  three seeds the interval spans the three differences: all of them have to agree.
+  three seeds the interval spans the three differences: all of them have to agree. Of several baselines ("A beats
+  either", "A is best") the one with the highest mean counts; the best of each pair would be the luckiest.
 - **Absolute** ("A reaches x"): only rows under the paper's conditions count (teacher `imagenet`, full scale, no
   override, every category): supported where x, rounded as printed, is not above the interval of A.
 - **Speed**: the ratio of the median times of `results/speed`, the same machine and protocol; its interval is from the
@@ -140,12 +141,14 @@ def _relative(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list
     if paired.empty:
         have = ", ".join(f"{n}: {len(_chosen(rows, n, metric))}" for n in [str(claim["variant"]), *names])
         return [_untested(f"no pairs of rows on {claim['dataset']} (rows of {have})")]
-    paired["value"] = 100 * (paired["variant"] - paired[names].max(axis=1))
     paired["category"] = paired["dataset"] + "/" + paired["category"]
-    return [
-        _line(group, _conditions(setting, group["category"]), _coverage(str(claim["dataset"]), group))
-        for setting, group in paired.groupby(list(SETTING), sort=True)
-    ]
+    lines = []
+    for setting, group in paired.groupby(list(SETTING), sort=True):
+        best = max(names, key=lambda name: group.groupby("category")[name].mean().mean())
+        group = group.assign(value=100 * (group["variant"] - group[best]))
+        conditions = _conditions(setting, group["category"]) + (f"; against {best}" if len(names) > 1 else "")
+        lines.append(_line(group, conditions, _coverage(str(claim["dataset"]), group)))
+    return lines
 
 
 def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[str, Any]]:

@@ -79,6 +79,16 @@ def test_variants_are_found_by_their_config_and_paired_by_all_other_overrides(ro
     assert found["verdict"] == claims.SUPPORTED
 
 
+def test_of_several_baselines_the_best_on_average_counts_not_the_luckiest_of_each_pair(row):
+    places = [("bottle", seed) for seed in range(3)]
+    stpm = table(row, "stpm", dict(zip(places, [0.7, 0.4, 0.4], strict=True)))
+    rd = table(row, "rd", dict(zip(places, [0.4, 0.5, 0.7], strict=True)), config={"backbone": "resnet18"})
+    dskd = table(row, "dskd", dict.fromkeys(places, 0.6))
+    found = judged(pd.concat([stpm, rd, dskd]), "S3-2")
+    assert found["effect"] == pytest.approx(100 * (0.6 - 1.6 / 3))
+    assert found["conditions"].endswith("against rd(resnet18)")
+
+
 def test_an_absolute_claim_needs_the_papers_conditions(row):
     textures = ("carpet", "grid", "leather", "tile", "wood")
     places = dict.fromkeys([(name, seed) for name in textures for seed in range(3)], 0.99)

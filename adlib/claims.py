@@ -5,7 +5,8 @@
   percent points; its 95 % interval is the bootstrap's that draws categories and, within each, seeds. Above 0:
   supported; below 0: contradicted; else inconclusive. Fewer than three seeds: not tested here. With one category and
   three seeds the interval spans the three differences: all of them have to agree. Of several baselines ("A beats
-  either", "A is best") the one with the highest mean counts; the best of each pair would be the luckiest.
+  either", "A is best") the one with the highest mean counts. (Until 2026-11-22, when rows were there already, it was
+  the best of each pair, which is the luckiest: a claim that held by nothing would have been contradicted.)
 - **Absolute** ("A reaches x"): only rows under the paper's conditions count (teacher `imagenet`, full scale, no
   override, every category): supported where x, rounded as printed, is not above the interval of A.
 - **Speed**: the ratio of the median times of `results/speed`, the same machine and protocol; its interval is from the

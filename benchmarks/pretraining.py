@@ -55,7 +55,8 @@ def main() -> None:
         measured = training.finish()
         found = {k: v for k, v in measured.items() if k in ("level 1", "level 2", "level 3")}
         if options.keep is not None:
-            write_teacher(training, options.keep / f"{_file_name(name)}.safetensors", counts, measured)
+            path = options.keep / f"{name.replace(',', '').replace(' ', '_')}.safetensors"
+            write_teacher(training, path, counts, measured)
         row = {"trial": name, "student": config.student, "seconds": options.seconds, "steps": training.step}
         rows.append(row | {"views": training.views} | found | speed.conditions(options.device, options.precision))
         speed.write(rows, options.out)
@@ -65,10 +66,6 @@ def main() -> None:
 def _short(options: argparse.Namespace) -> dict[str, Any]:
     """A schedule of minutes: a short warm-up, and an average over fewer steps."""
     return {"seconds": options.seconds, "warmup": 40, "ema": 0.98, "precision": options.precision}
-
-
-def _file_name(trial: str) -> str:
-    return trial.replace(",", "").replace(" ", "_")
 
 
 def _options() -> argparse.Namespace:

@@ -111,8 +111,8 @@ class Teacher(nn.Module):
         source: where the weights come from, see `SOURCES`; a Provenance where the caller loads a checkpoint afterwards.
         levels: timm's `out_indices`; for a ResNet 0 is the stem before pooling, 1..4 are layer1..layer4.
 
-    Raises ValueError for an unknown source or a file that does not fit, FileNotFoundError for a missing file,
-    ConnectionError where the ImageNet weights cannot be fetched.
+    Raises ValueError for an unknown source, a file that does not fit or levels that do not increase, FileNotFoundError
+    for a missing file, ConnectionError where the ImageNet weights cannot be fetched.
     """
 
     # Only the style of a TensorFlow teacher differs from the identity.
@@ -121,6 +121,8 @@ class Teacher(nn.Module):
 
     def __init__(self, backbone: str, source: str | Provenance, levels: Sequence[int]) -> None:
         super().__init__()
+        if list(levels) != sorted(set(levels)):  # maps come finest first, whatever the order asked for
+            raise ValueError(f"levels must increase, got {list(levels)}")
         asked = source.source if isinstance(source, Provenance) else source
         tensorflow = backbone in _TENSORFLOW_STYLE and asked not in ("imagenet", "random", "bundled")
         options = {"pad_type": "same"} if tensorflow else {}

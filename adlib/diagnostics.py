@@ -62,9 +62,11 @@ def halo(maps: np.ndarray, masks: np.ndarray, threshold: float, width: float = 1
     Returns `near`, the share of the normal pixels within `width` pixels of a defect that exceed the threshold, and
     `far`, that of all others. NaN where there are no such pixels.
     """
-    defective = masks.astype(bool)
-    distance = np.stack([ndimage.distance_transform_edt(~m) for m in defective[defective.any(axis=(1, 2))]])
-    alarms = maps[defective.any(axis=(1, 2))] > threshold
+    shown = masks.any(axis=(1, 2))
+    if not shown.any():
+        return {"near": np.nan, "far": np.nan}
+    distance = np.stack([ndimage.distance_transform_edt(~m) for m in masks[shown].astype(bool)])
+    alarms = maps[shown] > threshold
     near, far = (distance > 0) & (distance <= width), distance > width
     return {name: float(alarms[at].mean()) if at.any() else np.nan for name, at in (("near", near), ("far", far))}
 

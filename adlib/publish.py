@@ -18,7 +18,11 @@ from adlib.files import replace_between, whole_file
 CLAIMS = PROJECT / "results" / "claims.csv"
 README = PROJECT / "README.md"
 BEGIN, END = "<!-- written by python -m adlib.publish -->", "<!-- end -->"
-SETTING = {"recipe": "paper", "scale": "small", "teacher": "bundled"}  # of the scores: what most rows have
+# What the scores are of, the most like the papers' first; a setting without rows has no table.
+SETTINGS = [
+    {"recipe": "paper", "scale": scale, "teacher": teacher}
+    for scale, teacher in (("full", "imagenet"), ("full", "bundled"), ("small", "bundled"))
+]
 
 
 def claims_csv(judged: pd.DataFrame) -> str:
@@ -42,23 +46,27 @@ def verdicts(judged: pd.DataFrame) -> str:
         claim, seeds = f"{line['id']}: {line['claim']}", str(line["seeds"] or "")
         cells = [claim, line["metric"], *_effect(line), line["verdict"], seeds, line["conditions"]]
         lines.append("| " + " | ".join(cells) + " |")
-    untested = sorted(set(judged["id"]) - set(tested["id"]))
-    counts = tested.groupby("id", sort=False)["verdict"].agg(lambda v: v.iloc[0] if v.nunique() == 1 else "mixed")
-    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.value_counts(sort=False).sort_index().items())
-    ending = f"Of {judged['id'].nunique()} claims: {said or 'none judged'}, {len(untested)} not tested here"
+    counts = claims.by_claim(judged)["verdict"].value_counts()
+    said = ", ".join(f"{counts[name]} {name}" for name in claims.VERDICTS if name in counts)
+    mixed = f" ({claims.MIXED}: its lines differ)" if claims.MIXED in counts else ""
+    ending = f"Of {judged['id'].nunique()} claims: {said}{mixed}"
     return "\n".join(lines) + f"\n\n{ending}; `results/claims.csv` has every line, and why."
 
 
 def scores(rows: pd.DataFrame) -> str:
-    """Word the image AUROC of each method on each category as a table in Markdown: percent, mean and deviation."""
-    part = results.plain(rows, **SETTING)
-    shown = tables.spread(part, ["image_auroc"])
+    """Word the image AUROC of each method on each category as tables in Markdown: percent, mean and deviation."""
+    parts = [(setting, results.plain(rows, **setting)) for setting in SETTINGS]
+    return "\n\n".join(_scores(setting, part) for setting, part in parts if len(part))
+
+
+def _scores(setting: Mapping[str, str], rows: pd.DataFrame) -> str:
+    shown = tables.spread(rows, ["image_auroc"])
     shown["place"] = shown["dataset"] + "/" + shown["category"]
     grid = shown.pivot(index="method", columns="place", values="image_auroc")
     grid = grid.reindex(index=shown["method"].drop_duplicates()).fillna("not run")
     lines = ["| image AUROC | " + " | ".join(map(str, grid.columns)) + " |", "| --- |" + " --: |" * len(grid.columns)]
     lines += [f"| {method} | " + " | ".join(map(str, values)) + " |" for method, *values in grid.itertuples()]
-    of = ", ".join(f"{name} {value}" for name, value in SETTING.items())
+    of = ", ".join(f"{name} {value}" for name, value in setting.items())
     return "\n".join(lines) + f"\n\nIn percent, mean ± standard deviation over seeds (how many); {of}."
 
 

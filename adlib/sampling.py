@@ -25,9 +25,12 @@ class Plan:
         self.per_epoch = max(1, whole)
         self.steps = stage.steps if stage.steps is not None else (stage.epochs or 0) * self.per_epoch
 
-    def batches(self, start: int, device: str) -> Iterator[tuple[int, int, Tensor]]:
-        """Yield (step, epoch, indices); an epoch is a permutation of the images, repeated if fewer than a batch."""
-        for step in range(start, self.steps):
+    def batches(self, start: int, device: str, further: int = 0) -> Iterator[tuple[int, int, Tensor]]:
+        """Yield (step, epoch, indices) to the end and `further` epochs.
+
+        An epoch is a permutation of the images, repeated if fewer than a batch.
+        """
+        for step in range(start, self.steps + further * self.per_epoch):
             epoch, position = divmod(step, self.per_epoch)
             order = self.order(epoch)
             yield step, epoch, order[position * self.batch : (position + 1) * self.batch].to(device)

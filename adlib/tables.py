@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from adlib import results
-from adlib.claims import interval
+from adlib.intervals import over_categories
 from adlib.paper import CATEGORIES, DATASETS, FOLDER, SIZES, paper
 from adlib.paper import METRICS as PRINTED_METRICS
 
@@ -44,8 +44,8 @@ def spread(rows: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame
 def paired_differences(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Compare every two methods on the categories and seeds that both have, in percent points.
 
-    Columns better, worse, difference (the mean over categories of the mean over seeds), low, high (its 95 % bootstrap
-    interval, `claims.interval`), pairs, categories, certain (the interval is above 0); the largest difference first.
+    Columns better, worse, difference (the mean over categories of the mean over seeds), low, high (its 95 %
+    interval, `intervals.over_categories`: NaN of one), pairs, categories, certain (it is above 0); the largest first.
     `rows` are of one setting: one row a method, category and seed.
     """
     keys = ["dataset", "category", "seed"]
@@ -58,7 +58,7 @@ def paired_differences(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
         better, worse = (a, b) if both.groupby(keys[:2])["value"].mean().mean() >= 0 else (b, a)
         both["value"] *= 1 if better == a else -1
         places = both["dataset"] + "/" + both["category"]
-        mean, low, high = interval(both.assign(category=places))
+        mean, low, high = over_categories(both.assign(category=places))
         lines.append((better, worse, mean, low, high, len(both), places.nunique(), low > 0))
     columns = ["better", "worse", "difference", "low", "high", "pairs", "categories", "certain"]
     return pd.DataFrame(lines, columns=columns).sort_values("difference", ascending=False, ignore_index=True)

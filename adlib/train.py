@@ -1,14 +1,19 @@
 """One training loop for all methods: stages, precision, seeds, loss log, checkpoint and resume.
 
 Every random draw of a step follows from (seed, stage, step) alone. A training that was killed therefore goes on from
-its last checkpoint exactly as if nothing had happened, without any generator's state being kept.
+its last checkpoint exactly as if nothing had happened, without any generator's state being kept. A Ctrl-C waits for the
+end of its step: half a step is not kept.
 """
 
 import ctypes
 import math
 import os
 import platform
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -144,12 +149,36 @@ def fit(
         with torch.random.fork_rng(devices=[]):
             return training.run(progress)
     except KeyboardInterrupt:
-        training.save()
+        if training.whole:
+            training.save()
         raise
     finally:
         for parameter, flag in trainable.items():
             parameter.requires_grad_(flag)
         method.eval()
+
+
+@contextmanager
+def interrupt_held() -> Iterator[None]:
+    """Hold one Ctrl-C back until the block is done, so that it ends whole; a second one ends it at once."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # no Ctrl-C arrives here, or none is listened to
+        return
+    held: list[Any] = []
+
+    def hold(*arguments: Any) -> None:
+        if held:
+            before(*arguments)
+        held.append(arguments)
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        before(*held[0])
 
 
 @dataclass
@@ -175,6 +204,7 @@ class _Training:
     schedule: LRScheduler | None = None
     clock: float = 0.0
     saved: float = 0.0
+    whole: bool = True  # the weights, the optimiser and the step belong together
     pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = field(default_factory=list)
 
     def run(self, progress: bool) -> History:
@@ -200,7 +230,9 @@ class _Training:
                     if self.schedule is not None:
                         self.schedule.load_state_dict(restored["schedule"])
                     restored = None
+                self.whole = True
                 self.run_stage(stage, plan, bar)
+                self.whole = False
                 self.step, self.best = 0, {}
         self.flush(bar)
         return History(
@@ -215,22 +247,27 @@ class _Training:
         self.switch_to(stage)
         cache, first = self.features(stage), self.step
         for step, epoch, index in plan.batches(self.step, self.device):
-            if step % plan.per_epoch == 0 or step == first:
-                self.train_mode(stage, epoch)
-            terms = self.advance(stage, cache, step, index)
-            self.pending.append(({"stage": stage.name, "step": step, "epoch": epoch}, terms))
-            self.step = step + 1
-            bar.update()
-            if self.step % FLUSH_EVERY == 0:
-                self.flush(bar)
-            if stage.select is not None and len(plan.held_out) and self.step % plan.per_epoch == 0:
-                self.keep_best(stage, plan, cache, epoch)
+            with interrupt_held():
+                self.whole = False
+                if step % plan.per_epoch == 0 or step == first:
+                    self.train_mode(stage, epoch)
+                terms = self.advance(stage, cache, step, index)
+                self.pending.append(({"stage": stage.name, "step": step, "epoch": epoch}, terms))
+                self.step = step + 1
+                bar.update()
+                if self.step % FLUSH_EVERY == 0:
+                    self.flush(bar)
+                if stage.select is not None and len(plan.held_out) and self.step % plan.per_epoch == 0:
+                    self.keep_best(stage, plan, cache, epoch)
+                self.whole = True
             if self.resume is not None and time.monotonic() - self.saved > self.save_every:
                 self.save()
         self.flush(bar)
         if self.best:
             self.method.load_state_dict(self.best["state"], strict=False)
             self.selected[stage.name] = self.best["epoch"]
+        if stage.settle is not None:
+            self.settle(stage, plan)
 
     def advance(self, stage: Stage, cache: list[Tensor] | None, step: int, index: Tensor) -> dict[str, Tensor]:
         """Make one step on the images at `index` and return its loss terms, without waiting for the device."""
@@ -284,6 +321,16 @@ class _Training:
         rng = np.random.default_rng(derive(self.seed, self.stage, step, 3))
         index = torch.from_numpy(rng.integers(len(self.images), size=stage.exemplars)).to(self.device)
         return {"exemplars": self.images.normalised(index), "exemplar_targets": _take(cache, index)}
+
+    def settle(self, stage: Stage, plan: Plan) -> None:
+        """Let BatchNorm take its statistics anew over one epoch more, every batch counting alike; no weight moves."""
+        assert stage.settle is not None
+        self.whole = False
+        (network,) = stage.trains
+        batches = plan.batches(plan.steps, self.device, further=1)
+        inputs = (stage.settle(self.draw(stage, index, None, step)) for step, _, index in batches)
+        with autocast(self.device, self.precision):
+            torch.optim.swa_utils.update_bn(inputs, network)
 
     @torch.no_grad()
     def keep_best(self, stage: Stage, plan: Plan, cache: list[Tensor] | None, epoch: int) -> None:

@@ -40,7 +40,7 @@ Found = tuple[list[tuple[str, str, float, dict[str, float]]], dict[str, pd.DataF
 
 def rise(make: Make) -> Found:
     """L_cos where the student is frozen, its fall before, and what a first trial with one MSE memory does to both."""
-    runs = _variants(make, log_both_modes=True)
+    runs = _variants(make, log_both_modes=True, settle=False)  # as the source: the change of mode is what is measured
     logs = {name: run.history.losses for name, run in runs.items() if run.history is not None}
     rises = {name: diagnostics.abrupt_rise(log) for name, log in logs.items()}
     falls = {name: float(log.loc[log["stage"] == "student", "_cos_train"].mean()) for name, log in logs.items()}
@@ -70,8 +70,13 @@ def _variants(make: Make, **fields: Any) -> dict[str, Run]:
 
 
 def recall(make: Make) -> Found:
-    """How far from the mean normal feature pixels are before and after recall, of good images and inside defects."""
-    run = make("memkd")
+    """How far from the mean normal feature pixels are before and after recall, of good images and inside defects.
+
+    Not judged where the memory's values are hardly moved: what such a memory recalls is its beginning.
+    """
+    run, fresh = make("memkd"), make("memkd", trained=False)
+    before, after = _values(fresh), _values(run)
+    moved = {memory: {"before": before[memory], "after": after[memory]} for memory in before}
     labels = run.test.labels
     good, bad = (torch.nonzero(labels == label).flatten() for label in (0, 1))
     normal, masks = run.test.normalised(good), run.test.masks[bad].float()
@@ -90,6 +95,9 @@ def recall(make: Make) -> Found:
     kept = (table["after"] / table["before"]).groupby(table["pixels"]).mean()
     # Two statements: distances shrink, and those of anomalies shrink more. The lesser of both margins decides.
     value = min(1 - kept["defect"], kept["normal"] - kept["defect"])
+    if diagnostics.alike(moved):
+        print("the learned values still are what they began as: train longer; only the distances are kept", flush=True)
+        value = math.nan
     return [("S2-12", "feature_distance", value, kept.to_dict())], {"recall": table}
 
 
@@ -98,8 +106,8 @@ def values(makes: dict[str, Make]) -> Found:
     held: dict[str, dict[str, dict[str, np.ndarray]]] = {}  # method -> memory -> category -> (L, C)
     for category, make in makes.items():
         for method in ("memkd", "rd_memae"):
-            for memory, found in make(method).method.memory_values().items():  # type: ignore[operator]
-                held.setdefault(method, {}).setdefault(memory, {})[category] = found.float().numpy()
+            for memory, found in _values(make(method)).items():
+                held.setdefault(method, {}).setdefault(memory, {})[category] = found
     if diagnostics.alike(held["memkd"]):
         print("the learned values of all categories still are what they began as: train longer", flush=True)
         return [], {}
@@ -116,6 +124,11 @@ def values(makes: dict[str, Make]) -> Found:
     value = scores["memkd"] - scores["rd_memae"]
     numbers = [("S2-13", metric, value, scores) for metric in ("t-SNE", "silhouette")]
     return numbers, {"values": pd.concat(frames)}
+
+
+def _values(run: Run) -> dict[str, np.ndarray]:
+    """The values of each memory, (L, C)."""
+    return {name: v.float().numpy() for name, v in run.method.memory_values().items()}  # type: ignore[operator]
 
 
 def layers(make: Make) -> Found:
@@ -170,25 +183,34 @@ def main() -> None:
             dataset, category = place.split("/", 1)
             path = options.out / f"{topic}.csv"
             where = {"dataset": dataset, "category": category, "seed": seed, "conditions": conditions}
-            if tuple(map(str, where.values())) in _done(path):
+            drawn = options.out / "curves" / path.name
+            if tuple(map(str, where.values())) in _done(path) | _done(drawn):
                 continue
             makes = {
                 p: partial(_train, options, *p.split("/", 1), seed) for p in (options.category if together else [place])
             }
             numbers, curves = TOPICS[topic](makes if together else makes[place])
-            for name, curve in curves.items():
-                _append(options.out / "curves" / f"{name}.csv", curve.assign(**where).to_dict("records"))
             origin = {k: v for k, v in environment(options.device).items() if k in ("device", "commit", "created")}
             rows = [
                 {"id": claim, "metric": metric, "value": value, "parts": json.dumps(parts)} | where | origin
                 for claim, metric, value, parts in numbers
             ]
             _append(path, [row for row in rows if math.isfinite(row["value"])])
+            for name, curve in curves.items():
+                _append(options.out / "curves" / f"{name}.csv", curve.assign(**where).to_dict("records"))
             for row in rows:
                 print(place, seed, row["id"], row["metric"], row["value"], row["parts"], flush=True)
 
 
-def _train(options: argparse.Namespace, dataset: str, category: str, seed: int, method: str, **fields: Any) -> Run:
+def _train(
+    options: argparse.Namespace,
+    dataset: str,
+    category: str,
+    seed: int,
+    method: str,
+    trained: bool = True,
+    **fields: Any,
+) -> Run:
     overrides = options.override.get(method.removeprefix("memory_"), {}) | fields
     run = adlib.prepare(
         method,
@@ -201,7 +223,8 @@ def _train(options: argparse.Namespace, dataset: str, category: str, seed: int, 
         data_root=options.data_root,
         device=options.device,
     )
-    run.fit()
+    if trained:
+        run.fit()
     return run
 
 

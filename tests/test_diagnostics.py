@@ -43,6 +43,7 @@ def test_a_halo_is_counted_near_and_only_in_images_with_a_defect():
     ring = (distance > 0) & (distance <= 16)
     assert found["near"] == pytest.approx(((distance <= 8) & ring).sum() / ring.sum())
     assert found["far"] == 0
+    assert np.isnan([*diagnostics.halo(maps, np.zeros((2, 64, 64)), 0.5).values()]).all()
 
 
 def test_noise_is_the_deviation_in_units_of_the_contrast():

@@ -35,7 +35,7 @@ def test_several_conditions_of_a_claim_are_a_line_each_and_disagreement_is_said(
     lines = table(line(), line(effect=-3.0, verdict=claims.CONTRADICTED, conditions="small; pill"))
     assert lines[2].endswith("| supported | 3 | small; bottle |")
     assert "| -3.0 points [+0.5, +2.0] | -3.6 | contradicted | 3 | small; pill |" in lines[3]
-    assert lines[-1].startswith("Of 1 claims: 1 mixed, 0 not tested here;")
+    assert lines[-1].startswith("Of 1 claims: 1 mixed (mixed: its lines differ);")
 
 
 def test_ratios_and_numbers_have_no_points_and_what_is_not_printed_is_empty():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adlib import results, study
+from adlib import claims, results, study
 from adlib.datasets import PUBLISHED
 from adlib.methods import METHODS
 
@@ -73,10 +73,16 @@ def test_the_committed_studies():
         ("stpm", "canvas"),
         ("stpm", "gear"),
     ]
-    full = study.runs(yaml.safe_load((PROJECT / "full.yaml").read_text()))
-    categories = sum(len(PUBLISHED[name]) for name in {run["dataset"] for run in full.values()})
-    assert len(full) == sum(len(method.RECIPES) for method in METHODS.values()) * categories * 3
-    assert len(full) >= 555
+    full = study.runs(yaml.safe_load((PROJECT / "full.yaml").read_text())).values()
+    datasets = {run["dataset"] for run in full}
+    assert {"mvtec", "visa", "btad", "mpdd", "mtd", "mvtec3d", "eyecandies"} == datasets
+    plain = [run for run in full if not run["overrides"]]
+    categories = sum(len(PUBLISHED[name]) for name in datasets)
+    assert len(plain) == sum(len(method.RECIPES) for method in METHODS.values()) * categories * 3
+    for name in {part for side in ("variant", "baseline") for part in claims.claims()[side]} & set(results.VARIANTS):
+        method, fields = results.VARIANTS[name]
+        if "_destseg" not in method and name != "memkd(items=50)":  # a diagnostic; the default
+            assert any(run["method"] == method and run["overrides"] == fields for run in full), name
 
 
 def test_the_code_of_a_method_is_what_it_imports_and_no_other_method():

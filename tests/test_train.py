@@ -14,10 +14,11 @@ import torch
 import adlib.train as train
 from adlib.backbones import tensors_sha256
 from adlib.corrupt import Corruption, procedural_textures
+from adlib.images import normalise
 from adlib.methods import build
 from adlib.methods.base import Method, Stage
 from adlib.predict import predict
-from adlib.sampling import derive
+from adlib.sampling import Plan, derive
 from adlib.train import fit, resolve_device, resolve_precision
 from tests.conftest import tiny_images
 
@@ -28,8 +29,9 @@ SHORT = {
 }
 
 
-def trained(name, images=None, **options):
-    method = build(name, teacher="random", seed=3, **SHORT[name])
+def trained(name, images=None, settle=None, **options):
+    fields = SHORT[name] if settle is None else SHORT[name] | {"settle": settle}
+    method = build(name, teacher="random", seed=3, **fields)
     history = fit(method, images or tiny_images(8), seed=1, corruption=Corruption(TEXTURES), device="cpu", **options)
     return method, history
 
@@ -142,22 +144,64 @@ def test_a_process_killed_with_sigkill_goes_on_to_the_same_maps(tmp_path):
     assert np.array_equal(np.load(maps), predict(expected, tiny_images(3, seed=7)).maps)
 
 
-def test_an_interrupt_keeps_the_state(tmp_path):
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupt_in_a_step_keeps_the_whole_step(when, tmp_path):
+    """Before and after the forward pass: BatchNorm's statistics move between the two, the weights after both."""
+    expected, _ = trained("stpm")
+    interrupted(when, tmp_path / "r", signal.raise_signal)
+    assert torch.load(tmp_path / "r", weights_only=True)["step"] == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed, _ = trained("stpm", resume=tmp_path / "r")
+    for (key, a), b in zip(expected.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b), key
+
+
+def test_a_second_interrupt_ends_at_once_and_keeps_no_half_step(tmp_path):
+    def twice(number):
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+
+    interrupted("after", tmp_path / "r", twice)
+    assert not (tmp_path / "r").exists()
+
+
+def interrupted(when, resume, strike):
+    """Train as `trained` does, with a Ctrl-C in the third of six losses."""
     method = build("stpm", teacher="random", seed=3, **SHORT["stpm"])
     stage = method.stages()[0]
-    calls = 0
+    calls = []
 
     def loss(batch):
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise KeyboardInterrupt
-        return stage.loss(batch)
+        calls.append(1)
+        if len(calls) == 3 and when == "before":
+            strike(signal.SIGINT)
+        terms = stage.loss(batch)
+        if len(calls) == 3 and when == "after":
+            strike(signal.SIGINT)
+        return terms
 
     method.stages = lambda: [replace(stage, loss=loss)]
     with pytest.raises(KeyboardInterrupt):
-        fit(method, tiny_images(8), device="cpu", resume=tmp_path / "r")
-    assert torch.load(tmp_path / "r", weights_only=True)["step"] == 2
+        fit(method, tiny_images(8), seed=1, device="cpu", resume=resume)
+
+
+def test_settled_statistics_are_those_of_the_final_weights_over_an_epoch_and_no_weight_moves():
+    settled, _ = trained("destseg", settle=True)
+    plain, _ = trained("destseg")
+    student, other = settled.student.state_dict(), plain.student.state_dict()
+    running = {name for name in student if "running" in name or "tracked" in name}
+    assert all(torch.equal(student[name], other[name]) for name in student.keys() - running)
+    assert not any(torch.equal(student[name], other[name]) for name in running if name.endswith("mean"))
+    # The first BatchNorm sees the first convolution of the images alone: two batches of the epoch after the last.
+    images = tiny_images(8)
+    plan = Plan(settled.stages()[0], 0, len(images), 1)
+    means = []
+    for step, _, index in plan.batches(plan.steps, "cpu", further=1):
+        generator = torch.Generator().manual_seed(derive(1, 0, step, 1))
+        _, corrupted, _ = Corruption(TEXTURES)(images.pixels[index].float() / 255, generator)
+        means.append(settled.student.encoder.conv1(normalise(corrupted)).mean(dim=(0, 2, 3)))
+    assert len(means) == 2
+    assert torch.allclose(settled.student.encoder.bn1.running_mean, torch.stack(means).mean(0), atol=1e-6)
 
 
 def test_damaged_and_foreign_states_are_refused_with_what_to_do(tmp_path):

@@ -53,6 +53,7 @@ class Stage:
     frozen_statistics_from: int | None = None  # epoch from which BatchNorm runs on its running statistics
     select: Callable[[Batch], Tensor] | None = None  # (B,) scores of held-out images, lowest epoch is kept
     validation: float = 0.0  # share of the images held out for `select`
+    settle: Callable[[Batch], Tensor] | None = None  # at the end BatchNorm takes its statistics anew: of what images
     targets: Callable[[Tensor], list[Tensor]] | None = None  # of this stage, where it needs not all of the method's
 
     def __post_init__(self) -> None:
@@ -64,6 +65,8 @@ class Stage:
                 f"stage {self.name!r}: steps, epochs and batch must be at least 1, "
                 f"got steps={self.steps}, epochs={self.epochs}, batch={self.batch}"
             )
+        if not 0 <= self.validation < 1:
+            raise ValueError(f"validation is the share of images held out, from 0 to below 1, got {self.validation}")
 
 
 class Method(nn.Module):
@@ -127,3 +130,10 @@ def check_choices(config: Any, allowed: dict[str, tuple[Any, ...]]) -> None:
     for name, values in allowed.items():
         if getattr(config, name) not in values:
             raise ValueError(f"{name} must be one of {values}, got {getattr(config, name)!r}")
+
+
+def check_shares(config: Any, *names: str) -> None:
+    """Raise ValueError for a field of a config that is a share, and not from 0 to 1."""
+    for name in names:
+        if not 0 <= getattr(config, name) <= 1:
+            raise ValueError(f"{name} is a share, from 0 to 1, got {getattr(config, name)}")

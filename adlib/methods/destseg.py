@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher, feature_network
 from adlib.layers import basic_stage, cosine_distance, kaiming_fan_out, resize, top_mean, unit
-from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices
+from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices, check_shares
 
 LEVELS = (1, 2, 3)
 
@@ -47,6 +47,7 @@ class DeSTSegConfig:
     rotation: str = "auto"  # none, slight, full; auto: by the category's group in the code
     corruption_probability: float = 1.0  # code: every sample
     perlin_threshold: float = 0.5  # code; the text's "mean binarization" would cover half of the image
+    settle: bool = False  # ours, for few steps: when the student is done its BatchNorms take their statistics anew
     log_both_modes: bool = False  # also log L_cos in both BatchNorm modes, at one to three more passes a step
 
 
@@ -131,8 +132,9 @@ class DeSTSeg(Method):
 
     Config: ClassVar = DeSTSegConfig
     RECIPES: ClassVar[Recipes] = {"paper": {}, "code": {"cosine_reduction": "sum", "product_sign": -1}}
-    # The source's 1 : 4 proportion of the stages, at a four-hundredth of its images.
-    SMALL: ClassVar = {"student_steps": 10, "segmentation_steps": 40, "batch": 8}
+    # The source's 1 : 4 proportion of the stages, at a four-hundredth of its images. After so few steps running means
+    # are of networks long gone, above all behind memories, whose features hardly differ.
+    SMALL: ClassVar = {"student_steps": 10, "segmentation_steps": 40, "batch": 8, "settle": True}
 
     config: DeSTSegConfig
 
@@ -157,7 +159,8 @@ class DeSTSeg(Method):
             batch=c.batch,
             steps=c.student_steps,
             drop_last=True,
-            corrupted=c.student_input == "corrupted",
+            corrupted=True,  # a clean input is turned, too
+            settle=self.seen if c.settle else None,
         )
         if c.map == "dest":
             return [student]
@@ -183,13 +186,18 @@ class DeSTSeg(Method):
 
     def student_loss(self, batch: Batch) -> dict[str, Tensor]:
         """L_cos (Eq. 4): cosine distance of S(corrupted) to T(clean), averaged over positions, summed over levels."""
-        seen = batch.image if batch.corrupted is None else batch.corrupted
+        seen = self.seen(batch)
         targets = self.targets(batch.image) if batch.targets is None else batch.targets
         terms = self.cosine_terms(targets, self.student(seen))
         if self.config.log_both_modes:
             now = torch.stack([*terms.values()]).sum().detach()
             terms |= {"_cos_train": now} | self.cosine_in_modes(seen, targets, False)
         return terms
+
+    def seen(self, batch: Batch) -> Tensor:
+        """Give what the student sees of a batch."""
+        assert batch.corrupted is not None
+        return batch.corrupted if self.config.student_input == "corrupted" else batch.image
 
     def cosine_terms(self, targets: Sequence[Tensor], outputs: Sequence[Tensor]) -> dict[str, Tensor]:
         """Average the cosine distance over positions and reduce it over the batch: one term a level."""
@@ -273,12 +281,17 @@ class DeSTSeg(Method):
             "by category, PIL on the CPU",
             "the same groups, on the device",
         ),
-        Deviation("noise", "not stated", "rotated by resampling", "evaluated at the rotated positions"),
         Deviation(
             "fewer images than a batch",
             "-",
             "no step is ever made",
             "images repeat within a batch, each corrupted anew",
+        ),
+        Deviation(
+            "BatchNorm's statistics",
+            "running means",
+            "running means",
+            "as both; scale small takes them anew over the training images when the student is done: override settle",
         ),
         Deviation("seeds", "-", "none set", "one seed a run; at least three wherever a verdict is given"),
     )
@@ -317,6 +330,9 @@ def _check(config: DeSTSegConfig) -> None:
         "map": ("segmentation", "dest"),
     }
     check_choices(config, allowed)
+    check_shares(config, "corruption_probability")
+    if config.top < 1:
+        raise ValueError(f"top is a number of pixels, at least 1, got {config.top}")
     if config.batch < 2 and config.map == "segmentation":
         raise ValueError(
             "batch must be at least 2: the pooled branch of the segmentation network normalises over the batch"

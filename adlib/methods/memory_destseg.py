@@ -201,6 +201,8 @@ def _check(config: MemoryDeSTSegConfig) -> None:
     check_choices(config, allowed)
     if list(config.memory_levels) != sorted(set(config.memory_levels)) or not set(config.memory_levels) <= set(LEVELS):
         raise ValueError(f"memory_levels must be increasing numbers of 1 to 3, got {config.memory_levels}")
+    if config.memory and config.items < 1:
+        raise ValueError(f"items must be at least 1 in each memory, got {config.items}: memory=False has none")
     if config.attention and not config.decoder:
         raise ValueError("attention works on the decoder: with decoder=False set attention=False too")
     if config.memory and not config.memory_weight and (config.memory_steps or not config.values_from_cosine):

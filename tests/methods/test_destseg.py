@@ -126,7 +126,11 @@ def test_dest_map_is_the_product_of_the_levels_and_trains_no_segmentation():
 def test_ablations_of_the_code_are_overrides():
     plain = build("destseg", "code", teacher="random", decoder=False, student_input="clean")
     assert sum(p.numel() for p in plain.student.parameters()) == 2_782_784
-    assert not plain.stages()[0].corrupted
+    assert plain.stages()[0].corrupted  # for its rotation, which the code's ablation keeps
+    clean, other = torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 64)
+    batch = Batch(clean, other, torch.zeros(2, 1, 64, 64))
+    expected = plain.cosine_terms(plain.targets(clean), plain.student(clean))
+    assert all(torch.equal(term, expected[name]) for name, term in plain.student_loss(batch).items())
     assert plain.anomaly_map(torch.randn(2, 3, 64, 64)).shape == (2, 64, 64)
 
 
@@ -144,3 +148,16 @@ def test_wrong_options_are_named():
         build("destseg", teacher="random", map="both")
     with pytest.raises(ValueError, match="batch must be at least 2"):
         build("destseg", teacher="random", batch=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("destseg", {"corruption_probability": 7.0}, "corruption_probability is a share, from 0 to 1, got 7"),
+        ("destseg", {"top": 0}, "top is a number of pixels, at least 1"),
+        ("memory_destseg", {"items": 0}, "items must be at least 1 .* memory=False has none"),
+    ],
+)
+def test_a_setting_that_would_silently_do_nothing_is_refused(name, fields, message):
+    with pytest.raises(ValueError, match=message):
+        build(name, teacher="random", **fields)

@@ -1,0 +1,41 @@
+"""95 % intervals of a mean difference from few numbers: of these categories, or of categories like these.
+
+Both are Student's t. A bootstrap's interval is too narrow for so few: without any effect, of one category and three
+seeds it leaves 0 out in a quarter of all cases, of three categories in a fifth.
+"""
+
+import math
+
+import pandas as pd
+from scipy import stats
+
+
+def over_seeds(values: pd.DataFrame) -> tuple[float, float, float]:
+    """Mean of `value` over these `category`s (equal weights), and what seeds leave uncertain of it: mean, low, high.
+
+    For claims: a printed mean is one over a list of categories. Each has a spread over its seeds of its own (degrees of
+    freedom: Welch and Satterthwaite). Says nothing of other categories. NaN where a category has a single value.
+    """
+    groups = values.groupby("category")["value"]
+    mean, errors, free = groups.mean().mean(), groups.var(ddof=1) / groups.size(), groups.size() - 1
+    if (free == 0).any():
+        return float(mean), math.nan, math.nan
+    total = errors.sum()
+    degrees = total**2 / (errors**2 / free).sum() if total else free.sum()
+    return _interval(float(mean), math.sqrt(total) / len(errors), float(degrees))
+
+
+def over_categories(values: pd.DataFrame) -> tuple[float, float, float]:
+    """Mean of `value` over `category`s, each the mean over its seeds, as drawn from many alike: mean, low, high.
+
+    For choosing a method for one's own parts. NaN for one category, which says nothing of others; two hardly do.
+    """
+    means = values.groupby("category")["value"].mean()
+    if len(means) < 2:
+        return float(means.mean()), math.nan, math.nan
+    return _interval(float(means.mean()), float(means.std(ddof=1)) / math.sqrt(len(means)), len(means) - 1)
+
+
+def _interval(mean: float, error: float, degrees: float) -> tuple[float, float, float]:
+    reach = float(stats.t.ppf(0.975, degrees)) * error
+    return mean, mean - reach, mean + reach

@@ -1,0 +1,64 @@
+"""Intervals against closed forms, and by how often they cover the truth when it is known."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from adlib import intervals
+
+
+def table(values: dict[str, list[float]]) -> pd.DataFrame:
+    lines = [(category, seed, v) for category, of in values.items() for seed, v in enumerate(of)]
+    return pd.DataFrame(lines, columns=["category", "seed", "value"])
+
+
+def test_of_one_category_the_interval_over_seeds_is_students():
+    values = [1.0, 2.0, 6.0]
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert intervals.over_seeds(table({"a": values})) == pytest.approx((3.0, *expected))
+    assert intervals.over_seeds(table({"a": [1.0], "b": [1.0, 2.0]}))[1:] == pytest.approx((math.nan,) * 2, nan_ok=True)
+
+
+def test_of_two_categories_it_is_welchs():
+    a, b = [1.0, 2.0, 6.0], [-1.0, -1.5, -1.1, -2.0]
+    # the mean of both is half the difference of a and -b, whose interval scipy has
+    expected = stats.ttest_ind(a, [-v for v in b], equal_var=False).confidence_interval(0.95)
+    _, low, high = intervals.over_seeds(table({"a": a, "b": b}))
+    assert (low, high) == pytest.approx((expected.low / 2, expected.high / 2))
+
+
+def test_the_interval_over_categories_is_students_of_their_means():
+    of = {"a": [1.0, 3.0], "b": [4.0, 4.0], "c": [0.0, 1.0]}
+    expected = stats.ttest_1samp([2.0, 4.0, 0.5], 0).confidence_interval(0.95)
+    assert intervals.over_categories(table(of)) == pytest.approx((6.5 / 3, *expected))
+    assert math.isnan(intervals.over_categories(table({"a": [1.0, 2.0]}))[1])
+
+
+def test_values_that_agree_have_an_interval_without_width():
+    assert intervals.over_seeds(table({"a": [2.0, 2.0], "b": [4.0, 4.0]})) == (3.0, 3.0, 3.0)
+
+
+@pytest.mark.parametrize("spreads", [[1.0], [1.0, 1.0], [1.0, 5.0], [0.1, 1.0, 3.0], [1.0] * 6])
+def test_19_of_20_intervals_cover_the_mean_of_these_categories(spreads):
+    generator = np.random.default_rng(0)
+    centres = 1 + np.arange(len(spreads)) - (len(spreads) - 1) / 2
+    covered = []
+    for _ in range(800):
+        drawn = {str(i): list(generator.normal(centres[i], s, 3)) for i, s in enumerate(spreads)}
+        _, low, high = intervals.over_seeds(table(drawn))
+        covered.append(low <= 1 <= high)
+    assert 0.93 <= np.mean(covered) <= 0.99  # a little more than 0.95 where spreads differ
+
+
+@pytest.mark.parametrize("categories", [2, 3, 7])
+def test_19_of_20_intervals_cover_the_mean_of_all_categories(categories):
+    generator = np.random.default_rng(0)
+    covered = []
+    for _ in range(800):
+        drawn = {str(i): list(generator.normal(generator.normal(1, 2), 1, 3)) for i in range(categories)}
+        _, low, high = intervals.over_categories(table(drawn))
+        covered.append(low <= 1 <= high)
+    assert 0.93 <= np.mean(covered) <= 0.97

@@ -1,6 +1,7 @@
 """How fast every method finds anomalies: latency of one image, throughput of a batch, and where the time goes.
 
-    python benchmarks/inference.py [--out FILE] [--smoke] [--device cuda] [--precision bf16] [--compile METHOD ...]
+    python benchmarks/inference.py [--out FILE] [--smoke] [--only METHOD/RECIPE/BACKBONE ...] [--device cuda]
+        [--precision bf16] [--compile METHOD ...]
 
 Measured from a host array (uint8 RGB, 256 x 256) to a host map and score, as EfficientAD's authors do. Variants:
 
@@ -30,13 +31,14 @@ from typing import Any
 os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from adlib import speed
 from adlib.images import normalise
 from adlib.inference import optimised
-from adlib.methods import METHODS, Method, build
+from adlib.methods import METHODS, Method, build, resolve
 from adlib.train import autocast
 
 SIZE = 256
@@ -47,18 +49,28 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("mixed_teacher", "code", {}),
     ("rd", "paper", {"backbone": "resnet18"}),
     ("memkd", "paper", {"backbone": "resnet18"}),
+    ("rd_memae", "paper", {"backbone": "resnet18"}),
+    ("mkd", "paper", {"backbone": "resnet18", "student": "resnet18"}),
+    ("mem_mkd", "paper", {"backbone": "resnet18", "student": "resnet18"}),
 ]
+KIND = ["method", "recipe", "backbone"]
 Variant = Callable[[np.ndarray], Any]
 
 
 def main() -> None:
-    """Measure all methods, print each row and write them to one file."""
+    """Measure all methods, print each row and write them to one file; with `--only` its other rows stay."""
     options = _options()
     cases = [c for c in CASES if c[0] == "reduced_student"] if options.smoke else CASES
     rows = []
+    if options.only and options.out.is_file():
+        before = pd.read_csv(options.out)
+        rows = before[~before[KIND].agg("/".join, axis=1).isin(options.only)].to_dict("records")
     for name, recipe, overrides in cases:
+        config = resolve(name, recipe, **overrides)
+        if options.only and f"{name}/{recipe}/{config.backbone}" not in options.only:
+            continue
         method = build(name, recipe, teacher="random", **overrides).eval().to(options.device)
-        kind = {"method": name, "recipe": recipe, "backbone": method.config.backbone}
+        kind = dict(zip(KIND, (name, recipe, config.backbone), strict=True))
         compiles = name in options.compile and not overrides
         for row in measure(method, options, compiles):
             rows.append(kind | row | speed.conditions(options.device, options.precision))
@@ -168,6 +180,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("results/speed/inference.csv"))
     parser.add_argument("--smoke", action="store_true", help="the reduced student alone")
+    parser.add_argument("--only", nargs="+", default=[], metavar="METHOD/RECIPE/BACKBONE", help="measure these anew")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument("--compile", nargs="*", default=["reduced_student"], metavar="METHOD", help="also compiled")

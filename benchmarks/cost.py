@@ -10,6 +10,7 @@ too few. Also writes the table in docs/full_study.md.
 """
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from adlib.sampling import Plan
 PAGE = PROJECT / "docs" / "full_study.md"
 COUNTS = PROJECT / "results" / "paper" / "dataset_counts.csv"
 NAMES = {"MVTec AD": "mvtec", "VisA (1-class split)": "visa", "MPDD": "mpdd", "BTAD": "btad", "MVTec 3D-AD": "mvtec3d"}
+NAMES |= {"Eyecandies (test_public)": "eyecandies"}
 BEGIN, END = "<!-- written by benchmarks/cost.py -->", "<!-- end -->"
 MIB_OF_A_PARAMETER = 3 * 4 / 2**20  # in a training state: its value and, with Adam, two moments
 SCHEDULE = {"epochs", "batch", "student_steps", "segmentation_steps"}  # overrides that leave a step what it is
@@ -33,6 +35,8 @@ def image_counts(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[int, int]]:
     """Map (dataset, category) to its numbers of training and of test images."""
     table = pd.read_csv(COUNTS, dtype={"category": str})
     table["dataset"] = table.dataset.map(NAMES)
+    candies = table.dataset == "eyecandies"  # whose folders are CandyCane, ...
+    table.loc[candies, "category"] = table.category[candies].str.title().str.replace("_", "")
     published = {(r.dataset, r.category): (r.train, r.test_normal + r.test_anomalous) for r in table.itertuples()}
     # Where no counts are published (our splits of the magnetic tiles), all categories are as large as one that we read.
     ours = {r.dataset: (r.train_images, r.test_normal + r.test_defect) for r in rows.itertuples()}
@@ -60,11 +64,12 @@ def drawn(run: dict[str, Any], images: int, stages: list[Any]) -> int:
 
 
 def estimate(runs: list[dict[str, Any]], rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give one line for each method, recipe and device; hours are NaN where no row was measured."""
+    """Give one line for each method, recipe, overrides and device; hours are NaN where no row was measured."""
     counts, rates = image_counts(rows), seconds_per_image(rows)
     table = pd.DataFrame(runs)
+    table["changed"] = table.overrides.map(json.dumps)
     lines = []
-    for (method, recipe), group in table.groupby(["method", "recipe"], sort=False):
+    for (method, recipe, changed), group in table.groupby(["method", "recipe", "changed"], sort=False):
         first = group.iloc[0]
         built = build(method, recipe, "random", first["scale"], **first["overrides"])
         stages, trained, tested = built.stages(), 0, 0
@@ -74,6 +79,7 @@ def estimate(runs: list[dict[str, Any]], rows: pd.DataFrame) -> list[dict[str, A
         line = {
             "method": method,
             "recipe": recipe,
+            "overrides": changed,
             "runs": len(group),
             "images_trained": trained,
             "images_tested": tested,
@@ -92,16 +98,15 @@ def page(lines: list[dict[str, Any]], rows: Path, commit: str, name: str) -> str
     """Word the table for the page: hours by method, recipe and device, their sums, and disk."""
     table = pd.DataFrame(lines)
     text = [f"`{name}`, estimated at commit {commit[:12]}:", ""]
-    text += ["| method | recipe | runs | device | threads | rows behind it | hours a run | hours |"]
-    text += ["| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |"]
+    text += ["| method | recipe | overrides | runs | device | threads | rows behind it | hours a run | hours |"]
+    text += ["| --- | --- | --- | ---: | --- | ---: | ---: | ---: | ---: |"]
     for line in table.itertuples():
         measured = f"{line.threads:.0f} | {line.rows:.0f} | {line.hours_a_run:.1f} | {line.hours:,.0f}"
         text.append(
-            f"| {line.method} | {line.recipe} | {line.runs} | {line.device} | "
-            + (measured if line.hours == line.hours else "| | | not measured")
-            + " |"
+            f"| {line.method} | {line.recipe} | {line.overrides if line.overrides != '{}' else ''} | {line.runs} "
+            f"| {line.device} | " + (measured if line.hours == line.hours else "| | | not measured") + " |"
         )
-    runs = table.drop_duplicates(["method", "recipe"]).runs.sum()
+    runs = table.drop_duplicates(["method", "recipe", "overrides"]).runs.sum()
     text += ["", f"{runs:,} runs in all. Sums, over the runs that have rows on the device:", ""]
     for (device, threads), group in table.dropna(subset="hours").groupby(["device", "threads"]):
         text.append(f"- {device}, {threads:.0f} threads: {group.hours.sum():,.0f} hours for {group.runs.sum():,} runs")

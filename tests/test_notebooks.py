@@ -57,3 +57,12 @@ def test_a_committed_output_names_no_machine(path):
 def test_the_run_notebook_takes_the_parameters_of_the_design():
     (run,) = [p for p in NOTEBOOKS if p.stem == "run"]
     assert set(RUN_PARAMETERS) <= set(parameters(run))
+
+
+@pytest.mark.parametrize("name", ["run", "your_images"])
+def test_a_command_that_names_no_overrides_has_none(name):
+    """A printed command names only what a run needs: what the notebook itself sets would go into every other method."""
+    (path,) = [p for p in NOTEBOOKS if p.stem == name]
+    (cell,) = [c for c in code_cells(path) if "parameters" in c["metadata"].get("tags", [])]
+    values = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse("".join(cell["source"])).body}
+    assert values["overrides"] == {}

@@ -1,5 +1,6 @@
 """Shared by all tests: tiny images in memory and on disk, one thread's worth of work."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,11 @@ def bundled_resnet18(tmp_path_factory, monkeypatch):
     save_file(dict(feature_network("resnet18", (1, 2, 3), seed=4).state_dict()), folder / "resnet18.safetensors")
     monkeypatch.setattr(backbones, "BUNDLED", folder)
     return folder
+
+
+@pytest.fixture
+def ctrl_c():
+    """Let a Ctrl-C raise KeyboardInterrupt, as at a terminal: a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.raise_signal
+    signal.signal(signal.SIGINT, before)

@@ -129,7 +129,7 @@ def test_a_checkpoint_without_a_threshold_says_so(fitted, tmp_path):
     assert "detector" not in json.loads(path.with_suffix(".json").read_text())
 
 
-def test_an_interrupt_keeps_the_training_and_the_same_call_goes_on(parts, tmp_path, monkeypatch, capsys):
+def test_an_interrupt_keeps_the_training_and_the_same_call_goes_on(parts, tmp_path, monkeypatch, capsys, ctrl_c):
     def make():
         return Detector("stpm", teacher="random", scale="small", overrides=FAST | {"epochs": 3}, device="cpu")
 
@@ -138,7 +138,7 @@ def test_an_interrupt_keeps_the_training_and_the_same_call_goes_on(parts, tmp_pa
 
     def interrupted(self, *arguments):
         if len(steps) == 6:
-            signal.raise_signal(signal.SIGINT)
+            ctrl_c(signal.SIGINT)
         steps.append(1)
         return advance(self, *arguments)
 

@@ -145,10 +145,10 @@ def test_a_process_killed_with_sigkill_goes_on_to_the_same_maps(tmp_path):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_interrupt_in_a_step_keeps_the_whole_step(when, tmp_path):
+def test_an_interrupt_in_a_step_keeps_the_whole_step(when, tmp_path, ctrl_c):
     """Before and after the forward pass: BatchNorm's statistics move between the two, the weights after both."""
     expected, _ = trained("stpm")
-    interrupted(when, tmp_path / "r", signal.raise_signal)
+    interrupted(when, tmp_path / "r", ctrl_c)
     assert torch.load(tmp_path / "r", weights_only=True)["step"] == 3
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     resumed, _ = trained("stpm", resume=tmp_path / "r")
@@ -156,10 +156,10 @@ def test_an_interrupt_in_a_step_keeps_the_whole_step(when, tmp_path):
         assert torch.equal(a, b), key
 
 
-def test_a_second_interrupt_ends_at_once_and_keeps_no_half_step(tmp_path):
+def test_a_second_interrupt_ends_at_once_and_keeps_no_half_step(tmp_path, ctrl_c):
     def twice(number):
-        signal.raise_signal(number)
-        signal.raise_signal(number)
+        ctrl_c(number)
+        ctrl_c(number)
 
     interrupted("after", tmp_path / "r", twice)
     assert not (tmp_path / "r").exists()

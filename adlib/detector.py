@@ -25,11 +25,11 @@ from tqdm import tqdm
 from adlib import checkpoint, checks, datasets, images, plots
 from adlib.datasets.folder import MASKS
 from adlib.datasets.table import EXTENSIONS
+from adlib.device import resolve_device
 from adlib.export import export_onnx
 from adlib.methods import Method, resolve
 from adlib.predict import Prediction, predict
 from adlib.run import IMAGE_SIZE, Run, prepare
-from adlib.train import resolve_device
 
 FALSE_ALARM_RATE = 0.05  # one good part in twenty
 AT_ONCE = 256  # images decoded at a time while scoring: a folder may hold more than memory does

@@ -1,5 +1,8 @@
-"""Which GPU a process takes where there are several, and what it says when memory runs out."""
+"""Where and how a process computes: the device, one of several GPUs, the precision, and its memory."""
 
+import ctypes
+import os
+import platform
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +15,15 @@ import torch
 from adlib.lease import claim
 
 _held: dict[str, IO[bytes]] = {}  # the device of this process and its lease, kept until the process ends
+
+
+def resolve_device(device: str = "auto") -> str:
+    """Return a free GPU where there is one and `device` is 'auto' (`lease`); else `device`, checked to exist."""
+    if device == "auto":
+        return lease() if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} was asked for, but torch sees no CUDA device; use 'cpu' or 'auto'")
+    return device
 
 
 def lease(names: Sequence[str] | None = None, folder: Path | None = None, poll: float = 1.0) -> str:
@@ -42,6 +54,35 @@ def lease(names: Sequence[str] | None = None, folder: Path | None = None, poll: 
             print(f"all {len(names)} GPUs are leased ({folder}/adlib-gpu-*.lock): waiting. device='cuda:0' never waits")
             said = True
         time.sleep(poll)
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """Return 'fp32' or 'bf16'; 'auto' is bf16 where the processor multiplies it faster (CUDA, or a CPU with AMX)."""
+    if precision == "auto":
+        fast = device.startswith("cuda") or torch.cpu._is_amx_tile_supported()
+        return "bf16" if fast else "fp32"
+    if precision not in ("fp32", "bf16"):
+        raise ValueError(f"precision must be 'fp32', 'bf16' or 'auto', got {precision!r}")
+    return precision
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """Run convolutions in bf16 if asked to; distances, normalisation and losses stay in fp32 in the methods."""
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def keep_memory() -> None:
+    """Let the process keep the memory that a step frees for the next step: glibc hands large buffers back at once.
+
+    Each step would then ask the system for zeroed pages again, page by page. Holds for the rest of the process; does
+    nothing where the C library is another, or where the environment variable GLIBC_TUNABLES already chose.
+    """
+    if platform.libc_ver()[0] != "glibc" or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
+    libc = ctypes.CDLL(None)
+    libc.mallopt(mmap_max, 0)
+    libc.mallopt(trim_threshold, -1)  # never
 
 
 @contextmanager

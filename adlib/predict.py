@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from adlib.device import autocast, resolve_device, resolve_precision
 from adlib.images import Images
 from adlib.inference import optimised
 from adlib.methods.base import Method
-from adlib.train import autocast, resolve_device, resolve_precision
 
 
 @dataclass(frozen=True)

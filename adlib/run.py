@@ -22,12 +22,12 @@ import pandas as pd
 from adlib import datasets, images, legacy_metrics, metrics, plots, results
 from adlib.corrupt import Corruption, procedural_textures, rotation_of
 from adlib.datasets import dtd
-from adlib.device import memory_explained
+from adlib.device import memory_explained, resolve_device, resolve_precision
 from adlib.environment import peak_memory
 from adlib.files import whole_file
 from adlib.methods import METHODS, Method, build, resolve
 from adlib.predict import Prediction, predict
-from adlib.train import History, fit, resolve_device, resolve_precision
+from adlib.train import History, fit
 
 IMAGE_SIZE = 256
 LEGACY_LIMIT = 3e9  # pixels times regions; an MVTec test set has about 1e9, which takes 10 s

@@ -15,7 +15,18 @@ from adlib.methods import METHODS, known, resolve
 from adlib.run import identify
 
 # What a row rests on besides its method and the modules that the method imports.
-SHARED = ("corrupt", "datasets.table", "images", "legacy_metrics", "metrics", "predict", "run", "sampling", "train")
+SHARED = (
+    "corrupt",
+    "datasets.table",
+    "device",
+    "images",
+    "legacy_metrics",
+    "metrics",
+    "predict",
+    "run",
+    "sampling",
+    "train",
+)
 RECIPES = {recipe for method in METHODS.values() for recipe in method.RECIPES}
 GRID = ("methods", "datasets", "recipes", "seeds", "scale", "teacher", "overrides")
 

@@ -1,14 +1,11 @@
-"""One training loop for all methods: stages, precision, seeds, loss log, checkpoint and resume.
+"""One training loop for all methods: stages, seeds, loss log, checkpoint and resume.
 
 Every random draw of a step follows from (seed, stage, step) alone. A training that was killed therefore goes on from
 its last checkpoint exactly as if nothing had happened, without any generator's state being kept. A Ctrl-C waits for the
 end of its step: half a step is not kept.
 """
 
-import ctypes
 import math
-import os
-import platform
 import signal
 import threading
 import time
@@ -28,7 +25,7 @@ from tqdm import tqdm
 from adlib.backbones import cached_features
 from adlib.checkpoint import read_state, write_state
 from adlib.corrupt import Corruption
-from adlib.device import lease
+from adlib.device import autocast, keep_memory, resolve_device, resolve_precision
 from adlib.images import Images, normalise
 from adlib.methods.base import Batch, Method, Stage
 from adlib.sampling import Plan, derive
@@ -50,44 +47,6 @@ class History:
     batch: int
     steps: int
     selected: dict[str, int] = field(default_factory=dict)
-
-
-def resolve_device(device: str = "auto") -> str:
-    """Return a free GPU where there is one and `device` is 'auto' (`adlib.device`); else `device`, checked to exist."""
-    if device == "auto":
-        return lease() if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} was asked for, but torch sees no CUDA device; use 'cpu' or 'auto'")
-    return device
-
-
-def resolve_precision(precision: str, device: str) -> str:
-    """Return 'fp32' or 'bf16'; 'auto' is bf16 where the processor multiplies it faster (CUDA, or a CPU with AMX)."""
-    if precision == "auto":
-        fast = device.startswith("cuda") or torch.cpu._is_amx_tile_supported()
-        return "bf16" if fast else "fp32"
-    if precision not in ("fp32", "bf16"):
-        raise ValueError(f"precision must be 'fp32', 'bf16' or 'auto', got {precision!r}")
-    return precision
-
-
-def autocast(device: str, precision: str) -> torch.autocast:
-    """Run convolutions in bf16 if asked to; distances, normalisation and losses stay in fp32 in the methods."""
-    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")
-
-
-def keep_memory() -> None:
-    """Let the process keep the memory that a step frees for the next step: glibc hands large buffers back at once.
-
-    Each step would then ask the system for zeroed pages again, page by page. Holds for the rest of the process; does
-    nothing where the C library is another, or where the environment variable GLIBC_TUNABLES already chose.
-    """
-    if platform.libc_ver()[0] != "glibc" or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", ""):
-        return
-    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
-    libc = ctypes.CDLL(None)
-    libc.mallopt(mmap_max, 0)
-    libc.mallopt(trim_threshold, -1)  # never
 
 
 def fuse(optimiser: torch.optim.Optimizer) -> None:

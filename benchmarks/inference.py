@@ -36,10 +36,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from adlib import speed
+from adlib.device import autocast
 from adlib.images import normalise
 from adlib.inference import optimised
 from adlib.methods import METHODS, Method, build, resolve
-from adlib.train import autocast
 
 SIZE = 256
 BATCH, HEAVY_BATCH, HEAVY_GFLOP = 16, 4, 30

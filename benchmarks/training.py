@@ -35,6 +35,7 @@ import torch
 from PIL import Image
 from reference import data, destseg, rd, reduced_student
 
+import adlib.device
 import adlib.train
 from adlib import images, speed
 from adlib.corrupt import Corruption, procedural_textures
@@ -253,7 +254,7 @@ def reference(method: Method, case: Case, how: Variant, folder: Path, device: st
 def ours(method: Method, case: Case, how: Variant, folder: Path, device: str) -> Callable[[], float]:
     """Make the step of `adlib.train.fit`, with some of what it does left out if asked."""
     if how.keep_memory:
-        adlib.train.keep_memory()
+        adlib.device.keep_memory()
     method.to(device, memory_format=torch.channels_last if how.channels_last else torch.contiguous_format)
     pixels = images.load_textures(sorted((folder / str(case.file_size)).glob("*.png")))
     textures = images.load_textures(sorted((folder / "textures").glob("*.jpg")))

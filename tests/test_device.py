@@ -10,7 +10,7 @@ import torch
 
 import adlib
 from adlib import device
-from adlib.train import resolve_device
+from adlib.device import resolve_device
 
 NAMES = ("GPU-a", "GPU-b")
 
@@ -63,7 +63,7 @@ def test_one_visible_device_is_the_schedulers_choice(tmp_path):
 
 def test_auto_asks_for_a_lease_and_a_named_device_does_not(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("adlib.train.lease", lambda: "cuda:3")
+    monkeypatch.setattr("adlib.device.lease", lambda: "cuda:3")
     assert resolve_device("auto") == "cuda:3"
     assert resolve_device("cuda:1") == "cuda:1"
 

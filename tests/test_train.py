@@ -14,12 +14,13 @@ import torch
 import adlib.train as train
 from adlib.backbones import tensors_sha256
 from adlib.corrupt import Corruption, procedural_textures
+from adlib.device import resolve_device, resolve_precision
 from adlib.images import normalise
 from adlib.methods import build
 from adlib.methods.base import Method, Stage
 from adlib.predict import predict
 from adlib.sampling import Plan, derive
-from adlib.train import fit, resolve_device, resolve_precision
+from adlib.train import fit
 from tests.conftest import tiny_images
 
 TEXTURES = procedural_textures(8, 64)
@@ -411,7 +412,7 @@ def test_a_fused_update_is_the_plain_one_also_in_channels_last(kind):
 
 PAGES = """
 import resource, torch
-from adlib.train import keep_memory
+from adlib.device import keep_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.empty(1 << 26, dtype=torch.uint8).fill_(1)

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
+from adlib.device import resolve_device
 from adlib.pretrain import data
 from adlib.pretrain.augment import Augmentation
 from adlib.pretrain.config import Config
 from adlib.pretrain.export import write_teacher
 from adlib.pretrain.networks import Source
 from adlib.pretrain.training import Classification, Distillation, Pretraining
-from adlib.train import resolve_device
 
 
 def prepare(arguments: list[str]) -> None:

@@ -57,9 +57,10 @@ def lease(names: Sequence[str] | None = None, folder: Path | None = None, poll: 
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """Return 'fp32' or 'bf16'; 'auto' is bf16 where the processor multiplies it faster (CUDA, or a CPU with AMX)."""
+    """Return 'fp32' or 'bf16'; 'auto' is bf16 where the processor multiplies it faster (CUDA, AMX, AVX512-BF16)."""
     if precision == "auto":
-        fast = device.startswith("cuda") or torch.cpu._is_amx_tile_supported()
+        cpu = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        fast = device.startswith("cuda") or cpu
         return "bf16" if fast else "fp32"
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision must be 'fp32', 'bf16' or 'auto', got {precision!r}")

@@ -1,13 +1,14 @@
 """How fast every method finds anomalies: latency of one image, throughput of a batch, and where the time goes.
 
     python benchmarks/inference.py [--out FILE] [--smoke] [--only METHOD/RECIPE/BACKBONE ...] [--device cuda]
-        [--precision bf16] [--compile METHOD ...]
+        [--compile METHOD ...]
 
 Measured from a host array (uint8 RGB, 256 x 256) to a host map and score, as EfficientAD's authors do. Variants:
 
 - plain: fp32, eager, the layout in which the method was built;
 - channels_last: the same with channels last in memory, as `adlib.predict` runs;
 - optimised: `adlib.inference.optimised`;
+- bf16: the same under bf16 autocast, where the processor multiplies that faster (`precision="auto"`);
 - compiled: the same through torch.compile, for the methods named by `--compile`; the first call's time stands apart.
 
 Variants take turns (`adlib.speed.alternating`); each row has the median and the 95 % quantile, and the speed-up over
@@ -22,7 +23,6 @@ import copy
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from adlib import speed
-from adlib.device import autocast
+from adlib.device import autocast, resolve_precision
 from adlib.images import normalise
 from adlib.inference import optimised
 from adlib.methods import METHODS, Method, build, resolve
@@ -73,7 +73,7 @@ def main() -> None:
         kind = dict(zip(KIND, (name, recipe, config.backbone), strict=True))
         compiles = name in options.compile and not overrides
         for row in measure(method, options, compiles):
-            rows.append(kind | row | speed.conditions(options.device, options.precision))
+            rows.append(kind | row | speed.conditions(options.device, "bf16" if row["variant"] == "bf16" else "fp32"))
             shown = {
                 k: v for k, v in row.items() if k in ("variant", "batch", "p50_ms", "speedup", "conv_share", "note")
             }
@@ -86,9 +86,9 @@ def main() -> None:
 def measure(method: Method, options: argparse.Namespace, compiles: bool) -> Iterator[dict[str, Any]]:
     """Yield a row for each variant of a method and each batch size."""
     gflop = speed.cost(method, SIZE)["gflop"]
-    note, variants = "", _variants(method, options)
+    note, variants = "", _variants(method, options.device)
     if compiles:
-        compiled = _host(optimised(method, compile=True), options)
+        compiled = _host(optimised(method, compile=True), options.device)
     heavy = gflop > HEAVY_GFLOP
     for batch in (1, HEAVY_BATCH if heavy else BATCH):
         profiled = ("plain", "optimised") if batch == 1 else ("optimised",)
@@ -125,7 +125,7 @@ def measure(method: Method, options: argparse.Namespace, compiles: bool) -> Iter
             }
 
 
-def _variants(method: Method, options: argparse.Namespace) -> dict[str, Variant]:
+def _variants(method: Method, device: str) -> dict[str, Variant]:
     last = copy.deepcopy(method).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def eager(model: Method, layout: torch.memory_format) -> Variant:
@@ -134,21 +134,25 @@ def _variants(method: Method, options: argparse.Namespace) -> dict[str, Variant]
                 maps = model.anomaly_map(normalise(pixels.float() / 255).contiguous(memory_format=layout)).float()
                 return maps, model.score(maps)
 
-        return _host(run, options)
+        return _host(run, device)
 
-    return {
+    fast = optimised(method)
+    variants = {
         "plain": eager(method, torch.contiguous_format),
         "channels_last": eager(last, torch.channels_last),
-        "optimised": _host(optimised(method), options),
+        "optimised": _host(fast, device),
     }
+    if resolve_precision("auto", device) == "bf16":
+        variants["bf16"] = _host(fast, device, "bf16")
+    return variants
 
 
-def _host(model: Callable, options: argparse.Namespace) -> Variant:
+def _host(model: Callable, device: str, precision: str = "fp32") -> Variant:
     """Let a model take an array from the host and give its results back there."""
 
     def run(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with nullcontext() if options.precision == "fp32" else autocast(options.device, options.precision):
-            maps, scores = model(torch.from_numpy(pixels).to(options.device))
+        with autocast(device, precision):
+            maps, scores = model(torch.from_numpy(pixels).to(device))
         return maps.cpu().numpy(), scores.cpu().numpy()
 
     return run
@@ -182,7 +186,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="the reduced student alone")
     parser.add_argument("--only", nargs="+", default=[], metavar="METHOD/RECIPE/BACKBONE", help="measure these anew")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument("--compile", nargs="*", default=["reduced_student"], metavar="METHOD", help="also compiled")
     parser.add_argument("--repeats", type=int, default=100, help="at most, for each variant")
     parser.add_argument("--seconds", type=float, default=6.0, help="for each method and batch size, about")

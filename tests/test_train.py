@@ -186,14 +186,17 @@ def interrupted(when, resume, strike):
         fit(method, tiny_images(8), seed=1, device="cpu", resume=resume)
 
 
-def test_settled_statistics_are_those_of_the_final_weights_over_an_epoch_and_no_weight_moves():
-    settled, _ = trained("destseg", settle=True)
-    plain, _ = trained("destseg")
-    student, other = settled.student.state_dict(), plain.student.state_dict()
-    running = {name for name in student if "running" in name or "tracked" in name}
-    assert all(torch.equal(student[name], other[name]) for name in student.keys() - running)
-    assert not any(torch.equal(student[name], other[name]) for name in running if name.endswith("mean"))
+@pytest.mark.parametrize("name", SHORT)
+def test_settling_moves_statistics_and_no_weight(name):
+    settled, plain = (trained(name, settle=chosen)[0].student.state_dict() for chosen in (True, False))
+    running = {name for name in plain if "running" in name or "tracked" in name}
+    assert all(torch.equal(settled[name], plain[name]) for name in plain.keys() - running)
+    assert not any(torch.equal(settled[name], plain[name]) for name in running if name.endswith("mean"))
+
+
+def test_settled_statistics_are_those_of_the_final_weights_over_an_epoch():
     # The first BatchNorm sees the first convolution of the images alone: two batches of the epoch after the last.
+    settled, _ = trained("destseg", settle=True)
     images = tiny_images(8)
     plan = Plan(settled.stages()[0], 0, len(images), 1)
     means = []
@@ -375,8 +378,12 @@ def test_derived_seeds_do_not_collide():
     assert len(seeds) == 4 * 7 * 7
 
 
-def test_device_and_precision_are_checked():
+def test_device_and_precision_are_checked(monkeypatch):
     assert resolve_precision("auto", "cuda") == "bf16"
+    for amx, avx, chosen in ((True, False, "bf16"), (False, True, "bf16"), (False, False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx)
+        assert resolve_precision("auto", "cpu") == chosen
     with pytest.raises(ValueError, match="'fp32', 'bf16' or 'auto', got 'fp16'"):
         resolve_precision("fp16", "cpu")
     if not torch.cuda.is_available():

@@ -321,12 +321,10 @@ def _in_scope(dataset: str, of: str, category: str) -> bool:
 
 def _wanted(dataset: str) -> int:
     """Count the categories that a claim speaks of; a dataset that `SIZES` lacks is one."""
+    if "/" in dataset:
+        return len(_parts(dataset))
     kinds = {"textures": 5, "objects": 10}
-    return (
-        len(_parts(dataset))
-        if "/" in dataset
-        else kinds.get(dataset.split()[-1], sum(SIZES.get(name, 1) for name in _names(dataset)))
-    )
+    return kinds.get(dataset.split()[-1], sum(SIZES.get(name, 1) for name in _names(dataset)))
 
 
 def _coverage(dataset: str, group: pd.DataFrame) -> str:

@@ -51,8 +51,8 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 # Resolve the newest versions that pyproject.toml allows; commit the result after `make check`.
-lock:
-	uv pip compile pyproject.toml --extra dev --extra study --universal --python-version 3.11 --no-header --no-annotate \
+lock: $(STAMP)
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra study --universal --python-version 3.11 --no-header --no-annotate \
 		--no-emit-index-url --upgrade --output-file requirements.lock
 
 # The picture in the README, made again.

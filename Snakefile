@@ -1,7 +1,7 @@
 # Datasets -> rows -> tables, each run by papermill. What to run stands in config.yaml, or in what --configfile names.
 #   snakemake --profile profiles/local -n                              what is missing
 #   snakemake --profile profiles/slurm --configfile full.yaml          the full study on a cluster
-# A row that exists is complete, so rows are the only state. One is made again only when its method's code changes;
+# A row that exists is complete, so rows are the only state. One is made again only when what it rests on changes;
 # that is seen by content, not by time, so a clone, a touch or a wrong clock costs nothing.
 import os
 import sys
@@ -68,7 +68,7 @@ rule run:
     wildcard_constraints: row="|".join(Path(row).relative_to(ROWS).with_suffix("").as_posix() for row in RUNS)
     params:  # of the wildcards only: Snakemake does not compare what is derived from `output`
         command=lambda wildcards: results.command(parameters(wildcards), f"{ROWS}/{wildcards.row}.ipynb"),
-        code=lambda wildcards: study.code(parameters(wildcards)["method"]),
+        code=lambda wildcards: study.code(parameters(wildcards)),
     threads: 4
     resources: gpu=1, mem_mb=16000, runtime=1440
     retries: 2  # a killed run goes on from its last state

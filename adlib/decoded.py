@@ -1,8 +1,9 @@
 """Decoded images kept on disk: the second run of a category reads pixels where the first decoded files.
 
 One `.safetensors` file for each list of samples, size and preprocessing, in the folder `ADLIB_CACHE`, else in the
-user's cache folder; `ADLIB_CACHE=off` keeps nothing. Its name is a hash over the content of the image files, so that
-a changed image is decoded again; its checksum is compared before it is used. All files may be deleted at any time.
+user's cache folder; `ADLIB_CACHE=off` keeps nothing. Its name is a hash over the content of the image files and over
+the code that reads them, so that what changed is decoded again; its checksum is compared before it is used. All files
+may be deleted at any time.
 """
 
 import hashlib
@@ -31,7 +32,8 @@ def path(identity: str, samples: pd.DataFrame, size: int, preprocess: str) -> Pa
     if folder == "off":
         return None
     files = [*samples["image"].map(str), *samples["mask"].map(str)]
-    key = repr((identity, files, size, preprocess, PIL.__version__))
+    code = Path(__file__).with_name("images.py").read_bytes()
+    key = repr((identity, files, size, preprocess, PIL.__version__, hashlib.sha256(code).hexdigest()))
     return Path(folder).expanduser() / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
 
 

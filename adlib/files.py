@@ -28,6 +28,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise  # of what was read meanwhile
         raise OSError(
             error.errno,
             f"{path} could not be written ({error.strerror}); make room or choose another folder, then run again",

@@ -9,6 +9,7 @@ import pandas as pd
 from adlib import datasets, plots
 
 KINDS = ("texture", "object")
+MEASURED = ["image_auroc", "aupro", "seconds_train", "peak_memory_mib"]
 SEEDS, CATEGORIES = 3, 5  # below these an advice says so
 
 
@@ -31,9 +32,9 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
     `rows` are of one teacher and scale; `inference` is what `benchmarks/inference.py` writes. Accuracy is the mean
     image AUROC, in percent, over the categories that all lines share, by kind ('texture', 'object'), NaN where there is
     none; lines are left out where the others share so many more categories that more can be compared without them.
-    `spread` is its standard deviation over seeds, NaN for one. Of several overrides in a category those with the most
-    rows count; `settings` says how many different ones a line averages. `ms` is the latency of one image by the fast
-    path, with the network that was scored; NaN where it was not measured.
+    `spread` is its standard deviation over the seeds that have all of them, NaN for one. Of several overrides in a
+    category those with the most rows count; `settings` says how many different ones a line averages. `ms` is the
+    latency of one image by the fast path, with the network that was scored; NaN where it was not measured.
     """
     rows = rows.assign(
         place=rows["dataset"] + "/" + rows["category"],
@@ -50,18 +51,20 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
         chosen = [_most(group) for place, group in everywhere.groupby("place") if place in shared]
         part = pd.concat(chosen) if chosen else everywhere[:0]
         backbone = part["backbone"].iloc[0] if part["backbone"].nunique() == 1 else None
+        places = part.groupby(["place", "kind"])[MEASURED].mean()
+        whole = part.groupby("seed").filter(lambda seed: seed["place"].nunique() == len(shared))
         table.append(
             {
                 "method": method,
                 "recipe": recipe,
                 "backbone": backbone,
-                "image_auroc": 100 * part["image_auroc"].mean(),
-                "spread": 100 * part.groupby("seed")["image_auroc"].mean().std(),
-                **{kind: 100 * part["image_auroc"][part["kind"] == kind].mean() for kind in KINDS},
-                "aupro": 100 * part["aupro"].mean(),
+                "image_auroc": 100 * places["image_auroc"].mean(),
+                "spread": 100 * whole.groupby("seed")["image_auroc"].mean().std(),
+                **{kind: 100 * places["image_auroc"][places.index.isin([kind], "kind")].mean() for kind in KINDS},
+                "aupro": 100 * places["aupro"].mean(),
                 "ms": _latency(inference, method, recipe, backbone),
-                "train_s": part["seconds_train"].mean(),
-                "peak_mib": part["peak_memory_mib"].mean(),
+                "train_s": places["seconds_train"].mean(),
+                "peak_mib": places["peak_memory_mib"].mean(),
                 "categories": len(shared),
                 "seeds": part["seed"].nunique(),
                 "settings": part["setting"].nunique(),

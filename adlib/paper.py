@@ -98,22 +98,23 @@ def paper_numbers(
     return numbers[[*columns, "paper_method", "note"]].reset_index(drop=True)
 
 
+def departures(teacher: str, scale: str, recipe: str, overrides: str) -> str:
+    """Say in what a run differs from the papers' conditions, `overrides` in these words; empty where it does not."""
+    parts = [f"teacher {teacher}"] if teacher != "imagenet" else []
+    parts += [f"{scale} scale"] if scale != "full" else []
+    parts += [f"recipe {recipe}"] if recipe != "paper" else []
+    return ", ".join([*parts, overrides] if overrides else parts)
+
+
 def beside(row: Mapping[str, Any], folder: str | Path = FOLDER) -> pd.DataFrame:
     """Set a row's metrics beside every printed number for its method and category, in percent.
 
-    `difference` is filled only where the row was made under the papers' conditions (ImageNet teacher, full scale, no
-    override); else `why not` says what differs. A metric that no paper prints has the words 'none printed'.
+    `difference` is filled only where the row was made under the papers' conditions (ImageNet teacher, full scale,
+    recipe paper, no override); else `why not` says what differs. A metric that no paper prints has the words 'none
+    printed'.
     """
     printed = paper_numbers(row["dataset"], row["category"], row["method"], folder)
-    differs = [
-        text
-        for text, there in (
-            (f"teacher {row['teacher']}", row["teacher"] != "imagenet"),
-            (f"{row['scale']} scale", row["scale"] != "full"),
-            ("overrides", bool(row["overrides"])),
-        )
-        if there
-    ]
+    differs = departures(row["teacher"], row["scale"], row["recipe"], "overrides" if row["overrides"] else "")
     lines = []
     for metric in (*FRACTIONS, *row["legacy"]):
         ours = 100 * row["legacy"].get(metric, row.get(metric, math.nan))
@@ -121,8 +122,7 @@ def beside(row: Mapping[str, Any], folder: str | Path = FOLDER) -> pd.DataFrame:
         for _, number in found.iterrows():
             value = 100 * number["value"]
             source = f"{number['source']}, {number['table']}, {number['paper_method']}"
-            gap = math.nan if differs else ours - value
-            lines.append((metric, ours, value, source, gap, ", ".join(differs)))
+            lines.append((metric, ours, value, source, math.nan if differs else ours - value, differs))
         if found.empty:
             lines.append((metric, ours, math.nan, "none printed", math.nan, ""))
     columns = ["metric", "ours", "paper", "printed in", "difference", "why not"]

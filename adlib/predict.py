@@ -19,7 +19,6 @@ class Prediction:
     scores: np.ndarray
 
 
-@torch.inference_mode()
 def predict(
     method: Method,
     images: Images,
@@ -44,7 +43,7 @@ def predict(
     quick = optimised(method) if fast else None
     maps, scores = [], []
     for index in torch.arange(len(images), device=device).split(batch):
-        with autocast(device, precision):
+        with torch.inference_mode(), autocast(device, precision):  # the weights moved above can train again
             if quick is None:
                 part = method.anomaly_map(images.normalised(index)).float()
                 score = method.score(part)

@@ -67,7 +67,7 @@ def row_path(folder: str | Path, row: Row | Mapping[str, Any]) -> Path:
 
 
 def teacher_slug(teacher: str) -> str:
-    """A teacher's name for a file name; a weights file has its stem and a hash of its path."""
+    """A teacher's name for a file name; a weights file has its stem and a hash of its whole name."""
     text = teacher
     if teacher.endswith(".safetensors"):
         text = f"{Path(teacher).stem}-{_hash(teacher)}"
@@ -180,8 +180,7 @@ def aggregate(
 
 def _refuse_mixtures(group: pd.DataFrame, by: Sequence[str]) -> None:
     for name in (*GROUP, *CONDITIONS):
-        # A random teacher is another one for each seed: that is its spread.
-        if name in by or (name == "teacher_sha256" and (group["teacher"] == "random").all()):
+        if name in by:
             continue
         found = sorted(group[name].map(_text).unique())
         if len(found) > 1:

@@ -48,8 +48,9 @@ def prepare(
     precision: str = "fp32",
     out_dir: str | Path | None = None,
 ) -> "Run":
-    """Check all parameters, read the images and build the method; nothing is trained or written yet.
+    """Check all parameters, read the images and build the method; nothing is trained yet, and no row written.
 
+    Images whose decoding takes long are kept decoded in the user's cache folder (`adlib/decoded.py`).
     With `out_dir` an unfinished training leaves its state there, beside where its row will be, and goes on from it.
 
     Raises ValueError or FileNotFoundError, saying what was expected and found, for anything that does not fit.
@@ -144,6 +145,7 @@ class Run:
     history: History | None = None
     prediction: Prediction | None = None
     seconds_test: float = 0.0
+    begun: bool = False  # its weights are no longer those of the beginning
     notes: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -152,19 +154,27 @@ class Run:
         return dataclasses.asdict(self.method.config)
 
     def fit(self, progress: bool = False, compile: bool = False) -> History:
-        """Train; goes on from the state that a killed run left in `out_dir`. See `adlib.train.fit` for the rest."""
+        """Train; goes on from the state that a killed run left in `out_dir`. See `adlib.train.fit` for the rest.
+
+        Raises ValueError for a run whose training began before and left no state to go on from.
+        """
         resume = self._resume_file()
+        if self.begun and (resume is None or not resume.exists()):
+            raise ValueError("the network of this run has been trained already: prepare a new run to train another")
+        self.begun, self.prediction = True, None
+        corruption = self._corruption()
+        made_of = [self.method.provenance.sha256, self.data_sha256, self.notes.get("textures", "")]
         try:
             with memory_explained(f"{self.identity['method']} trained on {self.device}"):
                 self.history = fit(
                     self.method,
                     self.train,
                     seed=self.identity["seed"],
-                    corruption=self._corruption(),
+                    corruption=corruption,
                     device=self.device,
                     precision=self.precision,
                     resume=resume,
-                    identity=f"{self.identity} {self.config} {self.precision} {self.data_sha256}",
+                    identity=f"{self.identity} {self.config} {self.precision} {' '.join(made_of)}",
                     progress=progress,
                     compile=compile,
                 )
@@ -243,15 +253,15 @@ class Run:
             **results.environment(self.device),
         )
 
-    def write(self, folder: str | Path | None = None) -> Path:
-        """Write a picture of the maps and then the row, below `folder` (by default `out_dir`).
+    def write(self, folder: str | Path | None = None, row: results.Row | None = None) -> Path:
+        """Write a picture of the maps and then the row (by default a new one), below `folder` (by default `out_dir`).
 
         The row comes last, so that whoever finds it finds everything; the training state that it replaces goes then.
         """
         target = folder if folder is not None else self.out_dir
         if target is None:
             raise ValueError("no folder was given for the row: pass one, or out_dir to prepare")
-        row = self.row()
+        row = row or self.row()
         path = results.row_path(target, row)
         figure = plots.best_and_worst(
             self.test,

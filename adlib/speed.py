@@ -5,9 +5,10 @@ that are compared take turns within one process, so that a machine that slows do
 spread are given, never the best. Rows carry the device, the versions and the precision.
 """
 
+import argparse
 import multiprocessing
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +150,27 @@ def write(rows: Iterable[Mapping[str, Any]], path: str | Path) -> Path:
     with whole_file(path) as temporary:
         pd.DataFrame(list(rows)).to_csv(temporary, index=False, float_format="%.4g")
     return path
+
+
+def options(parser: argparse.ArgumentParser, topic: str) -> argparse.Namespace:
+    """Parse a benchmark's options, among them `--out`: by default the committed rows of its topic.
+
+    A trial run (`--smoke`) has to name another file, as its rows are not to be told from measured ones.
+    """
+    parser.add_argument("--out", type=Path, help=f"CSV file, by default results/speed/{topic}.csv")
+    found = parser.parse_args()
+    if found.out is None and getattr(found, "smoke", False):
+        parser.error("--smoke needs --out: its rows must not replace those that were measured")
+    found.out = found.out or RESULTS / f"{topic}.csv"
+    return found
+
+
+def others(path: Path, by: Sequence[str], again: Collection[str]) -> list[dict[str, Any]]:
+    """Return a file's rows whose columns `by`, joined by '/', are not among those to be measured again."""
+    if not path.is_file():
+        return []
+    rows = pd.read_csv(path)
+    return [row for row in rows.to_dict("records") if "/".join(row[name] for name in by) not in again]  # type: ignore[misc]
 
 
 def read(topic: str, folder: str | Path = "") -> pd.DataFrame:

@@ -6,6 +6,7 @@ The Snakefile makes what is missing; `benchmarks/cost.py` estimates what that wi
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -80,14 +81,28 @@ def _categories(grid: Mapping[str, Any], dataset: str) -> list[str]:
     return list(datasets.PUBLISHED[dataset]) if asked == "all" else asked
 
 
-def code(method: str) -> dict[str, str]:
-    """Map each file that a method's rows rest on to a hash of its content: the run notebook, its modules, `SHARED`."""
+def code(run: Mapping[str, Any]) -> dict[str, str]:
+    """Map each file that a run's row rests on to a hash of its content.
+
+    The run notebook, the modules of its method, `SHARED`, the reader of its dataset and the weights that ship, where
+    they are its teacher.
+    """
     files = ["notebooks/run.ipynb"]
-    waiting = [METHODS[method].__module__.removeprefix("adlib."), *SHARED]
+    reader = datasets.DATASETS[run["dataset"]].__name__.removeprefix("adlib.datasets.")
+    patterns = [f"datasets/{reader}{rest}" for rest in (".py", "_*", "/*.py")]
+    patterns += ["weights/*.safetensors"] if "bundled" in run["teacher"] else []
+    for pattern in patterns:
+        files += [found.relative_to(PROJECT).as_posix() for found in (PROJECT / "adlib").glob(pattern)]
+    waiting = [METHODS[run["method"]].__module__.removeprefix("adlib."), *SHARED]
     while waiting:
         file = f"adlib/{waiting.pop().replace('.', '/')}.py"
         if file not in files:
             files.append(file)
             if file.startswith("adlib/methods/"):  # the shared modules name all that counts
                 waiting += re.findall(r"^from adlib\.(\S+) import", (PROJECT / file).read_text(), re.MULTILINE)
-    return {file: hashlib.sha256((PROJECT / file).read_bytes()).hexdigest()[:12] for file in sorted(files)}
+    return {file: _digest(file) for file in sorted(files)}
+
+
+@cache
+def _digest(file: str) -> str:
+    return hashlib.sha256((PROJECT / file).read_bytes()).hexdigest()[:12]

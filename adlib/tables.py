@@ -10,15 +10,15 @@ from typing import Any
 import pandas as pd
 
 from adlib import results
+from adlib.datasets import TEXTURES
 from adlib.intervals import over_categories
-from adlib.paper import CATEGORIES, DATASETS, FOLDER, SIZES, paper
+from adlib.paper import CATEGORIES, DATASETS, FOLDER, SIZES, departures, paper
 from adlib.paper import METRICS as PRINTED_METRICS
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 OURS = ["ours", "seeds", "difference", "conditions", "command"]
 NOT_BUILT = "not one of the methods built here"
 TEACHERS = ("random", "bundled", "imagenet")  # from the least to the most like the papers'
-TEXTURES = ("carpet", "grid", "leather", "tile", "wood")  # of MVTec AD
 
 
 def summary(rows: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
@@ -160,22 +160,23 @@ def _ours(rows: pd.DataFrame, line: Mapping[Any, Any], name: str | None) -> dict
     found = results.select(rows, name)
     found = found[(found["dataset"] == dataset) & found[metric].notna()]
     if category == "mean_textures":
-        found = found[found["category"].isin(TEXTURES)]
+        found = found[found["category"].isin(TEXTURES[dataset])]
     elif category == "mean_objects":
-        found = found[~found["category"].isin(TEXTURES)]
+        found = found[~found["category"].isin(TEXTURES[dataset])]
     elif category != "mean":
         found = found[found["category"] == category]
     if found.empty:
         where = f"this category of {dataset}" if wanted == 1 else f"{wanted} categories of {dataset}"
         return _missing(f"not run here: no row on {where}", _command(name, dataset, category))
     setting, group = _nearest(found)
-    categories = group["category"].nunique()
-    differs = _differs(setting)
-    if categories < wanted:
-        have = ", ".join(sorted(group["category"].unique()))
-        return _missing(
-            f"{categories} of {wanted} categories run: {have} ({differs})", _command(name, dataset, category)
-        )
+    teacher, scale, rest, recipe, _ = setting
+    differs = departures(teacher, scale, recipe, "" if rest == "{}" else rest)
+    of_seed = group.groupby("seed")["category"].nunique()
+    if of_seed.max() < wanted:  # a mean is one seed's, over all of them
+        have = ", ".join(sorted(group.loc[group["seed"] == of_seed.idxmax(), "category"].unique()))
+        why = f"{of_seed.max()} of {wanted} categories run with one seed: {have} ({differs})"
+        return _missing(why, _command(name, dataset, category))
+    group = group[group["seed"].isin(of_seed.index[of_seed >= wanted])]
     by_seed = unit * group.groupby("seed")[metric].mean().astype(float)
     digits = 1 if unit == 100 else 3
     deviation = f" ± {by_seed.std(ddof=1):.{digits}f}" if len(by_seed) > 1 else ""
@@ -201,15 +202,6 @@ def _nearest(found: pd.DataFrame) -> tuple[tuple[Any, ...], pd.DataFrame]:
             best = (key, setting, group)
     assert best is not None
     return best[1], best[2]
-
-
-def _differs(setting: tuple[Any, ...]) -> str:
-    """Say how a setting differs from the papers' conditions; empty where it does not."""
-    teacher, scale, rest, recipe, _ = setting
-    parts = [f"teacher {teacher}"] if teacher != "imagenet" else []
-    parts += [f"{scale} scale"] if scale != "full" else []
-    parts += [f"recipe {recipe}"] if recipe != "paper" else []
-    return ", ".join(parts + ([rest] if rest != "{}" else []))
 
 
 def _missing(why: str, command: str = "") -> dict[str, Any]:

@@ -12,7 +12,6 @@ of three seeds took 95 minutes of one thread on a busy machine.
 import argparse
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -94,14 +93,13 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=speed.RESULTS / "accuracy.csv")
     parser.add_argument("--smoke", action="store_true", help="one seed, two variants: shows that it runs")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--teacher", default="random")
     parser.add_argument("--methods", nargs="+", choices=CASES, default=[*CASES])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS[1:], default=VARIANTS[1:], help="beside ours")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    return parser.parse_args()
+    return speed.options(parser, "accuracy")
 
 
 if __name__ == "__main__":

@@ -106,9 +106,8 @@ def measure(folder: Path, size: int, count: tuple[int, int], repeats: int) -> li
 def main() -> None:
     """Write one row a number of threads, and one a run, for each file size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="results/speed/decoding.csv")
     parser.add_argument("--smoke", action="store_true", help="12 and 8 images, once")
-    options = parser.parse_args()
+    options = speed.options(parser, "decoding")
     count, repeats = ((12, 8), 1) if options.smoke else ((209, 83), 3)
     rows = []
     with tempfile.TemporaryDirectory() as folder:

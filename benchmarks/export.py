@@ -1,6 +1,6 @@
 """How fast an exported method is: onnxruntime beside PyTorch, on the same images and threads.
 
-    python benchmarks/export.py [--out FILE] [--method METHOD ...] [--size 256] [--batch 1 16]
+    python benchmarks/export.py [--out FILE] [--only METHOD ...] [--size 256] [--batch 1 16]
 
 Both are `adlib.inference.optimised`, as a module and as the ONNX file that `adlib.export_onnx` writes and compares
 with PyTorch. They take turns (`adlib.speed.alternating`), from a host array (uint8 RGB) to a host map and score;
@@ -28,8 +28,8 @@ from adlib.methods import METHODS, Method, build
 def main() -> None:
     """Measure all methods, print each row and write them to one file."""
     options = _options()
-    rows = []
-    for name in options.method:
+    rows = speed.others(options.out, ["method"], options.only) if options.only else []
+    for name in options.only or METHODS:
         method = build(name, teacher="random").eval()
         kind = {"method": name, "recipe": "paper", "backbone": method.config.backbone, "size": options.size}
         for row in measure(method, options):
@@ -76,12 +76,11 @@ def measure(method: Method, options: argparse.Namespace) -> Iterator[dict[str, A
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("results/speed/export.csv"))
-    parser.add_argument("--method", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--only", nargs="+", choices=METHODS, metavar="METHOD", help="measure these anew")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--repeats", type=int, default=10)
-    return parser.parse_args()
+    return speed.options(parser, "export")
 
 
 if __name__ == "__main__":

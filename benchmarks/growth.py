@@ -131,12 +131,12 @@ def _along(axis: str, value: int, method: str, what: str) -> dict[str, Any]:
 def main() -> None:
     """Write a row a point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="results/speed/growth.csv")
     parser.add_argument("--smoke", action="store_true", help="two points an axis")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", nargs="+", metavar="AXIS", help="images, resolution, items, regions, maps, ...")
-    options = parser.parse_args()
-    place, rows = speed.conditions(options.device), []
+    options = speed.options(parser, "growth")
+    place = speed.conditions(options.device)
+    rows = speed.others(options.out, ["axis"], options.only) if options.only else []
     for about, function, arguments, fields in points(options.smoke, options.device):
         if about["axis"] not in (options.only or [about["axis"]]):
             continue

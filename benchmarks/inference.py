@@ -24,14 +24,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 # Before torch is imported: `compile_s` must not be the time of reading what an earlier run compiled.
 os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
 
 import numpy as np
-import pandas as pd
 import torch
 from torch.profiler import ProfilerActivity, profile
 
@@ -61,10 +59,7 @@ def main() -> None:
     """Measure all methods, print each row and write them to one file; with `--only` its other rows stay."""
     options = _options()
     cases = [c for c in CASES if c[0] == "reduced_student"] if options.smoke else CASES
-    rows = []
-    if options.only and options.out.is_file():
-        before = pd.read_csv(options.out)
-        rows = before[~before[KIND].agg("/".join, axis=1).isin(options.only)].to_dict("records")
+    rows = speed.others(options.out, KIND, options.only) if options.only else []
     for name, recipe, overrides in cases:
         config = resolve(name, recipe, **overrides)
         if options.only and f"{name}/{recipe}/{config.backbone}" not in options.only:
@@ -182,14 +177,13 @@ def _profiled(call: Callable[[], Any], device: str) -> dict[str, float]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("results/speed/inference.csv"))
     parser.add_argument("--smoke", action="store_true", help="the reduced student alone")
     parser.add_argument("--only", nargs="+", default=[], metavar="METHOD/RECIPE/BACKBONE", help="measure these anew")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", nargs="*", default=["reduced_student"], metavar="METHOD", help="also compiled")
     parser.add_argument("--repeats", type=int, default=100, help="at most, for each variant")
     parser.add_argument("--seconds", type=float, default=6.0, help="for each method and batch size, about")
-    return parser.parse_args()
+    return speed.options(parser, "inference")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def smooth_maps(scale: int = 1, count: int = 115, regions: int = 147, seed: int 
     rows, columns = np.ogrid[:SIZE, :SIZE]
     for image in range(count):
         mask = np.zeros((SIZE, SIZE), bool)
-        for region in range(image - first, regions if image >= first else 0, count - first):
+        for region in range(image - first, regions, count - first) if image >= first else ():
             half = region // (count - first) % 2
             y, x, radius = *random.integers((40, 40), (216, 88)), random.integers(8, 36)
             mask |= (rows - y) ** 2 + (columns - x - 128 * half) ** 2 < radius**2
@@ -93,10 +93,9 @@ def calls(maps: np.ndarray, masks: np.ndarray, legacy: bool) -> Mapping[str, Cal
 def main() -> None:
     """Write one row an implementation and one a size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="results/speed/metrics.csv")
     parser.add_argument("--smoke", action="store_true", help="16 maps, one repetition")
     parser.add_argument("--legacy", action="store_true", help="time the papers' variants too")
-    options = parser.parse_args()
+    options = speed.options(parser, "metrics")
     count, repeats = (16, 1) if options.smoke else (115, 5)
     # First the memory, while this process is small; no thread count reaches a number that is counted on one core.
     rows = [speed.fresh(measure, scale, count, 1 if scale > 1 else repeats) for scale in (1, 4)]

@@ -35,6 +35,7 @@ ANOMALIB = "2.7.0"
 SIZE = 256
 BATCHES = {1: 40, 16: 5}  # images, and repetitions of each detector
 REFERENCE = ("anomalib", "stfpm", "model")
+UV = (sys.executable, "-m", "uv")
 BF16 = ", bf16"  # a variant's name ends so
 CORESETS = {"patchcore 10 %": 21_402, "patchcore 1 %": 2_140}
 Key = tuple[str, str, str]  # environment, detector, variant
@@ -42,14 +43,15 @@ Key = tuple[str, str, str]  # environment, detector, variant
 
 def main() -> None:
     """Measure all detectors of both environments in turns and write a row for each."""
-    options = _options()
-    if options.worker:
+    if "--worker" in sys.argv:
+        options = _parser().parse_args()
         found = anomalib_detectors if options.worker == "anomalib" else adlib_detectors
         serve(with_bf16(found(options)) if options.bf16 else found(options), options.device)
         return
     from adlib import speed
     from adlib.device import resolve_precision
 
+    options = speed.options(_parser(), "peers")
     options.bf16 = resolve_precision("auto", options.device) == "bf16"
     peer = options.peer_python or peer_environment()
     workers = {"adlib": Worker(sys.executable, "adlib", options), "anomalib": Worker(peer, "anomalib", options)}
@@ -214,22 +216,21 @@ def peer_environment() -> Path:
     python = home / "bin/python"
     if not python.exists():
         version = torch.__version__.split("+")[0]
-        subprocess.run(["uv", "venv", "--python", sys.executable, str(home)], check=True)
+        subprocess.run([*UV, "venv", "--python", sys.executable, str(home)], check=True)
         wanted = [f"anomalib=={ANOMALIB}", f"torch=={version}"]
-        subprocess.run(["uv", "pip", "install", "--python", str(python), *wanted], check=True)
+        subprocess.run([*UV, "pip", "install", "--python", str(python), *wanted], check=True)
     return python
 
 
-def _options() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("results/speed/peers.csv"))
     parser.add_argument("--smoke", action="store_true", help="five repetitions of single images")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="ours through torch.compile as well: minutes more")
     parser.add_argument("--peer-python", type=Path, help="interpreter of an environment with anomalib")
     parser.add_argument("--bf16", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--worker", choices=("adlib", "anomalib"), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":

@@ -102,10 +102,9 @@ def measure(name: str, batch: int, roof: dict[str, float], device: str, repeats:
 def main() -> None:
     """Write a row a method and batch size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", default="results/speed/roofline.csv")
     parser.add_argument("--smoke", action="store_true", help="batch 1 and 2, one repetition, small peaks")
     parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
+    options = speed.options(parser, "roofline")
     torch.backends.cuda.matmul.allow_tf32 = False
     sizes, mib = ((512,), 64) if options.smoke else ((1024, 2048, 4096), 512)
     roof = {"peak_gflops": arithmetic_peak(options.device, sizes), "peak_gbytes_per_s": copy_peak(options.device, mib)}

@@ -111,7 +111,7 @@ def main() -> None:
     if options.child:
         serve(**json.loads(options.child))
         return
-    rows = []
+    rows = speed.others(options.out, ["case"], options.only) if options.only else []
     with tempfile.TemporaryDirectory() as folder:
         write_files(Path(folder), 8 if options.smoke else 40)
         for name in options.only or CASES:
@@ -313,12 +313,11 @@ def _forever(loader: torch.utils.data.DataLoader) -> Iterator[Any]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("results/speed/training.csv"))
     parser.add_argument("--smoke", action="store_true", help="two images a batch, one block: shows that it runs")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", nargs="+", choices=CASES, metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return speed.options(parser, "training")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ def test_averages_are_over_shared_categories_and_the_usual_settings():
     table = guide.costs_and_merits(ROWS, INFERENCE).set_index("method")
     assert table.loc["stpm", "object"] == pytest.approx(70)
     assert table.loc["stpm", "texture"] == pytest.approx(50)
+    assert table.loc["stpm", "image_auroc"] == pytest.approx(60)  # every category counts alike
+    assert math.isnan(table.loc["stpm", "spread"])  # one seed alone has both
     assert table.loc["rd", "object"] == pytest.approx(90)
     assert table.loc["rd", "image_auroc"] == pytest.approx(65)
     assert table.loc["stpm", "ms"] == 30

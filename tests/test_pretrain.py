@@ -201,6 +201,17 @@ def test_wrong_recipes_say_what_is_expected(groups):
         start({"holidays": groups["procedural"]})
 
 
+def test_what_cannot_be_packed_is_named_and_nothing_is_left(tmp_path: Path):
+    out = tmp_path / "out" / "packed.zip"
+    with pytest.raises(FileNotFoundError, match="no such folder or zip of images: .*nowhere"):
+        data.pack({"tiny": [tmp_path / "nowhere"]}, out)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "broken.jpg").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"broken\.jpg is not a whole image .*: mend it or leave it out"):
+        data.pack({"tiny": [tmp_path / "images"]}, out)
+    assert not list(out.parent.glob("*"))
+
+
 def test_pack_and_read(tmp_path: Path):
     rng = np.random.default_rng(0)
     folders = {"photographs": ((90, 64), 21), "tiny": ((16, 16), 32)}

@@ -323,11 +323,6 @@ def test_aggregate_never_mixes_conditions(name, value):
     assert len(results.aggregate(rows, by=[*results.GROUP, name])) == 2
 
 
-def test_a_random_teacher_may_differ_by_seed():
-    rows = [make(seed=s, teacher="random", teacher_sha256=str(s) * 64) for s in range(3)]
-    assert results.aggregate(frame(*rows))["aupro_n"].tolist() == [3]
-
-
 def test_aggregate_refuses_a_seed_twice_and_unknown_columns():
     rows = frame(make(), make())
     with pytest.raises(ValueError, match="seed 0 stands there twice"):

@@ -54,6 +54,42 @@ def test_the_same_seed_gives_the_same_row_and_another_seed_another(trained):
     assert "final_loss" in found
 
 
+def test_a_run_trains_once_and_what_was_predicted_before_is_forgotten(data_root):
+    run = prepared(data_root)
+    untrained = run.evaluate()
+    run.fit()
+    assert run.prediction is None
+    assert run.evaluate() != untrained
+    with pytest.raises(ValueError, match="trained already: prepare a new run"):
+        run.fit()
+
+
+def test_the_state_of_a_training_with_another_teacher_is_refused(data_root, tmp_path, monkeypatch):
+    import timm
+    from safetensors.torch import save_file
+
+    import adlib.train as train
+
+    def begin(value):
+        network = timm.create_model("resnet18", num_classes=0)
+        network.conv1.weight.data.fill_(value)
+        save_file(network.state_dict(), path)
+        return prepared(data_root, teacher=str(path), overrides={"epochs": 2, "batch": 4}, out_dir=tmp_path)
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    path = tmp_path / "teacher.safetensors"
+    killed = begin(0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(train._Training, "switch_to", die)
+        with pytest.raises(KeyboardInterrupt):
+            killed.fit()
+    assert killed._resume_file().exists()
+    with pytest.raises(ValueError, match="another training"):
+        begin(0.5).fit()
+
+
 def test_killed_and_resumed_gives_the_same_row(trained, tmp_path, monkeypatch):
     import adlib.train as train
 
@@ -123,6 +159,8 @@ def test_a_network_that_does_not_ship_is_exchanged_and_the_row_says_so(data_root
     run = prepared(data_root, method="mkd", teacher="bundled")
     assert run.config["backbone"] == run.config["student"] == "resnet18"
     assert run.notes["teacher"] == "backbone resnet18 in place of wide_resnet50_2, which does not ship"
+    run = prepared(data_root, method="mkd", teacher="bundled", overrides={"student": "resnet34"})
+    assert (run.config["backbone"], run.config["student"]) == ("resnet18", "resnet34")
     assert "teacher" not in prepared(data_root, method="stpm", teacher="bundled").notes
     run = prepared(data_root, method="memkd", teacher="bundled")
     assert "deepest_target bottleneck in place of layer4, which does not ship" in run.notes["teacher"]

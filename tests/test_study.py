@@ -86,9 +86,19 @@ def test_the_committed_studies():
 
 
 def test_the_code_of_a_method_is_what_it_imports_and_no_other_method():
-    files = study.code("dskd").keys()
+    def code(method, dataset="mvtec", teacher="random"):
+        return study.code({"method": method, "dataset": dataset, "teacher": teacher}).keys()
+
+    files = code("dskd")
     assert {"adlib/methods/dskd.py", "adlib/methods/rd.py", "adlib/reverse.py", "adlib/train.py"} <= files
     assert "notebooks/run.ipynb" in files
-    assert "adlib/methods/rd.py" not in study.code("stpm")
-    assert "adlib/methods/destseg.py" in study.code("memory_destseg")
+    assert "adlib/methods/rd.py" not in code("stpm")
+    assert "adlib/methods/destseg.py" in code("memory_destseg")
+    assert "adlib/datasets/mvtec.py" in files
+    assert "adlib/datasets/mvtec3d.py" not in files
+    assert {"adlib/datasets/mtd.py", "adlib/datasets/mtd_splits.csv"} <= code("stpm", "mtd")
+    assert {"adlib/datasets/synthetic/gear.py"} <= code("stpm", "synthetic")
+    weights = "adlib/weights/resnet18.safetensors"
+    assert weights not in files
+    assert weights in code("stpm", teacher="bundled")
     assert "adlib/plots.py" not in files

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher
 from adlib.layers import NRMemory
-from adlib.methods.base import Batch, Deviation, Recipes, Stage
+from adlib.methods.base import Batch, Deviation, Recipes, Stage, check_choices
 from adlib.methods.rd import LEVELS, CosineDistillation, RDConfig, check, check_size
 from adlib.reverse import OneClassBottleneck, ReverseDecoder
 
@@ -50,15 +50,13 @@ class MemKDConfig(NRConfig, MemoryRDConfig):
 
 def check_memory(config: Any, slots: int) -> None:
     """Raise ValueError for a memory field that has no meaning."""
-    known = {
+    allowed = {
         "placement": ("input", "output"),
         "nm": ("mse", "literal", "normalised"),
         "orth": ("signed", "abs", "square"),
         "deepest_target": ("layer4", "bottleneck"),
     }
-    for name, values in known.items():
-        if hasattr(config, name) and getattr(config, name) not in values:
-            raise ValueError(f"{name} must be one of {values}, got {getattr(config, name)!r}")
+    check_choices(config, {name: values for name, values in allowed.items() if hasattr(config, name)})
     if len(config.items) != slots or min(config.items) < 0:
         raise ValueError(f"items must be {slots} numbers of at least 0, got {config.items!r}")
     if isinstance(config, NRConfig) and (config.temperature <= 0 or config.exemplars < 1):

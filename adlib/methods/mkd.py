@@ -73,9 +73,10 @@ class MKD(CosineDistillation):
 
     @classmethod
     def with_bundled(cls, config: Any) -> Any:
-        """Exchange a teacher that does not ship, and then the student too: their widths have to agree."""
+        """Exchange a teacher that does not ship, and then the default student, too: their widths have to agree."""
         found = super().with_bundled(config)
-        return found if found.backbone == config.backbone else replace(found, student=found.backbone)
+        goes_along = found.backbone != config.backbone and config.student == type(config)().student
+        return replace(found, student=found.backbone) if goes_along else found
 
     def learners(self) -> tuple[nn.Module, ...]:
         """Return the student."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher
 from adlib.layers import cosine_distance, resize, smooth
-from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage
+from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices
 from adlib.reverse import OneClassBottleneck, ReverseDecoder
 
 LEVELS = (1, 2, 3)
@@ -44,9 +44,7 @@ def flat_cosine_distance(a: Tensor, b: Tensor) -> Tensor:
 
 def check(config: RDConfig) -> None:
     """Raise ValueError for a field that the shared formulas do not know."""
-    for name, values in {"cosine": ("pixel", "flat"), "fusion": ("sum", "product")}.items():
-        if getattr(config, name) not in values:
-            raise ValueError(f"{name} must be one of {values}, got {getattr(config, name)!r}")
+    check_choices(config, {"cosine": ("pixel", "flat"), "fusion": ("sum", "product")})
     if len(config.betas) != 2:
         raise ValueError(f"betas must be two numbers, got {config.betas!r}")
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adlib.backbones import Provenance, Teacher, feature_network
 from adlib.layers import resize, squared_distance
-from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage
+from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,7 @@ class STPM(Method):
 
     def __init__(self, config: STPMConfig, teacher: str | Provenance) -> None:
         super().__init__()
-        if config.fusion not in ("product", "sum"):
-            raise ValueError(f"fusion must be 'product' or 'sum', got {config.fusion!r}")
-        if config.fusion_size not in ("image", "level"):
-            raise ValueError(f"fusion_size must be 'image' or 'level', got {config.fusion_size!r}")
+        check_choices(config, {"fusion": ("product", "sum"), "fusion_size": ("image", "level")})
         self.config = config
         self.teacher = Teacher(config.backbone, teacher, config.levels)
         # The same random initialisation as torchvision's: no zero-initialised BatchNorm.

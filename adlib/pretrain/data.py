@@ -30,18 +30,17 @@ def pack(groups: dict[str, Sequence[Path]], out: Path, quality: int = 80, size: 
     """Write the images below each group's paths (folders or zips) into one zip, and return how many of each.
 
     An image whose shorter side exceeds `size` is reduced to it. Everything becomes WebP of `quality`, except what
-    already is WebP and small enough, which is copied byte for byte.
+    already is WebP and small enough, which is copied byte for byte. Raises FileNotFoundError for a path that is not
+    there and ValueError for a file that is no image, before anything is left at `out`.
     """
-    counts: dict[str, int] = {}
+    listed = {group: [file for path in paths for file in _files(path)] for group, paths in groups.items()}
     with whole_file(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as target:
-        for group, paths in groups.items():
-            files = [file for path in paths for file in _files(path)]
+        for group, files in listed.items():
             with ThreadPoolExecutor() as pool:
                 for i, content in enumerate(pool.map(lambda file: _encode(file, quality, size), files)):
                     name = f"{group}/{i:06d}_{Path(files[i][0]).stem}.webp"
                     target.writestr(zipfile.ZipInfo(name), content)  # without the time: the same bytes again
-            counts[group] = len(files)
-    return counts
+    return {group: len(files) for group, files in listed.items()}
 
 
 def read(
@@ -138,7 +137,11 @@ def _files(path: Path) -> list[File]:
 
 def _encode(file: File, quality: int, size: int) -> bytes:
     name, raw = file[0], file[1]()
-    image: Image.Image = Image.open(io.BytesIO(raw))
+    try:
+        image: Image.Image = Image.open(io.BytesIO(raw))
+        image.load()
+    except OSError as error:
+        raise ValueError(f"{name} is not a whole image ({error}): mend it or leave it out") from error
     if name.lower().endswith(".webp") and min(image.size) <= size:
         return raw
     if min(image.size) > size:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 
 def replace_between(path: Path, begin: str, end: str, text: str) -> None:
@@ -23,7 +24,7 @@ def replace_between(path: Path, begin: str, end: str, text: str) -> None:
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to; rename it on success, remove it on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # no other process's, on no other machine either
     try:
         yield temporary
         os.replace(temporary, path)

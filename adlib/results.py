@@ -5,15 +5,12 @@ seed<seed>.json`: what identifies a run names its file, so two processes never s
 file that exists is complete. `adlib.paper` has the papers' numbers to set beside them.
 """
 
-import errno
 import hashlib
 import json
 import os
 import re
 import shlex
-import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from adlib.environment import PROJECT, environment
+from adlib.files import whole_file
 from adlib.paper import paper, paper_numbers
 from adlib.row import FRACTIONS, IDENTITY, SCHEMA, Row, as_row, document, from_document, validate
 
@@ -50,7 +48,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dskd(dfe=off)": ("dskd", {"embedding": "coarsest"}),
     "dskd(one level)": ("dskd", {"levels": [3]}),
 }
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
 def row_path(folder: str | Path, row: Row | Mapping[str, Any]) -> Path:
@@ -84,24 +81,10 @@ def write(row: Row, folder: str | Path) -> Path:
     content = document(row)
     validate(content, str(path))
     text = json.dumps(content, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
-    temporary = path.parent / f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if not isinstance(error, OSError) or error.errno not in NO_SPACE:
-            raise
-        raise OSError(
-            error.errno,
-            f"no disk space for the row {path}: nothing was written; free some space, or choose "
-            f"another out_dir, and run again: {command(row)}",
-        ) from error
+    with whole_file(path) as temporary, temporary.open("x", encoding="utf-8") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # a row that exists is complete, also after the power failed
     return path
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from adlib import datasets, results
 from adlib.environment import PROJECT
-from adlib.methods import METHODS, known, resolve
+from adlib.methods import METHODS, resolve
+from adlib.names import known
 from adlib.run import identify
 
 # What a row rests on besides its method and the modules that the method imports.

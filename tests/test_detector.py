@@ -17,7 +17,7 @@ from tests.conftest import tiny_images
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-FAST = {"epochs": 2, "batch": 4, "levels": [1]}
+FAST = {"epochs": 4, "batch": 4, "levels": [1]}
 
 
 def write(folder, count, defects=0, seed=0, size=64, suffix=".png"):

@@ -7,14 +7,14 @@ normal images), split ('train' or 'test'). Nothing is decoded here, and nothing 
 `python -m adlib.datasets.download` does that.
 """
 
-import difflib
 import hashlib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
+
+from adlib.names import known
 
 from . import btad, eyecandies, folder, mtd, mvtec, mvtec3d, synthetic, visa
 from .table import check, data_root, found_in
@@ -71,12 +71,12 @@ def load(dataset: str, category: str, root: str | Path | None = None) -> pd.Data
     unknown name or a table without a training image, FileNotFoundError where data are missing or
     lie in another layout.
     """
-    _known(dataset, DATASETS, "dataset")
+    known("dataset", dataset, DATASETS)
     home = _home(dataset, root)
     if dataset not in ("folder", "synthetic"):  # one is named by a path, one makes itself
         _present(dataset, home)
     if dataset != "folder":
-        _known(category, [*PUBLISHED[dataset], *_on_disk(dataset, home)], f"{dataset} category")
+        known(f"{dataset} category", category, [*PUBLISHED[dataset], *_on_disk(dataset, home)])
     if dataset not in ("folder", "synthetic", "mtd"):  # of mtd the categories are splits
         _present(dataset, home / category)
     return check(DATASETS[dataset].samples(home, category), f"{dataset}/{category}")
@@ -84,7 +84,7 @@ def load(dataset: str, category: str, root: str | Path | None = None) -> pd.Data
 
 def categories(dataset: str, root: str | Path | None = None) -> list[str]:
     """Categories of a dataset that this disk holds; for 'synthetic' all, as it makes them."""
-    _known(dataset, DATASETS, "dataset")
+    known("dataset", dataset, DATASETS)
     return _on_disk(dataset, _home(dataset, root))
 
 
@@ -118,14 +118,6 @@ def fingerprint(samples: pd.DataFrame) -> str:
             name = Path(path).relative_to(common).as_posix()
             digest.update(f"{name}\t{len(content)}\n".encode() + content)
     return digest.hexdigest()
-
-
-def _known(name: str, names: Iterable[str], what: str) -> None:
-    known = sorted(set(names))
-    if name not in known:
-        close = difflib.get_close_matches(str(name), known, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ValueError(f"unknown {what} {name!r}{hint}; known: {', '.join(known)}")
 
 
 def _present(dataset: str, home: Path) -> None:

@@ -23,6 +23,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tqdm import tqdm
 
+from adlib.names import known
+
 from .archives import ARCHIVES, Archive
 from .table import data_root, found_in
 
@@ -44,8 +46,7 @@ def download(dataset: str, root: str | Path | None = None) -> Path:
     Prints the licence first. A folder that is already there is left alone. Raises ValueError for
     an unknown name, DownloadError for everything that leaves the dataset absent.
     """
-    if dataset not in ARCHIVES:
-        raise ValueError(f"unknown dataset {dataset!r}; known: {', '.join(sorted(ARCHIVES))}")
+    known("dataset", dataset, ARCHIVES)
     archive = ARCHIVES[dataset]
     base = data_root(root)
     home = base / dataset

@@ -1,7 +1,6 @@
 """The methods: name -> class, and `build`, which makes one from its name, a recipe and overrides."""
 
 import dataclasses
-import difflib
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from adlib.methods.rd import RD
 from adlib.methods.rd_memae import RDMemAE
 from adlib.methods.reduced_student import ReducedStudent
 from adlib.methods.stpm import STPM
+from adlib.names import known
 
 METHODS: dict[str, type[Method]] = {
     "stpm": STPM,
@@ -41,19 +41,8 @@ __all__ = [
     "Method",
     "Stage",
     "build",
-    "known",
     "resolve",
 ]
-
-
-def known(kind: str, name: object, names: object) -> None:
-    """Raise a ValueError that lists the known names, and the nearest one, if `name` is not among `names`."""
-    names = sorted(map(str, names))  # type: ignore[call-overload]
-    if name in names:
-        return
-    close = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
-    raise ValueError(f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}")
 
 
 def resolve(name: str, recipe: str = "paper", scale: str = "full", /, **overrides: Any) -> Any:

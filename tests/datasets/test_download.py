@@ -280,7 +280,7 @@ def test_the_table_of_archives_is_complete():
 def test_list_and_unknown_names(capsys):
     assert download.main([]) == 0
     assert "visa" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"unknown dataset 'imagenet'; known: aitex, btad"):
+    with pytest.raises(ValueError, match=r"unknown dataset 'imagenet'\. Known: aitex, btad"):
         download.download("imagenet")
 
 

@@ -11,9 +11,9 @@ from adlib import datasets
 
 def test_unknown_names_list_the_known_ones(tmp_path):
     layouts.mvtec(tmp_path / "mvtec")
-    with pytest.raises(ValueError, match=r"'mvtek' \(did you mean 'mvtec'\?\); known: aitex, btad"):
+    with pytest.raises(ValueError, match=r"'mvtek'; did you mean 'mvtec'\? Known: aitex, btad"):
         datasets.load("mvtek", "bottle", tmp_path)
-    with pytest.raises(ValueError, match=r"'botle' \(did you mean 'bottle'\?\); known: .*zipper"):
+    with pytest.raises(ValueError, match=r"'botle'; did you mean 'bottle'\? Known: .*zipper"):
         datasets.load("mvtec", "botle", tmp_path)
     with pytest.raises(ValueError, match="unknown dataset"):
         datasets.categories("imagenet")

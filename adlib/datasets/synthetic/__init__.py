@@ -29,6 +29,7 @@ from adlib.datasets.synthetic import (
     veneer,
 )
 from adlib.datasets.synthetic.render import Picture, picture
+from adlib.names import known
 
 __all__ = ["CATEGORIES", "DEFECTS", "SEED", "VERSION", "Counts", "draw", "generate", "samples"]
 
@@ -64,9 +65,8 @@ def draw(category: str, split: str, defect: str, index: int, seed: int = SEED) -
 
     `defect` is 'good' or one of `DEFECTS[category]`; ValueError for a name that is neither.
     """
-    kinds = ("good", *DEFECTS[_known(category)])
-    if defect not in kinds:
-        raise ValueError(f"unknown {category} defect {defect!r}; known: {', '.join(kinds)}")
+    known("synthetic category", category, CATEGORIES)
+    known(f"{category} defect", defect, ("good", *DEFECTS[category]))
     return picture(_MODULES[category].render, category, seed, split, defect, index)
 
 
@@ -76,7 +76,8 @@ def generate(root: Path, category: str, seed: int = SEED, counts: Counts = Count
     The folder appears whole or not at all, also when two processes draw it at once. ValueError for an unknown
     category, or for a folder drawn with another version, seed or counts.
     """
-    folder = Path(root) / _known(category)
+    known("synthetic category", category, CATEGORIES)
+    folder = Path(root) / category
     record = {"version": VERSION, "seed": seed, "counts": asdict(counts)}
     if folder.exists():
         _check(folder, record)
@@ -100,8 +101,9 @@ def generate(root: Path, category: str, seed: int = SEED, counts: Counts = Count
 
 def samples(root: Path, category: str) -> pd.DataFrame:
     """Table of samples of one category, drawn first if `root` does not hold it yet."""
+    known("synthetic category", category, CATEGORIES)
     root = Path(root)
-    folder = root / _known(category)
+    folder = root / category
     if not folder.exists():
         generate(root, category)
     else:
@@ -112,12 +114,6 @@ def samples(root: Path, category: str) -> pd.DataFrame:
 def categories(root: Path) -> list[str]:
     """All categories: those that `root` lacks are drawn on first use."""
     return list(CATEGORIES)
-
-
-def _known(category: str) -> str:
-    if category not in _MODULES:
-        raise ValueError(f"unknown synthetic category {category!r}; known: {', '.join(CATEGORIES)}")
-    return category
 
 
 def _check(folder: Path, expected: dict[str, object]) -> None:

@@ -8,6 +8,7 @@
 """
 
 import dataclasses
+import json
 import math
 import time
 import warnings
@@ -83,7 +84,7 @@ def prepare(
         for name, value in dataclasses.asdict(built.config).items()
         if value != wanted[name] and name != "student"  # mkd's goes with its teacher
     ]
-    return Run(
+    run = Run(
         identity=identify(method, dataset, category, recipe, seed, scale, teacher, asked),
         method=built,
         train=split["train"],
@@ -95,6 +96,27 @@ def prepare(
         out_dir=None if out_dir is None else Path(out_dir),
         notes={"teacher": "; ".join(exchanged)} if exchanged else {},
     )
+    if run.out_dir is not None:
+        _warn_of_replacement(results.row_path(run.out_dir, run.identity), run)
+    return run
+
+
+def _warn_of_replacement(path: Path, run: "Run") -> None:
+    """Say before the training where its row will take the place of one of other images, or of another weights file.
+
+    A row names neither the folder of somebody's images nor that of a weights file, so that two of one name share it.
+    """
+    try:
+        old = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return
+    now = {"images": ("data_sha256", run.data_sha256), "weights": ("teacher_sha256", run.method.provenance.sha256)}
+    if other := [what for what, (name, value) in now.items() if old.get(name) != value]:
+        warnings.warn(
+            f"{path} was made with other {' and '.join(other)} of the same name and will be replaced: "
+            "move it away, or name another out_dir, to keep it",
+            stacklevel=3,
+        )
 
 
 def small_epochs(epochs: int, images: int) -> int:

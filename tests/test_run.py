@@ -10,7 +10,7 @@ from PIL import Image
 import adlib
 from adlib import paper, results, tables
 from adlib.images import UnknownMask
-from tests.conftest import write_category
+from tests.conftest import tiny_images, write_category
 
 TINY = {"stpm": {"epochs": 1, "batch": 4}, "destseg": {"batch": 2, "student_steps": 1, "segmentation_steps": 1}}
 
@@ -116,6 +116,26 @@ def test_killed_and_resumed_gives_the_same_row(trained, tmp_path, monkeypatch):
     assert results.same(resumed.row(), whole.row()), results.difference(resumed.row(), whole.row())
     resumed.write()
     assert not resume.exists()
+
+
+def test_a_row_of_other_images_of_the_same_name_is_not_replaced_unsaid(tmp_path):
+    def of(folder, good):
+        for kind, count, seed in (("train/good", 4, 1), ("test/good", good, 2), ("test/square", 2, 3)):
+            (tmp_path / folder / "parts" / kind).mkdir(parents=True)
+            for i, pixels in enumerate(tiny_images(count, seed=seed).pixels):
+                Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / folder / "parts" / kind / f"{i}.png")
+        return tmp_path / folder / "parts"
+
+    first, second = (str(of(folder, good)) for folder, good in (("line1", 2), ("line2", 3)))
+    run = prepared(tmp_path, category=first, dataset="folder", out_dir=tmp_path / "rows")
+    run.fit()
+    path = run.write()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", UnknownMask)
+        prepared(tmp_path, category=first, dataset="folder", out_dir=tmp_path / "rows")
+    with pytest.warns(UserWarning, match=f"{path.name} was made with other images of the same name"):
+        prepared(tmp_path, category=second, dataset="folder", out_dir=tmp_path / "rows")
 
 
 def test_destseg_says_which_textures_and_rotation_it_used(data_root):

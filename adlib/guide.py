@@ -68,6 +68,7 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
                 "categories": len(shared),
                 "seeds": part["seed"].nunique(),
                 "settings": part["setting"].nunique(),
+                "device": " and ".join(sorted(part["device"].unique())),
             }
         )
     found = pd.DataFrame(table)
@@ -115,6 +116,8 @@ def advice(table: pd.DataFrame, teacher: str) -> list[str]:
         doubts.append(f"{count} categor{'y' if count == 1 else 'ies'} stand for all parts")
     if table["settings"].max() > 1:
         doubts.append("some lines mix overrides from category to category")
+    if table["device"].nunique() > 1 or table["device"].str.contains(" and ").any():
+        doubts.append("training times are of different machines")
     return [*(["Careful: " + "; ".join(doubts) + "."] if doubts else []), *said]
 
 

@@ -8,7 +8,9 @@ import pytest
 from adlib import datasets, guide, plots
 
 
-def row(method, category, auroc, dataset="mvtec", seed=0, overrides=None, backbone="resnet18", recipe="paper"):
+def row(
+    method, category, auroc, dataset="mvtec", seed=0, overrides=None, backbone="resnet18", recipe="paper", device="cpu"
+):
     return {
         "method": method,
         "recipe": recipe,
@@ -23,6 +25,7 @@ def row(method, category, auroc, dataset="mvtec", seed=0, overrides=None, backbo
         "aupro": auroc / 2,
         "seconds_train": 10.0 if method == "stpm" else 20.0,
         "peak_memory_mib": 500.0,
+        "device": device,
     }
 
 
@@ -71,6 +74,9 @@ def test_advice_names_the_best_and_the_doubts():
     assert doubts.startswith("Careful: some lines have 1 seed, of which")
     assert "2 categories stand for all parts" in doubts
     assert "untrained" not in doubts
+    assert "different machines" not in doubts
+    moved = ROWS.assign(device=["cpu", *["cuda"] * (len(ROWS) - 1)])
+    assert "training times are of different machines" in guide.advice(guide.costs_and_merits(moved, INFERENCE), "")[0]
     assert "For textures: stpm (paper), image AUROC 50.0%." in said
     assert "For objects: rd (paper), image AUROC 90.0%." in said
     assert "Shortest training: stpm (paper), 10 s." in said

@@ -165,9 +165,12 @@ def options(parser: argparse.ArgumentParser, topic: str) -> argparse.Namespace:
     return found
 
 
-def others(path: Path, by: Sequence[str], again: Collection[str]) -> list[dict[str, Any]]:
-    """Return a file's rows whose columns `by`, joined by '/', are not among those to be measured again."""
-    if not path.is_file():
+def others(path: Path, by: Sequence[str], again: Collection[str] | None) -> list[dict[str, Any]]:
+    """Return a file's rows whose columns `by`, joined by '/', are not among those to be measured again.
+
+    None where there is no file, or nothing is named to be measured again: then everything is.
+    """
+    if not again or not path.is_file():
         return []
     rows = pd.read_csv(path)
     return [row for row in rows.to_dict("records") if "/".join(row[name] for name in by) not in again]  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from string import ascii_lowercase
@@ -10,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from adlib import results
-from adlib.datasets import TEXTURES
+from adlib.datasets import kind
 from adlib.intervals import over_categories
 from adlib.paper import CATEGORIES, DATASETS, FOLDER, SIZES, departures, paper
 from adlib.paper import METRICS as PRINTED_METRICS
@@ -159,10 +160,8 @@ def _ours(rows: pd.DataFrame, line: Mapping[Any, Any], name: str | None) -> dict
     wanted = {"mean": SIZES.get(dataset, 1), "mean_textures": 5, "mean_objects": 10}.get(category, 1)
     found = results.select(rows, name)
     found = found[(found["dataset"] == dataset) & found[metric].notna()]
-    if category == "mean_textures":
-        found = found[found["category"].isin(TEXTURES[dataset])]
-    elif category == "mean_objects":
-        found = found[~found["category"].isin(TEXTURES[dataset])]
+    if averaged := {"mean_textures": "texture", "mean_objects": "object"}.get(category):
+        found = found[found["category"].map(partial(kind, dataset)) == averaged]
     elif category != "mean":
         found = found[found["category"] == category]
     if found.empty:

@@ -28,7 +28,7 @@ from adlib.methods import METHODS, Method, build
 def main() -> None:
     """Measure all methods, print each row and write them to one file."""
     options = _options()
-    rows = speed.others(options.out, ["method"], options.only) if options.only else []
+    rows = speed.others(options.out, ["method"], options.only)
     for name in options.only or METHODS:
         method = build(name, teacher="random").eval()
         kind = {"method": name, "recipe": "paper", "backbone": method.config.backbone, "size": options.size}

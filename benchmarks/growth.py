@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="AXIS", help="images, resolution, items, regions, maps, ...")
     options = speed.options(parser, "growth")
     place = speed.conditions(options.device)
-    rows = speed.others(options.out, ["axis"], options.only) if options.only else []
+    rows = speed.others(options.out, ["axis"], options.only)
     for about, function, arguments, fields in points(options.smoke, options.device):
         if about["axis"] not in (options.only or [about["axis"]]):
             continue

@@ -59,7 +59,7 @@ def main() -> None:
     """Measure all methods, print each row and write them to one file; with `--only` its other rows stay."""
     options = _options()
     cases = [c for c in CASES if c[0] == "reduced_student"] if options.smoke else CASES
-    rows = speed.others(options.out, KIND, options.only) if options.only else []
+    rows = speed.others(options.out, KIND, options.only)
     for name, recipe, overrides in cases:
         config = resolve(name, recipe, **overrides)
         if options.only and f"{name}/{recipe}/{config.backbone}" not in options.only:

@@ -111,7 +111,7 @@ def main() -> None:
     if options.child:
         serve(**json.loads(options.child))
         return
-    rows = speed.others(options.out, ["case"], options.only) if options.only else []
+    rows = speed.others(options.out, ["case"], options.only)
     with tempfile.TemporaryDirectory() as folder:
         write_files(Path(folder), 8 if options.smoke else 40)
         for name in options.only or CASES:

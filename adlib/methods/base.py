@@ -125,6 +125,15 @@ class Deviation:
     ours: str
 
 
+# Of the methods whose short trainings end with `Stage.settle`.
+SETTLED = Deviation(
+    "BatchNorm's statistics",
+    "running means",
+    "running means",
+    "as both; scale small takes them anew over the training images when the student is done: override settle",
+)
+
+
 def check_choices(config: Any, allowed: dict[str, tuple[Any, ...]]) -> None:
     """Raise ValueError for a field of a config that holds none of its allowed values."""
     for name, values in allowed.items():

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher, feature_network
 from adlib.layers import basic_stage, cosine_distance, kaiming_fan_out, resize, top_mean, unit
-from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices, check_shares
+from adlib.methods.base import SETTLED, Batch, Deviation, Method, Recipes, Stage, check_choices, check_shares
 
 LEVELS = (1, 2, 3)
 
@@ -287,12 +287,7 @@ class DeSTSeg(Method):
             "no step is ever made",
             "images repeat within a batch, each corrupted anew",
         ),
-        Deviation(
-            "BatchNorm's statistics",
-            "running means",
-            "running means",
-            "as both; scale small takes them anew over the training images when the student is done: override settle",
-        ),
+        SETTLED,
         Deviation("seeds", "-", "none set", "one seed a run; at least three wherever a verdict is given"),
     )
 

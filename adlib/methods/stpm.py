@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adlib.backbones import Provenance, Teacher, feature_network
 from adlib.layers import resize, squared_distance
-from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices
+from adlib.methods.base import SETTLED, Batch, Deviation, Method, Recipes, Stage, check_choices
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,6 @@ class STPM(Method):
             "any non-zero pixel of the resized mask counts",
             "common protocol: bilinear, >= 0.5",
         ),
-        Deviation(
-            "BatchNorm's statistics for the test",
-            "running means",
-            "running means",
-            "as both; scale small takes them anew over the training images when the student is done: override settle",
-        ),
+        SETTLED,
         Deviation("PRO", "per region", "axes min-max rescaled", "exact AUPRO; theirs in legacy"),
     )

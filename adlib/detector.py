@@ -153,7 +153,7 @@ class Detector:
         self.threshold = Threshold.of(scores[good], false_alarm_rate)
         self.colours = plots.scale_of(run.predicted.maps)
         seen = self._predict(run.train).scores
-        findings += checks.check_held_out(seen, scores[good])
+        findings += checks.check_held_out(seen, scores[good]) + checks.check_border(run.predicted.maps[good])
         poor = checks.check_scores(run.test.table.assign(score=scores), self.threshold.value)
         findings += poor
         if poor and not good.all() and self._options["scale"] == "small":

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
@@ -27,6 +27,11 @@ def scale_of(maps: NDArray) -> Normalize:
     """Choose the one colour range for maps (N, H, W): from the median to the 99.9th percentile of all pixels."""
     low, high = np.quantile(maps[:: max(1, len(maps) // 64)], [0.5, 0.999])
     return Normalize(float(low), float(max(high, low + 1e-12)), clip=True)
+
+
+def weak_too(scale: Normalize) -> Normalize:
+    """Spread the low end of a scale by a square root: a missed defect is a weak response, black on a linear scale."""
+    return PowerNorm(0.5, scale.vmin, scale.vmax, clip=True)
 
 
 def show_image(axes: Axes, image: NDArray, mask: NDArray | None = None) -> None:
@@ -59,15 +64,13 @@ def gallery(
     maps: NDArray,
     scores: NDArray,
     bands: Mapping[str, Sequence[int]],
-    scale: Normalize | None = None,
     title: str = "",
 ) -> Figure:
     """Draw bands of chosen images above their maps, all maps on one scale, over each its true kind and its score.
 
-    `bands` are indices by what they show. `scale` should be that of the whole test set (`scale_of(maps)`, the default),
-    so that figures can be compared.
+    `bands` are indices by what they show; the scale is that of all maps, by the square root (`weak_too`).
     """
-    scale = scale or scale_of(maps)
+    scale = weak_too(scale_of(maps))
     bands = {name: index for name, index in bands.items() if len(index)}
     columns = max(map(len, bands.values()))
     size = (1.7 * columns + 1.2, 3.6 * len(bands) + 0.2)
@@ -82,7 +85,7 @@ def gallery(
             drawn = bottom.imshow(maps[i], cmap=CMAP, norm=scale)
         start = axes[2 * band, 0]
         start.text(-0.08, 0.5, name, rotation=90, ha="right", va="center", fontsize=9, transform=start.transAxes)
-    figure.colorbar(drawn, ax=axes.ravel().tolist(), label="anomaly map", shrink=0.5)
+    figure.colorbar(drawn, ax=axes.ravel().tolist(), label="anomaly map (colours by its square root)", shrink=0.5)
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -101,7 +104,10 @@ def best_and_worst(images: Images, maps: NDArray, scores: NDArray, count: int = 
 
 
 def histogram(scores: NDArray, labels: NDArray, title: str = "", threshold: float | None = None) -> Figure:
-    """Draw the image scores of normal and defective test images in one histogram, and the threshold if there is one."""
+    """Draw the image scores of normal and defective test images in one histogram, and the threshold if there is one.
+
+    The axis is logarithmic where the scores span more than a decade: else all but the worst fall into one bin.
+    """
     figure, axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
     kinds = pd.Series(labels).map({0: "normal", 1: "defect"})
     data = pd.DataFrame({"score": scores, "test image": kinds})
@@ -113,6 +119,7 @@ def histogram(scores: NDArray, labels: NDArray, title: str = "", threshold: floa
         palette=[NORMAL, DEFECT],
         bins=30,
         element="step",
+        log_scale=bool(scores.min() > 0 and scores.max() > 10 * scores.min()),
         ax=axes,
     )
     if threshold is not None:
@@ -141,7 +148,7 @@ def losses(history: pd.DataFrame) -> Figure:
 
 def localised(images: Images, maps: NDArray, index: Sequence[int], title: str = "") -> Figure:
     """Draw image, true outline and map side by side, a row each: the picture that says what a method does."""
-    scale = scale_of(maps)
+    scale = weak_too(scale_of(maps))
     figure, axes = plt.subplots(
         len(index), 3, figsize=(6.6, 2.2 * len(index) + 0.4), squeeze=False, layout="constrained"
     )

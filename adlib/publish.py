@@ -20,8 +20,9 @@ README = PROJECT / "README.md"
 BEGIN, END = "<!-- written by python -m adlib.publish -->", "<!-- end -->"
 # What the scores are of, the most like the papers' first; a setting without rows has no table.
 SETTINGS = [
-    {"recipe": "paper", "scale": scale, "teacher": teacher}
+    {"recipe": recipe, "scale": scale, "teacher": teacher}
     for scale, teacher in (("full", "imagenet"), ("full", "bundled"), ("small", "bundled"))
+    for recipe in ("paper", "code")
 ]
 
 

@@ -173,7 +173,7 @@ def _ours(rows: pd.DataFrame, line: Mapping[Any, Any], name: str | None) -> dict
     of_seed = group.groupby("seed")["category"].nunique()
     if of_seed.max() < wanted:  # a mean is one seed's, over all of them
         have = ", ".join(sorted(group.loc[group["seed"] == of_seed.idxmax(), "category"].unique()))
-        why = f"{of_seed.max()} of {wanted} categories run with one seed: {have} ({differs})"
+        why = f"no seed has all {wanted} categories; the one with most has {of_seed.max()}: {have} ({differs})"
         return _missing(why, _command(name, dataset, category))
     group = group[group["seed"].isin(of_seed.index[of_seed >= wanted])]
     by_seed = unit * group.groupby("seed")[metric].mean().astype(float)

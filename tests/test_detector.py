@@ -278,6 +278,19 @@ def test_held_out_images_of_another_kind_are_told():
     assert "100% score higher than every training image" in found
 
 
+def test_a_border_that_sets_the_threshold_is_told():
+    maps = np.random.default_rng(0).uniform(size=(20, 64, 64))
+    inside, edge = maps.copy(), maps.copy()
+    inside[:, 16, 47] = 2  # the first row inside the border, and the last column
+    assert checks.check_border(inside) == []
+    edge[:11, 15, 30] = 2
+    edge[11:, 30, 30] = 2
+    (found,) = checks.check_border(edge)
+    assert "in 11 of 20 held-out good images" in found
+    edge[10, 30, 30] = 3  # half of them are not most
+    assert checks.check_border(edge) == []
+
+
 def test_fine_detail_has_unit_length_and_a_blank_image_none():
     vectors = checks.detail(torch.cat([tiny_images(2).pixels, torch.full((1, 3, 64, 64), 9, dtype=torch.uint8)]))
     np.testing.assert_allclose(vectors.norm(dim=1), [1, 1, 0], atol=1e-5)

@@ -1,0 +1,35 @@
+"""Figures that can mislead: one scale for all maps, weak responses and scores that can be seen."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from adlib import plots
+from tests.conftest import tiny_images
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_a_gallery_has_one_scale_on_which_a_weak_response_shows():
+    images = tiny_images(4, 2)
+    maps = np.zeros((4, 64, 64), np.float32)
+    maps[2, :16], maps[3, :2] = 1.0, 0.04
+    figure = plots.best_and_worst(images, maps, maps.max(axis=(1, 2)), count=1)
+    drawn = [image for axes in figure.axes for image in axes.images if image.get_array().ndim == 2]
+    assert len(drawn) == 3  # the strongest defect, the weakest, a normal image
+    assert len({id(image.norm) for image in drawn}) == 1
+    scale = drawn[0].norm
+    assert [float(scale(v)) for v in (0, 0.04, 1)] == pytest.approx([0, 0.2, 1], abs=1e-3)
+    assert float(plots.scale_of(maps)(0.04)) == pytest.approx(0.04, abs=1e-3)  # overlays stay linear
+
+
+@pytest.mark.parametrize(("highest", "axis"), [(0.05, "linear"), (0.2, "log")])
+def test_scores_over_more_than_a_decade_have_a_logarithmic_axis(highest, axis):
+    scores = np.array([0.01, 0.011, 0.012, highest])
+    figure = plots.histogram(scores, np.array([0, 0, 1, 1]), threshold=0.0115)
+    assert figure.axes[0].get_xscale() == axis
+    assert plots.histogram(scores - 0.01, np.array([0, 0, 1, 1])).axes[0].get_xscale() == "linear"

@@ -5,7 +5,8 @@
 Topics: `rise` and `trial` (memory DeSTSeg, Figs. 9, 11, 17), `recall` and `values` (MemKD, Figs. 6 and 7), `layers`
 (MixedTeacher, Sec. 4.2 and Fig. 2), `depth` (DSKD's limitations). `value` is made so that the claim `id` says it is
 above 0; `parts` are the numbers that it was made of. `curves/` beside the tables holds what figures are drawn from.
-`values` compares categories, so it has one row a seed. Rows that a file has already are not made again.
+`values` compares categories, so it has one row a seed. Rows that a file has already are not made again. What a memory
+holds (`recall`, `values`) takes more epochs than scale `small` has: --override memkd.epochs=10 rd_memae.epochs=10.
 """
 
 import argparse
@@ -177,6 +178,7 @@ def main() -> None:
     """Make all rows that are missing; a value that is NaN (say, no defect is that deep) is left out and said."""
     options = _options()
     conditions = f"teacher {options.teacher}, {options.scale} scale, {json.dumps(_all(options), sort_keys=True)}"
+    conditions += "" if options.precision == "fp32" else f", {options.precision}"
     for topic, seed in itertools.product(options.topic, options.seed):
         together = topic == "values"
         for place in ["all/all"] if together else options.category:
@@ -222,6 +224,7 @@ def _train(
         overrides=overrides,
         data_root=options.data_root,
         device=options.device,
+        precision=options.precision,
     )
     if trained:
         run.fit()
@@ -275,6 +278,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--override", nargs="+", default=[], help="method.field=JSON, of the memory variants, too")
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument("--out", type=Path, default=DIAGNOSTICS)
     options = parser.parse_args()
     given: dict[str, dict[str, Any]] = {}

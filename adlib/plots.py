@@ -20,6 +20,7 @@ from adlib.images import Images
 
 CMAP = "inferno"
 OUTLINE = "#00e5ff"
+BINS = 30
 NORMAL, DEFECT = "#4c72b0", "#c44e52"
 
 
@@ -103,11 +104,27 @@ def best_and_worst(images: Images, maps: NDArray, scores: NDArray, count: int = 
     return gallery(images, maps, scores, bands, title=title)
 
 
+def score_bins(scores: NDArray, threshold: float | None = None) -> tuple[NDArray, bool]:
+    """Choose the bins for image scores: edges, and whether they are of the decimal logarithm.
+
+    They are where the scores span more than a decade: else all but the worst fall into one bin. The threshold is an
+    edge, so what is drawn right of it alarms.
+    """
+    logarithmic = bool(scores.min() > 0 and scores.max() > 10 * scores.min())
+    place = np.log10 if logarithmic else np.asarray
+    lowest, highest = place(scores.min()), place(scores.max())
+    width = (highest - lowest) / BINS or 1.0
+    edge = lowest if threshold is None else np.nextafter(place(threshold), np.inf)  # a score at it does not alarm
+    first, last = np.floor((lowest - edge) / width), np.ceil((highest - edge) / width) + 1
+    return edge + width * np.arange(first, last + 1), logarithmic
+
+
 def histogram(scores: NDArray, labels: NDArray, title: str = "", threshold: float | None = None) -> Figure:
     """Draw the image scores of normal and defective test images in one histogram, and the threshold if there is one.
 
-    The axis is logarithmic where the scores span more than a decade: else all but the worst fall into one bin.
+    The bins are those of `score_bins`.
     """
+    edges, logarithmic = score_bins(scores, threshold)
     figure, axes = plt.subplots(figsize=(6, 2.6), layout="constrained")
     kinds = pd.Series(labels).map({0: "normal", 1: "defect"})
     data = pd.DataFrame({"score": scores, "test image": kinds})
@@ -117,9 +134,9 @@ def histogram(scores: NDArray, labels: NDArray, title: str = "", threshold: floa
         hue="test image",
         hue_order=["normal", "defect"],
         palette=[NORMAL, DEFECT],
-        bins=30,
+        bins=edges,  # seaborn wants them as they lie on the axis
         element="step",
-        log_scale=bool(scores.min() > 0 and scores.max() > 10 * scores.min()),
+        log_scale=logarithmic,
         ax=axes,
     )
     if threshold is not None:

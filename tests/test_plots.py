@@ -33,3 +33,21 @@ def test_scores_over_more_than_a_decade_have_a_logarithmic_axis(highest, axis):
     figure = plots.histogram(scores, np.array([0, 0, 1, 1]), threshold=0.0115)
     assert figure.axes[0].get_xscale() == axis
     assert plots.histogram(scores - 0.01, np.array([0, 0, 1, 1])).axes[0].get_xscale() == "linear"
+
+
+@pytest.mark.parametrize("highest", [2.0, 30.0])
+def test_the_threshold_is_an_edge_of_the_bins(highest):
+    scores = np.append(np.random.default_rng(0).uniform(1, 1.5, 39), highest)
+    threshold = np.sort(scores)[29]
+    edges, logarithmic = plots.score_bins(scores, threshold)
+    assert logarithmic == (highest > 10)
+    count, _ = np.histogram(np.log10(scores) if logarithmic else scores, edges)
+    quiet = edges[1:] <= (np.log10(threshold) if logarithmic else threshold) + 1e-9
+    assert (count[quiet].sum(), count[~quiet].sum()) == (30, 10)
+
+
+def test_bins_hold_every_score_also_of_one_value():
+    for scores in (np.full(5, 0.3), np.zeros(3), np.array([-1.0, 0.0, 7.0])):
+        edges, logarithmic = plots.score_bins(scores)
+        assert not logarithmic
+        assert np.histogram(scores, edges)[0].sum() == len(scores)

@@ -70,6 +70,8 @@ COLUMNS = [
     "seeds",
 ]
 COLUMNS += ["conditions", "verdict", "why"]
+SHOWN = ["id", "metric", "printed", "effect", "low", "high", "unit", "pairs", "categories", "seeds", "verdict"]
+SHOWN += ["conditions", "why"]
 
 
 def claims(folder: str | Path = FOLDER) -> pd.DataFrame:
@@ -101,6 +103,11 @@ def judge(
                 head["stated"] = _stated_gain(claim, i)
             lines += [head | line for line in _judged(claim, metric, i, rows, Path(timings), Path(diagnostics))]
     return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def shown(judged: pd.DataFrame) -> pd.DataFrame:
+    """Give the lines of `judge` for reading: texts, effects with three digits, however small."""
+    return judged[SHOWN].map(speed.three_digits)
 
 
 def by_claim(judged: pd.DataFrame) -> pd.DataFrame:

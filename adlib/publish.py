@@ -27,8 +27,8 @@ SETTINGS = [
 
 
 def claims_csv(judged: pd.DataFrame) -> str:
-    """Word `results/claims.csv`: what `claims.judge` gives, with three decimals."""
-    return judged.to_csv(index=False, float_format="%.3f", lineterminator="\n")
+    """Word `results/claims.csv`: what `claims.judge` gives, with four digits."""
+    return judged.to_csv(index=False, float_format="%.4g", lineterminator="\n")
 
 
 def readme(rows: pd.DataFrame, judged: pd.DataFrame) -> str:

@@ -187,10 +187,11 @@ def shown(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
     if rows.empty:
         return pd.DataFrame({"": ["not measured here"]})
     kept = [c for c in columns or rows.columns if c in rows and (columns or c not in PLACE)]
-    return rows[kept].map(_text)
+    return rows[kept].map(three_digits)
 
 
-def _text(value: Any) -> str:
+def three_digits(value: Any) -> str:
+    """Word a number with three significant digits, from 100 on a whole one; NaN is empty, what is no float as it is."""
     if not isinstance(value, float):
         return str(value)
     return "" if np.isnan(value) else f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -45,6 +45,8 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     *((name, "paper", {}) for name in METHODS),
     ("reduced_student", "code", {}),
     ("mixed_teacher", "code", {}),
+    ("stpm", "code", {}),
+    ("rd", "code", {"backbone": "resnet18"}),
     ("rd", "paper", {"backbone": "resnet18"}),
     ("memkd", "paper", {"backbone": "resnet18"}),
     ("rd_memae", "paper", {"backbone": "resnet18"}),

@@ -173,3 +173,11 @@ def test_a_diagnostic_counts_only_where_its_claim_speaks_of_it(row, tmp_path):
     found = claims.judge(pd.DataFrame([row]), diagnostics=tmp_path).set_index("id").loc["S1-10"]
     assert (found["categories"], found["pairs"]) == (2, 6)
     assert "bottle" not in found["conditions"]
+
+
+def test_lines_for_reading_keep_small_effects_and_leave_nothing_as_nan():
+    judged = claims.judge(results.read(results.RUNS))
+    text = claims.shown(judged.assign(effect=-0.000345, low=float("nan")))
+    assert set(text["effect"]) == {"-0.000345"}
+    assert set(text["low"]) == {""}
+    assert list(text["verdict"]) == list(judged["verdict"])

@@ -6,7 +6,7 @@ Topics: `rise` and `trial` (memory DeSTSeg, Figs. 9, 11, 17), `recall` and `valu
 (MixedTeacher, Sec. 4.2 and Fig. 2), `depth` (DSKD's limitations). `value` is made so that the claim `id` says it is
 above 0; `parts` are the numbers that it was made of. `curves/` beside the tables holds what figures are drawn from.
 `values` compares categories, so it has one row a seed. Rows that a file has already are not made again. What a memory
-holds (`recall`, `values`) takes more epochs than scale `small` has: --override memkd.epochs=10 rd_memae.epochs=10.
+recalls takes more epochs than scale `small` has (--override memkd.epochs=10); ten are too few for `values`.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def values(makes: dict[str, Make]) -> Found:
             for memory, found in _values(make(method)).items():
                 held.setdefault(method, {}).setdefault(memory, {})[category] = found
     if diagnostics.alike(held["memkd"]):
-        print("the learned values of all categories still are what they began as: train longer", flush=True)
+        print("the learned values are the same in all categories, item by item: train longer", flush=True)
         return [], {}
     scores = {m: float(np.mean([diagnostics.compactness(v) for v in of.values()])) for m, of in held.items()}
     planes: dict[str, list[float]] = {}

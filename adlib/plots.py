@@ -32,7 +32,7 @@ def scale_of(maps: NDArray) -> Normalize:
 
 def weak_too(scale: Normalize) -> Normalize:
     """Spread the low end of a scale by a square root: a missed defect is a weak response, black on a linear scale."""
-    return PowerNorm(0.5, scale.vmin, scale.vmax, clip=True)
+    return PowerNorm(0.5, scale.vmin, scale.vmax)  # with clip=True a colour bar has ticks from beyond its ends
 
 
 def show_image(axes: Axes, image: NDArray, mask: NDArray | None = None) -> None:

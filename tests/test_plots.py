@@ -24,6 +24,7 @@ def test_a_gallery_has_one_scale_on_which_a_weak_response_shows():
     assert len({id(image.norm) for image in drawn}) == 1
     scale = drawn[0].norm
     assert [float(scale(v)) for v in (0, 0.04, 1)] == pytest.approx([0, 0.2, 1], abs=1e-3)
+    assert float(scale(-0.1)) < 0  # clipped, a tick from beyond an end of the colour bar would stand at that end
     assert float(plots.scale_of(maps)(0.04)) == pytest.approx(0.04, abs=1e-3)  # overlays stay linear
 
 

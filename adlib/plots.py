@@ -21,6 +21,7 @@ from adlib.images import Images
 CMAP = "inferno"
 OUTLINE = "#00e5ff"
 BINS = 30
+WEAK_TOO = "anomaly map (colours by its square root)"
 NORMAL, DEFECT = "#4c72b0", "#c44e52"
 
 
@@ -86,7 +87,7 @@ def gallery(
             drawn = bottom.imshow(maps[i], cmap=CMAP, norm=scale)
         start = axes[2 * band, 0]
         start.text(-0.08, 0.5, name, rotation=90, ha="right", va="center", fontsize=9, transform=start.transAxes)
-    figure.colorbar(drawn, ax=axes.ravel().tolist(), label="anomaly map (colours by its square root)", shrink=0.5)
+    figure.colorbar(drawn, ax=axes.ravel().tolist(), label=WEAK_TOO, shrink=0.5)
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -178,7 +179,7 @@ def localised(images: Images, maps: NDArray, index: Sequence[int], title: str = 
         row[0].text(4, 14, images.table.defect.iloc[i], color="white", fontsize=8, backgroundcolor="#00000080")
     for axis, name in zip(axes[0], ("test image", "true outline", "anomaly map"), strict=True):
         axis.set_title(name, fontsize=9)
-    figure.colorbar(drawn, ax=axes[:, 2].tolist(), shrink=0.8)
+    figure.colorbar(drawn, ax=axes[:, 2].tolist(), label=WEAK_TOO, shrink=0.8)
     figure.suptitle(title, fontsize=9)
     return figure
 

@@ -14,13 +14,17 @@
 - **Diagnostic**: `results/diagnostics/*.csv` has a number a category and seed, made so that the claim says it is above
   0 (a difference in the claimed direction). Judged as a relative claim.
 
+Real images and generated ones are judged apart, each in lines of their own: what holds of drawings need not hold of
+photographs, so that one interval over both would be of nothing that exists.
+
 Where a dataset was not run, and for a set of categories that we lack, the words are 'not tested here', with the reason.
 
 The rules were written before the first verdict, when the rows of one category were there. Mended since, each time with
 rows there: S1-10 and S1-11 speak of textures, and no longer count bottle; of several baselines it was the best of each
 pair, which is the luckiest; the interval was a bootstrap's, too narrow for so few (`adlib/intervals.py`); MemKD's
 baseline was RD as in its own text, so that two losses were compared, too; magnetic tiles count as textures, as they do
-wherever else the study speaks of textures.
+wherever else the study speaks of textures; generated images counted among the real ones, before any but gears were
+there.
 """
 
 import json
@@ -32,7 +36,7 @@ from typing import Any
 import pandas as pd
 
 from adlib import results, speed
-from adlib.datasets import kind
+from adlib.datasets import kind, origin
 from adlib.environment import PROJECT
 from adlib.intervals import over_seeds
 from adlib.paper import FOLDER, SIZES
@@ -49,7 +53,7 @@ SHORT_OF = 0.1  # a ratio of times reaches the claimed one up to this share
 SEVERAL = {"memkd(items)": ["memkd(items=0)", "memkd(items=10)", "memkd(items=100)", "memkd(items=100-50-10)"]}
 
 PAIRED = ("dataset", "category", "seed", "recipe", "scale", "teacher", "precision", "rest")
-SETTING = ("recipe", "scale", "teacher", "precision", "rest")  # what one verdict holds under
+SETTING = ("recipe", "scale", "teacher", "precision", "rest", "images")  # what one verdict holds under
 DIAGNOSTICS = PROJECT / "results" / "diagnostics"
 POINTS, RATIO, NUMBER = "percent points", "ratio", "number"  # units of an effect
 RATIOS = {"fps": "images a second", "seconds": "median latency", "memory": "peak memory"}
@@ -152,6 +156,7 @@ def _relative(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list
     if paired.empty:
         have = ", ".join(f"{n}: {len(_chosen(rows, n, metric))}" for n in [str(claim["variant"]), *names])
         return [_untested(f"no pairs of rows on {claim['dataset']} (rows of {have})")]
+    paired["images"] = paired["dataset"].map(origin)
     paired["category"] = paired["dataset"] + "/" + paired["category"]
     lines = []
     for setting, group in paired.groupby(list(SETTING), sort=True):
@@ -172,7 +177,7 @@ def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[
     if found.empty:
         return [_untested("a diagnostic: no such measurement is committed")]
     lines = []
-    for conditions, group in found.groupby("conditions", sort=True):
+    for (conditions, _), group in found.groupby(["conditions", found["dataset"].map(origin)], sort=True):
         group = _with_enough_seeds(group.assign(category=group["dataset"] + "/" + group["category"]))
         parts = pd.DataFrame([json.loads(text) for text in group["parts"]]).mean()
         made_of = ", ".join(f"{name} {value:.3g}" for name, value in parts.items())
@@ -203,6 +208,7 @@ def _absolute(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame)
     part = _chosen(rows, str(claim["variant"]), metric)
     part = part[(part["teacher"] == "imagenet") & (part["scale"] == "full") & (part["rest"] == "{}")]
     part = part[part["dataset"] == _names(str(claim["dataset"]))[0]]  # no stand-in from another dataset
+    part = part.assign(images=part["dataset"].map(origin))
     stated = float(_parts(str(claim["paper_variant"]))[i])
     lines = []
     for setting, group in part.groupby(list(SETTING), sort=True):
@@ -343,11 +349,12 @@ def _coverage(dataset: str, group: pd.DataFrame) -> str:
 
 
 def _conditions(setting: tuple[Any, ...], group: pd.DataFrame) -> str:
-    recipe, scale, teacher, precision, rest = setting
+    recipe, scale, teacher, precision, rest, images = setting
     least, most = group["steps"].min(), group["steps"].max()
     steps = f"{least} steps" if least == most else f"{least} to {most} steps"
     changed = [] if rest == "{}" else [rest]
     said = [recipe, scale, f"teacher {teacher}", *sorted(group["backbone"].unique()), steps, precision, *changed]
+    said += [f"{images} images"] if images == "generated" else []
     return f"{', '.join(map(str, said))}; {', '.join(sorted(group['category'].unique()))}"
 
 

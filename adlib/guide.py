@@ -14,9 +14,9 @@ SEEDS, CATEGORIES = 3, 5  # below these an advice says so
 
 
 def conditions(rows: pd.DataFrame) -> pd.DataFrame:
-    """Count what rows there are of each teacher and scale: methods, categories, seeds; most rows first."""
-    rows = rows.assign(place=rows["dataset"] + "/" + rows["category"])
-    groups = rows.groupby(["teacher", "scale"])
+    """Count what rows there are of each teacher, scale and origin of images ('real', 'generated'); most rows first."""
+    rows = rows.assign(images=rows["dataset"].map(datasets.origin), category=rows["dataset"] + "/" + rows["category"])
+    groups = rows.groupby(["teacher", "scale", "images"])
     counts = groups.agg(
         rows=("method", "size"),
         methods=("method", "nunique"),
@@ -42,14 +42,12 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
         backbone=[config["backbone"] for config in rows["config"]],
         setting=[json.dumps(overrides, sort_keys=True) for overrides in rows["overrides"]],
     )
-    lines = {(p["method"].iloc[0], p["recipe"].iloc[0]): p for _, p in rows.groupby(["method", "recipe"], sort=False)}
-    shared = _shared([set(part["place"]) for part in lines.values()])
+    rows = comparable(rows)
+    shared = set(rows["place"])
     table = []
-    for (method, recipe), everywhere in lines.items():
-        if not shared <= set(everywhere["place"]):
-            continue
-        chosen = [_most(group) for place, group in everywhere.groupby("place") if place in shared]
-        part = pd.concat(chosen) if chosen else everywhere[:0]
+    for _, everywhere in rows.groupby(["method", "recipe"], sort=False):
+        method, recipe = everywhere["method"].iloc[0], everywhere["recipe"].iloc[0]
+        part = pd.concat([_most(group) for _, group in everywhere.groupby("place")])
         backbone = part["backbone"].iloc[0] if part["backbone"].nunique() == 1 else None
         places = part.groupby(["place", "kind"])[MEASURED].mean()
         whole = part.groupby("seed").filter(lambda seed: seed["place"].nunique() == len(shared))
@@ -73,6 +71,19 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
         )
     found = pd.DataFrame(table)
     return found if found.empty else found.sort_values("image_auroc", ascending=False, ignore_index=True)
+
+
+def comparable(rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep the rows of categories that all lines (a line: a method and recipe) share, and of lines that have them all.
+
+    Lines are left out where the others share so many more categories that more can be compared without them: lines
+    times categories is the most.
+    """
+    places = rows["dataset"] + "/" + rows["category"]
+    line = rows["method"] + " " + rows["recipe"]
+    shared = _shared([set(part) for _, part in places.groupby(line, sort=False)])
+    whole = [name for name, part in places.groupby(line) if shared <= set(part)]
+    return rows[places.isin(shared) & line.isin(whole)]
 
 
 def _shared(places: list[set[str]]) -> set[str]:

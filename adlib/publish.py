@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import claims, results, tables
+from adlib import claims, datasets, results, tables
 from adlib.environment import PROJECT
 from adlib.files import replace_between, whole_file
 
@@ -37,26 +37,33 @@ def readme(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
 
 
 def verdicts(judged: pd.DataFrame) -> str:
-    """Word the judged claims as a table in Markdown: a line a claim, metric and conditions, as `claims.judge` has."""
+    """Word the judged claims in Markdown: how many fare how, and a table with a line a claim and conditions.
+
+    Metrics of one claim under the same conditions stand in one line of the table, below each other.
+    """
     tested = judged[judged["verdict"] != claims.NOT_TESTED]
     lines = [
         "| claim | metric | paper | ours | difference | verdict | seeds | conditions of ours |",
         "| --- | --- | --: | --: | --: | --- | --: | --- |",
     ]
-    for line in tested.to_dict("records"):
-        claim, seeds = f"{line['id']}: {line['claim']}", str(line["seeds"] or "")
-        cells = [claim, line["metric"], *_effect(line), line["verdict"], seeds, line["conditions"]]
+    for (number, claim, seeds, conditions), group in tested.groupby(["id", "claim", "seeds", "conditions"], sort=False):
+        each = [(str(line["metric"]), *_effect(line), str(line["verdict"])) for line in group.to_dict("records")]
+        cells = [f"{number}: {claim}", *map("<br>".join, zip(*each, strict=True)), str(seeds or ""), str(conditions)]
         lines.append("| " + " | ".join(cells) + " |")
     counts = claims.by_claim(judged)["verdict"].value_counts()
     said = ", ".join(f"{counts[name]} {name}" for name in claims.VERDICTS if name in counts)
     mixed = f" ({claims.MIXED}: its lines differ)" if claims.MIXED in counts else ""
-    ending = f"Of {judged['id'].nunique()} claims: {said}{mixed}"
-    return "\n".join(lines) + f"\n\n{ending}; `results/claims.csv` has every line, and why."
+    summed = f"Of {judged['id'].nunique()} claims: {said}{mixed}"
+    return f"{summed}; `results/claims.csv` has every line, and why.\n\n" + "\n".join(lines)
 
 
 def scores(rows: pd.DataFrame) -> str:
     """Word the image AUROC of each method on each category as tables in Markdown: percent, mean and deviation."""
-    parts = [(setting, results.plain(rows, **setting)) for setting in SETTINGS]
+    rows = rows.assign(images=rows["dataset"].map(datasets.origin))
+    parts = [
+        (setting, results.plain(rows, **setting))
+        for setting in ({**setting, "images": images} for setting in SETTINGS for images in ("real", "generated"))
+    ]
     return "\n\n".join(_scores(setting, part) for setting, part in parts if len(part))
 
 
@@ -67,8 +74,11 @@ def _scores(setting: Mapping[str, str], rows: pd.DataFrame) -> str:
     grid = grid.reindex(index=shown["method"].drop_duplicates()).fillna("not run")
     lines = ["| image AUROC | " + " | ".join(map(str, grid.columns)) + " |", "| --- |" + " --: |" * len(grid.columns)]
     lines += [f"| {method} | " + " | ".join(map(str, values)) + " |" for method, *values in grid.itertuples()]
-    of = ", ".join(f"{name} {value}" for name, value in setting.items())
-    return "\n".join(lines) + f"\n\nIn percent, mean ± standard deviation over seeds (how many); {of}."
+    of = ", ".join(f"{name} {value}" for name, value in setting.items() if name != "images")
+    return (
+        "\n".join(lines)
+        + f"\n\nIn percent, mean ± standard deviation over seeds (how many); {setting['images']} images, {of}."
+    )
 
 
 def _effect(line: Mapping[Hashable, Any]) -> list[str]:

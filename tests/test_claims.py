@@ -93,6 +93,25 @@ def test_a_category_with_too_few_seeds_does_not_count_and_takes_nothing_from_the
     assert found["why"] == "1 of 15 categories of mvtec"
 
 
+def test_real_and_generated_images_are_judged_apart(row, tmp_path):
+    real, drawn = ([(name, seed) for seed in range(3)] for name in ("tile", "canvas"))
+    rows = [table(row, "stpm", dict.fromkeys(real, 0.8)), table(row, "reduced_student", dict.fromkeys(real, 0.9))]
+    rows.append(table(row, "stpm", dict.fromkeys(drawn, 0.8), dataset="synthetic"))
+    rows.append(table(row, "reduced_student", dict.fromkeys(drawn, 0.6), dataset="synthetic"))
+    found = claims.judge(pd.concat(rows)).set_index("id").loc["S1-3"]
+    assert sorted(found["effect"]) == pytest.approx([-20, 10])
+    contradicted = found[found["verdict"] == claims.CONTRADICTED].iloc[0]
+    assert "generated images; synthetic/canvas; against" in contradicted["conditions"]
+    assert contradicted["why"] == "0 of 5 categories of mvtec, 1 of other datasets in their place"
+
+    line = {"id": "S1-10", "metric": "loss_ratio", "value": 1.0, "conditions": "small", "parts": "{}"}
+    places = [("aitex", "fabric"), ("synthetic", "canvas")]
+    lines = [line | {"dataset": of, "category": c, "seed": seed} for of, c in places for seed in range(3)]
+    pd.DataFrame(lines).to_csv(tmp_path / "layers.csv", index=False)
+    found = claims.judge(pd.DataFrame([row]), diagnostics=tmp_path).set_index("id").loc["S1-10"]
+    assert sorted(found["categories"]) == [1, 1]
+
+
 def test_variants_are_found_by_their_config_and_paired_by_all_other_overrides(row):
     places = [("bottle", seed) for seed in range(3)]
     off = {"config": {"lambda_nm": 0.0}, "overrides": {"epochs": 3, "lambda_nm": 0.0}}

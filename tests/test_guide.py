@@ -53,6 +53,14 @@ INFERENCE = pd.DataFrame(
 )
 
 
+def test_conditions_count_real_and_generated_images_apart():
+    drawn = pd.DataFrame([row("stpm", "bottle", 0.8, dataset="synthetic")])
+    found = guide.conditions(pd.concat([ROWS, drawn]))
+    assert list(found["images"]) == ["real", "generated"]
+    assert list(found["rows"]) == [7, 1]
+    assert list(found["categories"]) == [3, 1]
+
+
 def test_averages_are_over_shared_categories_and_the_usual_settings():
     table = guide.costs_and_merits(ROWS, INFERENCE).set_index("method")
     assert table.loc["stpm", "object"] == pytest.approx(70)
@@ -97,6 +105,7 @@ def test_the_front_holds_what_nothing_beats():
 
 
 def test_kinds_of_the_datasets():
+    assert [datasets.origin(name) for name in ("synthetic", "mvtec", "folder")] == ["generated", "real", "real"]
     assert [datasets.kind(*p) for p in (("mvtec", "wood"), ("mvtec", "screw"), ("mtd", "split1"), ("folder", "x"))] == [
         "texture",
         "object",
@@ -120,3 +129,13 @@ def test_categories_that_only_few_methods_have_do_not_push_the_others_out():
     table = guide.costs_and_merits(pd.DataFrame(narrow + wide), pd.DataFrame())
     assert sorted(table["method"]) == ["dskd", "memkd", "rd", "stpm"]
     assert table["image_auroc"].tolist() == pytest.approx([90.0] * 4)
+
+
+def test_a_method_with_few_categories_does_not_take_theirs_from_the_others():
+    many = [row(method, name, 0.5) for method in ("stpm", "rd") for name in ("bottle", "pill", "tile")]
+    alone = [row("stpm", "wood", 0.5), row("destseg", "bottle", 0.9)]
+    kept = guide.comparable(pd.DataFrame(many + alone))
+    assert set(kept["method"]) == {"stpm", "rd"}
+    assert set(kept["category"]) == {"bottle", "pill", "tile"}
+    assert len(guide.comparable(pd.DataFrame([*many, row("destseg", "pill", 0.9), row("destseg", "tile", 0.9)]))) == 6
+    assert len(guide.comparable(pd.DataFrame(many[:0], columns=list(many[0])))) == 0

@@ -19,7 +19,7 @@ from adlib.names import known
 from . import btad, eyecandies, folder, mtd, mvtec, mvtec3d, synthetic, visa
 from .table import check, data_root, found_in
 
-__all__ = ["DATASETS", "categories", "data_root", "fingerprint", "kind", "load"]
+__all__ = ["DATASETS", "categories", "data_root", "fingerprint", "kind", "load", "origin"]
 
 DATASETS: dict[str, ModuleType] = {
     "mvtec": mvtec,
@@ -61,6 +61,11 @@ TEXTURES = {
 def kind(dataset: str, category: str) -> str:
     """Return 'texture' or 'object'."""
     return "texture" if category in TEXTURES.get(dataset, ()) else "object"
+
+
+def origin(dataset: str) -> str:
+    """Return 'generated' for the images that this package draws, 'real' for all that others have published."""
+    return "generated" if dataset == "synthetic" else "real"
 
 
 def load(dataset: str, category: str, root: str | Path | None = None) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from adlib.files import replace_between, whole_file
 CLAIMS = PROJECT / "results" / "claims.csv"
 README = PROJECT / "README.md"
 BEGIN, END = "<!-- written by python -m adlib.publish -->", "<!-- end -->"
+NO_BREAK = "\u00a0"
 # What the scores are of, the most like the papers' first; a setting without rows has no table.
 SETTINGS = [
     {"recipe": recipe, "scale": scale, "teacher": teacher}
@@ -39,7 +40,8 @@ def readme(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
 def verdicts(judged: pd.DataFrame) -> str:
     """Word the judged claims in Markdown: how many fare how, and a table with a line a claim and conditions.
 
-    Metrics of one claim under the same conditions stand in one line of the table, below each other.
+    Metrics of one claim under the same conditions stand in one line of the table, below each other: their cells do not
+    wrap, so that they stay level.
     """
     tested = judged[judged["verdict"] != claims.NOT_TESTED]
     lines = [
@@ -48,13 +50,14 @@ def verdicts(judged: pd.DataFrame) -> str:
     ]
     for (number, claim, seeds, conditions), group in tested.groupby(["id", "claim", "seeds", "conditions"], sort=False):
         each = [(str(line["metric"]), *_effect(line), str(line["verdict"])) for line in group.to_dict("records")]
-        cells = [f"{number}: {claim}", *map("<br>".join, zip(*each, strict=True)), str(seeds or ""), str(conditions)]
+        level = ["<br>".join(texts).replace(" ", NO_BREAK) for texts in zip(*each, strict=True)]
+        cells = [f"{number}: {claim}", *level, str(seeds or ""), str(conditions)]
         lines.append("| " + " | ".join(cells) + " |")
     counts = claims.by_claim(judged)["verdict"].value_counts()
     said = ", ".join(f"{counts[name]} {name}" for name in claims.VERDICTS if name in counts)
     mixed = f" ({claims.MIXED}: its lines differ)" if claims.MIXED in counts else ""
     summed = f"Of {judged['id'].nunique()} claims: {said}{mixed}"
-    return f"{summed}; `results/claims.csv` has every line, and why.\n\n" + "\n".join(lines)
+    return f"{summed}; `results/claims.csv` has every line, and why. pp: percent points.\n\n" + "\n".join(lines)
 
 
 def scores(rows: pd.DataFrame) -> str:
@@ -84,7 +87,7 @@ def _scores(setting: Mapping[str, str], rows: pd.DataFrame) -> str:
 def _effect(line: Mapping[Hashable, Any]) -> list[str]:
     """Word the columns paper, ours and difference."""
     points = line["unit"] == claims.POINTS
-    digits, sign, unit = ("1f", "+", " points") if points else ("3g", "", "x" if line["unit"] == claims.RATIO else "")
+    digits, sign, unit = ("1f", "+", " pp") if points else ("3g", "", "x" if line["unit"] == claims.RATIO else "")
     effect, low, high, stated = (line[name] for name in ("effect", "low", "high", "stated"))
     ours = f"{effect:{sign}.{digits}}{unit} [{low:{sign}.{digits}}, {high:{sign}.{digits}}]"
     if math.isnan(stated):

@@ -23,27 +23,27 @@ def line(**fields):
 
 def table(*lines):
     """Give the sentence, and the lines of the table without its head."""
-    summed, _, *rows = publish.verdicts(pd.DataFrame(lines)).splitlines()
+    summed, _, *rows = publish.verdicts(pd.DataFrame(lines)).replace(publish.NO_BREAK, " ").splitlines()
     return [summed, *rows[2:]]
 
 
 def test_a_verdict_stands_beside_what_was_claimed_and_what_differs():
     _, text = table(line())
-    assert text.startswith("| S2-1: MemKD beats RD | aupro | +0.6 points | +1.2 points [+0.5, +2.0] | +0.7 |")
+    assert text.startswith("| S2-1: MemKD beats RD | aupro | +0.6 pp | +1.2 pp [+0.5, +2.0] | +0.7 |")
     assert text.endswith("| supported | 3 | small; bottle |")
 
 
 def test_several_conditions_of_a_claim_are_a_line_each_and_disagreement_is_said():
     summed, *lines = table(line(), line(effect=-3.0, verdict=claims.CONTRADICTED, conditions="small; pill"))
     assert lines[0].endswith("| supported | 3 | small; bottle |")
-    assert "| -3.0 points [+0.5, +2.0] | -3.6 | contradicted | 3 | small; pill |" in lines[1]
+    assert "| -3.0 pp [+0.5, +2.0] | -3.6 | contradicted | 3 | small; pill |" in lines[1]
     assert summed.startswith("Of 1 claims: 1 mixed (mixed: its lines differ);")
 
 
 def test_metrics_under_the_same_conditions_share_a_line():
     _, *lines = table(line(), line(metric="image_auroc", effect=-3.0, stated=math.nan, verdict=claims.INCONCLUSIVE))
     assert len(lines) == 1
-    assert "| aupro<br>image_auroc | +0.6 points<br> | " in lines[0]
+    assert "| aupro<br>image_auroc | +0.6 pp<br> | " in lines[0]
     assert lines[0].endswith("| +0.7<br> | supported<br>inconclusive | 3 | small; bottle |")
 
 

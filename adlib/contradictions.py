@@ -12,6 +12,7 @@ from adlib.paper import FOLDER, paper
 
 COLUMNS = ["source", "where", "check", "stated", "found", "verdict"]
 CONTRADICTED, ROUNDING, AGREES = "contradicted", "within rounding", "agrees"
+COUNTED = "counted"  # nothing that the paper says is denied by it
 MEAN, WHOLE = "mean", ("mean", "all")  # categories that stand for a whole dataset
 CAPTIONED = " (as captioned)"
 STEP = 0.1  # percent points: the last printed digit of the tables' percentages
@@ -22,7 +23,7 @@ def contradictions(folder: str | Path = FOLDER) -> pd.DataFrame:
     numbers = paper(folder)
     numbers = numbers[numbers["source"].str.startswith("seed")]
     found = pd.concat([means(numbers), captions(numbers), prose(numbers, folder), losses(numbers)], ignore_index=True)
-    order = found["verdict"].map({CONTRADICTED: 0, ROUNDING: 1, AGREES: 2})
+    order = found["verdict"].map({CONTRADICTED: 0, ROUNDING: 1, COUNTED: 2, AGREES: 3})
     return found.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
 
 
@@ -107,10 +108,7 @@ def prose(numbers: pd.DataFrame, folder: str | Path = FOLDER) -> pd.DataFrame:
 
 
 def losses(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Count the categories in which the proposed method is below its own baseline.
-
-    Contradicted where the mean is above and yet more categories fall than rise.
-    """
+    """Count the categories in which the proposed method is below its own baseline: `COUNTED`, as no paper denies it."""
     lines = []
     pairs = (("seed000", "DeSTSeg(memory)", "DeSTSeg(origin)"), ("seed002", "Ours", "RD"))
     for source, method, baseline in pairs:
@@ -123,15 +121,14 @@ def losses(numbers: pd.DataFrame) -> pd.DataFrame:
             worse = ", ".join(f"{name} {value:+.1f}" for name, value in gain[gain < 0].items()) or "none"
             counts = f"{(gain > 0).sum()} up, {(gain < 0).sum()} down, {(gain == 0).sum()} equal; down: {worse}"
             mean = f"mean {gain.mean():+.2f}"
-            verdict = CONTRADICTED if (gain < 0).sum() > (gain > 0).sum() and gain.mean() > 0 else AGREES
             lines.append(
                 (
                     source,
                     f"{table}, {metric}",
-                    f"most categories rise with the mean, {method} over {baseline}",
+                    f"{method} over {baseline}, category by category",
                     mean,
                     counts,
-                    verdict,
+                    COUNTED,
                 )
             )
     return pd.DataFrame(lines, columns=COLUMNS)

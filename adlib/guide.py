@@ -10,7 +10,8 @@ from adlib import datasets, plots
 
 KINDS = ("texture", "object")
 MEASURED = ["image_auroc", "aupro", "seconds_train", "peak_memory_mib"]
-SEEDS, CATEGORIES = 3, 5  # below these an advice says so
+SEEDS, CATEGORIES = 3, 5  # below these, of each kind of category, an advice says so
+CHANCE = 50  # %, image AUROC
 
 
 def conditions(rows: pd.DataFrame) -> pd.DataFrame:
@@ -32,9 +33,10 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
     `rows` are of one teacher and scale; `inference` is what `benchmarks/inference.py` writes. Accuracy is the mean
     image AUROC, in percent, over the categories that all lines share, by kind ('texture', 'object'), NaN where there is
     none; lines are left out where the others share so many more categories that more can be compared without them.
-    `spread` is its standard deviation over the seeds that have all of them, NaN for one. Of several overrides in a
-    category those with the most rows count; `settings` says how many different ones a line averages. `ms` is the
-    latency of one image by the fast path, with the network that was scored; NaN where it was not measured.
+    `spread` is its standard deviation over the seeds that have all of them, NaN for one. `below_chance` counts the
+    categories in which it is below 50 %: there it is no measure of skill, and yet part of the mean. Of several
+    overrides in a category those with the most rows count; `settings` says how many different ones a line averages.
+    `ms` is the latency of one image by the fast path, with the network that was scored; NaN where it was not measured.
     """
     rows = rows.assign(
         place=rows["dataset"] + "/" + rows["category"],
@@ -63,7 +65,8 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
                 "ms": _latency(inference, method, recipe, backbone),
                 "train_s": places["seconds_train"].mean(),
                 "peak_mib": places["peak_memory_mib"].mean(),
-                "categories": len(shared),
+                **{f"{kind}s": int(places.index.isin([kind], "kind").sum()) for kind in KINDS},
+                "below_chance": int((100 * places["image_auroc"] < CHANCE).sum()),
                 "seeds": part["seed"].nunique(),
                 "settings": part["setting"].nunique(),
                 "device": " and ".join(sorted(part["device"].unique())),
@@ -106,8 +109,11 @@ def advice(table: pd.DataFrame, teacher: str) -> list[str]:
         if known.empty:
             said.append(f"For {kind}s: no advice, as none was run with all methods.")
             continue
-        best = known.iloc[int(known[kind].to_numpy().argmax())]
-        said.append(f"For {kind}s: {best.method} ({best.recipe}), image AUROC {best[kind]:.1f}%.")
+        best, *others = (line for _, line in known.sort_values(kind, ascending=False).iterrows())
+        lead = f", {best[kind] - others[0][kind]:.1f} points before {others[0].method} ({others[0].recipe})"
+        said.append(
+            f"For {kind}s: {best.method} ({best.recipe}), image AUROC {best[kind]:.1f}%{lead if others else ''}."
+        )
     timed = table.dropna(subset=["ms"])
     if len(timed):
         quick = timed.iloc[int(timed["ms"].to_numpy().argmin())]
@@ -123,8 +129,12 @@ def advice(table: pd.DataFrame, teacher: str) -> list[str]:
         doubts.append("the teacher is untrained, so that accuracies say nothing about the methods")
     if (few := int(table["seeds"].min())) < SEEDS:
         doubts.append(f"some lines have {few} seed{'s' * (few > 1)}, of which no difference is certain")
-    if (count := int(table["categories"].iloc[0])) < CATEGORIES:
-        doubts.append(f"{count} categor{'y' if count == 1 else 'ies'} stand for all parts")
+    counts = {kind: int(table[f"{kind}s"].iloc[0]) for kind in KINDS if table[kind].notna().any()}
+    if min(counts.values()) < CATEGORIES:
+        stand = " and ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items())
+        doubts.append(f"{stand} stand for all, so that no lead of one method over the next is certain")
+    if below := int(table["below_chance"].sum()):
+        doubts.append(f"in {below} cases a method is below chance on a category, and that is in its mean, too")
     if table["settings"].max() > 1:
         doubts.append("some lines mix overrides from category to category")
     if table["device"].nunique() > 1 or table["device"].str.contains(" and ").any():

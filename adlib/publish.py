@@ -19,6 +19,11 @@ CLAIMS = PROJECT / "results" / "claims.csv"
 README = PROJECT / "README.md"
 BEGIN, END = "<!-- written by python -m adlib.publish -->", "<!-- end -->"
 NO_BREAK = "\u00a0"
+READING = (
+    "Mixed: some of its lines are supported, others contradicted; in part: the others are inconclusive. "
+    "pp: percent points. A difference stands only where ours was measured under the paper's conditions."
+)
+PAPERS = "full, teacher imagenet, "  # of conditions
 # What the scores are of, the most like the papers' first; a setting without rows has no table.
 SETTINGS = [
     {"recipe": recipe, "scale": scale, "teacher": teacher}
@@ -51,13 +56,13 @@ def verdicts(judged: pd.DataFrame) -> str:
     for (number, claim, seeds, conditions), group in tested.groupby(["id", "claim", "seeds", "conditions"], sort=False):
         each = [(str(line["metric"]), *_effect(line), str(line["verdict"])) for line in group.to_dict("records")]
         level = ["<br>".join(texts).replace(" ", NO_BREAK) for texts in zip(*each, strict=True)]
-        cells = [f"{number}: {claim}", *level, str(seeds or ""), str(conditions)]
+        missing = "; ".join(why for why in group["why"].drop_duplicates() if why)
+        cells = [f"{number}: {claim}", *level, str(seeds or ""), f"{conditions}{missing and f' ({missing})'}"]
         lines.append("| " + " | ".join(cells) + " |")
     counts = claims.by_claim(judged)["verdict"].value_counts()
     said = ", ".join(f"{counts[name]} {name}" for name in claims.VERDICTS if name in counts)
-    mixed = f" ({claims.MIXED}: its lines differ)" if claims.MIXED in counts else ""
-    summed = f"Of {judged['id'].nunique()} claims: {said}{mixed}"
-    return f"{summed}; `results/claims.csv` has every line, and why. pp: percent points.\n\n" + "\n".join(lines)
+    summed = f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why."
+    return f"{summed} {READING}\n\n" + "\n".join(lines)
 
 
 def scores(rows: pd.DataFrame) -> str:
@@ -92,7 +97,8 @@ def _effect(line: Mapping[Hashable, Any]) -> list[str]:
     ours = f"{effect:{sign}.{digits}}{unit} [{low:{sign}.{digits}}, {high:{sign}.{digits}}]"
     if math.isnan(stated):
         return ["", ours, ""]
-    return [f"{stated:{sign}.{digits}}{unit}", ours, f"{effect - stated:+.{digits}}"]
+    alike = PAPERS in line["conditions"] and not line["why"]
+    return [f"{stated:{sign}.{digits}}{unit}", ours, f"{effect - stated:+.{digits}}" if alike else ""]
 
 
 def main() -> None:

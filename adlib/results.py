@@ -45,6 +45,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "memkd(items=100)": ("memkd", {"items": [100, 100, 100]}),
     "memkd(items=100-50-10)": ("memkd", {"items": [100, 50, 10]}),
     "rd(resnet18)": ("rd", {"backbone": "resnet18"}),
+    "dskd(encoder alone)": ("dskd", {"students": "encoder"}),
+    "dskd(decoder alone)": ("dskd", {"students": "decoder"}),
     "dskd(dfe=off)": ("dskd", {"embedding": "coarsest"}),
     "dskd(one level)": ("dskd", {"levels": [3]}),
 }

@@ -33,6 +33,7 @@ from adlib.layers import resize, smooth
 from adlib.run import Run
 
 ALARMS = 0.01  # share of the pixels of normal test images that the threshold lets through
+COLLAPSED = 0.05  # of a distance left, of normal pixels and of defects: the memory gives one feature for all
 DEEP = 16  # pixels from the border of a defect
 EDGES = (0, 4, 8, 16, 32, np.inf)
 Make = Callable[..., Run]
@@ -46,12 +47,15 @@ def rise(make: Make) -> Found:
     logs = {name: run.history.losses for name, run in runs.items() if run.history is not None}
     rises = {name: diagnostics.abrupt_rise(log) for name, log in logs.items()}
     falls = {name: float(log.loc[log["stage"] == "student", "_cos_train"].mean()) for name, log in logs.items()}
-    numbers = [
-        ("S0-7", "l_cos_jump", rises["destseg"]["rise"], rises["destseg"]),
-        ("S0-8", "l_cos_jump", rises["destseg"]["rise"] - rises["memory"]["rise"], rises["memory"]),
-        ("S0-9", "l_cos_jump", rises["mse"]["rise"] - rises["destseg"]["rise"], rises["mse"]),
-        ("S0-10", "l_cos", falls["destseg"] - falls["memory"], falls),
-    ]
+    numbers = [("S0-10", "l_cos", falls["destseg"] - falls["memory"], falls)]
+    # With the student's own statistics, as the paper saw it, and with the batch's, which leaves only the features.
+    for metric, mode in (("l_cos_jump", "rise"), ("l_cos_jump_batch", "rise_batch")):
+        jumps = {name: found[mode] for name, found in rises.items()}
+        numbers += [
+            ("S0-7", metric, jumps["destseg"], rises["destseg"]),
+            ("S0-8", metric, jumps["destseg"] - jumps["memory"], rises["memory"]),
+            ("S0-9", metric, jumps["mse"] - jumps["destseg"], rises["mse"]),
+        ]
     shown = ["stage", "step", "_cos_train", "_cos_eval"]
     return numbers, {"rise": pd.concat([log[shown].assign(variant=name) for name, log in logs.items()])}
 
@@ -63,18 +67,19 @@ def trial(make: Make) -> Found:
 
 
 def _variants(make: Make, **fields: Any) -> dict[str, Run]:
-    """Train DeSTSeg without memories, with those of the paper, and with those of its first trial."""
+    """Train DeSTSeg without memories, with those of the paper, and with the one of its first trial, added directly."""
     return {
         "destseg": make("destseg", **fields),
         "memory": make("memory_destseg", **fields),
-        "mse": make("memory_destseg", memory_loss="mse", memory_levels=[2], **fields),
+        "mse": make("memory_destseg", memory_loss="mse", memory_levels=[2], attention=False, **fields),
     }
 
 
 def recall(make: Make) -> Found:
     """How far from the mean normal feature pixels are before and after recall, of good images and inside defects.
 
-    Not judged where the memory's values are hardly moved: what such a memory recalls is its beginning.
+    Not judged where the memory's values are hardly moved, as what such a memory recalls is its beginning, nor where all
+    recall the same: then no distance is left of any pixel, and a share of nothing says nothing.
     """
     run, fresh = make("memkd"), make("memkd", trained=False)
     before, after = _values(fresh), _values(run)
@@ -99,6 +104,11 @@ def recall(make: Make) -> Found:
     value = min(1 - kept["defect"], kept["normal"] - kept["defect"])
     if diagnostics.alike(moved):
         print("the learned values still are what they began as: train longer; only the distances are kept", flush=True)
+        value = math.nan
+    if (kept < COLLAPSED).all():
+        print(
+            "every pixel recalls the same, so that no distance is left to compare; the distances are kept", flush=True
+        )
         value = math.nan
     return [("S2-12", "feature_distance", value, kept.to_dict())], {"recall": table}
 
@@ -138,13 +148,15 @@ def _values(run: Run) -> dict[str, np.ndarray]:
 
 
 def layers(make: Make) -> Found:
-    """The losses of both pairs of the mixed teacher, and the maps of each pair alone."""
+    """The losses of both pairs of the mixed teacher, a level, and the maps of EfficientNet's first and last level."""
     run = make("mixed_teacher")
     assert run.history is not None
-    losses = run.history.losses["_ratio"]
-    ratio = float(losses.iloc[: max(1, len(losses) // 10)].mean())
+    config: Any = run.method.config
+    levels = len(config.efficient_stages) / len(config.levels)
+    losses = run.history.losses["_ratio"] / levels  # the losses are sums over levels
+    ratio = float(losses.iloc[-max(1, len(losses) // 10) :].mean())  # the end: at first both students are random
     masks = run.test.masks.numpy()
-    found = {name: _pair_maps(run, i) for i, name in enumerate(("bottom", "top"))}
+    found = {name: _level_map(run, level) for name, level in (("bottom", 0), ("top", -1))}
     areas = {name: adlib.metrics.pixel_auroc(maps, masks) for name, maps in found.items()}
     noise = {name: diagnostics.normal_noise(maps, masks) for name, maps in found.items()}
     numbers = [
@@ -189,7 +201,8 @@ def main() -> None:
         for place in ["all/all"] if together else options.category:
             dataset, category = place.split("/", 1)
             path = options.out / f"{topic}.csv"
-            where = {"dataset": dataset, "category": category, "seed": seed, "conditions": conditions}
+            where = {"dataset": dataset, "category": category, "seed": seed}
+            where["conditions"] = conditions + (", not settled" if topic == "rise" else "")
             drawn = options.out / "curves" / path.name
             if tuple(map(str, where.values())) in _done(path) | _done(drawn):
                 continue
@@ -237,14 +250,13 @@ def _train(
 
 
 @torch.inference_mode()
-def _pair_maps(run: Run, number: int) -> np.ndarray:
-    """The map of one pair of the mixed teacher alone."""
-    pair: Any = run.method.pairs[number]  # type: ignore[index]
+def _level_map(run: Run, level: int) -> np.ndarray:
+    """The map of one level of the mixed teacher's EfficientNet pair alone."""
+    pair: Any = run.method.pairs[1]  # type: ignore[index]
     found = []
     for index in torch.arange(len(run.test)).split(16):
         images = run.test.normalised(index)
-        levels = [resize(d, images.shape[-2:]) for d in pair.distances(images)]
-        found.append(smooth(torch.stack(levels).sum(0), pair.config.sigma))
+        found.append(smooth(resize(pair.distances(images)[level], images.shape[-2:]), pair.config.sigma))
     return torch.cat(found).numpy()
 
 

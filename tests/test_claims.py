@@ -66,8 +66,8 @@ def test_a_relative_claim_follows_from_the_paired_differences(row, gains, verdic
     assert found["effect"] == pytest.approx(100 * sum(gains) / 6)
     assert (found["pairs"], found["categories"], found["seeds"]) == (6, 2, 3)
     assert found["low"] <= found["effect"] <= found["high"]
-    assert found["conditions"].startswith("paper, small, teacher bundled, resnet18, 80 steps, fp32; mvtec/bottle, ")
-    assert found["conditions"].endswith("; against memkd(items=0)")
+    assert found["conditions"].startswith("paper, small, teacher bundled, resnet18, 80 steps, fp32; mvtec/bottle ")
+    assert found["conditions"].endswith(f"mvtec/pill {100 * sum(gains[3:]) / 3:+.1f}; against memkd(items=0)")
     assert "2 of 15 categories" in found["why"]
 
 
@@ -101,7 +101,7 @@ def test_real_and_generated_images_are_judged_apart(row, tmp_path):
     found = claims.judge(pd.concat(rows)).set_index("id").loc["S1-3"]
     assert sorted(found["effect"]) == pytest.approx([-20, 10])
     contradicted = found[found["verdict"] == claims.CONTRADICTED].iloc[0]
-    assert "generated images; synthetic/canvas; against" in contradicted["conditions"]
+    assert "generated images; synthetic/canvas -20.0; against" in contradicted["conditions"]
     assert contradicted["why"] == "0 of 5 categories of mvtec, 1 of other datasets in their place"
 
     line = {"id": "S1-10", "metric": "loss_ratio", "value": 1.0, "conditions": "small", "parts": "{}"}
@@ -125,12 +125,40 @@ def test_variants_are_found_by_their_config_and_paired_by_all_other_overrides(ro
 
 def test_of_several_baselines_the_best_on_average_counts_not_the_luckiest_of_each_pair(row):
     places = [("bottle", seed) for seed in range(3)]
-    stpm = table(row, "stpm", dict(zip(places, [0.7, 0.4, 0.4], strict=True)))
-    rd = table(row, "rd", dict(zip(places, [0.4, 0.5, 0.7], strict=True)), config={"backbone": "resnet18"})
-    dskd = table(row, "dskd", dict.fromkeys(places, 0.6))
-    found = judged(pd.concat([stpm, rd, dskd]), "S3-2")
+    encoder, decoder = ({"students": name} for name in ("encoder", "decoder"))
+    first = dict(zip(places, [0.7, 0.4, 0.4], strict=True))
+    second = dict(zip(places, [0.4, 0.5, 0.7], strict=True))
+    rows = [table(row, "dskd", first, config=encoder, overrides=encoder)]
+    rows.append(table(row, "dskd", second, config=decoder, overrides=decoder))
+    rows.append(table(row, "dskd", dict.fromkeys(places, 0.6)))
+    found = judged(pd.concat(rows), "S3-2")
     assert found["effect"] == pytest.approx(100 * (0.6 - 1.6 / 3))
-    assert found["conditions"].endswith("against rd(resnet18)")
+    assert found["conditions"].endswith("against dskd(decoder alone)")
+
+
+def test_what_differs_in_the_training_of_both_sides_is_said(row):
+    places = {("tile", seed): 0.5 for seed in range(3)}
+    stpm = table(row, "stpm", places, steps=42, config={"settle": True}, device="cpu: A")
+    reduced = table(row, "reduced_student", places, device="cpu: B")
+    found = judged(pd.concat([stpm, reduced]), "S1-3")
+    assert ", 80 steps, fp32; mvtec/tile +0.0; " in found["conditions"]
+    assert found["conditions"].endswith("; against stpm (42 steps, settled); on cpu: A and cpu: B")
+
+
+def test_a_claim_over_its_lines():
+    lines = [("a", "x", claims.SUPPORTED), ("a", "x", claims.INCONCLUSIVE), ("b", "y", claims.NOT_TESTED)]
+    lines += [("c", "z", claims.SUPPORTED), ("c", "z", claims.CONTRADICTED), ("c", "z", claims.INCONCLUSIVE)]
+    lines += [("d", "w", claims.CONTRADICTED), ("d", "w", claims.CONTRADICTED), ("d", "w", claims.NOT_TESTED)]
+    lines += [("e", "v", claims.CONTRADICTED), ("e", "v", claims.INCONCLUSIVE)]
+    found = claims.by_claim(pd.DataFrame(lines, columns=["id", "claim", "verdict"])).set_index("id")["verdict"]
+    assert found.to_dict() == {
+        "a": "supported in part",
+        "b": claims.NOT_TESTED,
+        "c": claims.MIXED,
+        "d": claims.CONTRADICTED,
+        "e": "contradicted in part",
+    }
+    assert set(found) <= set(claims.VERDICTS)
 
 
 def test_an_absolute_claim_needs_the_papers_conditions(row):
@@ -164,6 +192,21 @@ def test_a_ratio_reaches_the_claimed_one_up_to_a_tenth(low, high, claimed, lower
     assert claims._ratio_verdict(low, high, claimed, lower) == verdict
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "claimed", "verdict"),
+    [
+        (1.04, 1.08, 1.06, claims.SUPPORTED),
+        (0.7, 0.75, 1.06, claims.CONTRADICTED),  # "about 6 % more" is not 30 % less
+        (1.05, 1.18, 1.06, claims.INCONCLUSIVE),
+        (0.3, 0.36, 1 / 3, claims.SUPPORTED),
+        (0.10, 0.12, 1 / 3, claims.CONTRADICTED),  # nine times slower is not three times
+        (0.6, 0.9, 1 / 3, claims.CONTRADICTED),
+    ],
+)
+def test_about_has_two_bounds(low, high, claimed, verdict):
+    assert claims._about(low, high, claimed) == verdict
+
+
 def test_every_claim_has_a_line_and_every_verdict_a_reason_or_an_interval():
     found = claims.judge(results.read(results.RUNS))
     assert set(found["id"]) == set(claims.claims()["id"])
@@ -178,7 +221,8 @@ def test_a_diagnostic_is_judged_by_its_numbers(tmp_path):
     pd.DataFrame([line | {"seed": seed, "value": value} for seed, value in enumerate([0.1, 0.2, 0.3])]).to_csv(
         tmp_path / "rise.csv", index=False
     )
-    found = claims.judge(results.read(results.RUNS), diagnostics=tmp_path).set_index("id").loc["S0-7"]
+    found = claims.judge(results.read(results.RUNS), diagnostics=tmp_path).set_index(["id", "metric"])
+    found = found.loc[("S0-7", "l_cos_jump")]
     assert (found["verdict"], found["seeds"]) == (claims.INCONCLUSIVE, 3)
     assert (found["effect"], found["low"], found["high"]) == pytest.approx((0.2, -0.048, 0.448), abs=1e-3)
     assert found["conditions"] == "small; mvtec/bottle; mean rise 0.5"

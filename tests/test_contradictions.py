@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from adlib import paper
-from adlib.contradictions import CONTRADICTED, ROUNDING, contradictions, means
+from adlib.contradictions import CONTRADICTED, COUNTED, ROUNDING, contradictions, means
 
 
 @pytest.fixture
@@ -35,8 +35,9 @@ def test_what_a_reader_finds_by_hand_is_found():
         "no memory items is no memory: image AUC",
         "no memory items is no memory: pixel AUC",
         "no memory items is no memory: PRO",
-        "most categories rise with the mean, DeSTSeg(memory) over DeSTSeg(origin)",
     }
+    fallen = found[found["verdict"] == COUNTED].set_index(["check", "where"])
+    assert "down" in fallen["found"].iloc[0]
     caption = found[found["check"] == "values equal to those of"].iloc[0]
     assert (caption["stated"], caption["where"]) == ("MPDD", "Table 3")
     assert "MPDD 2 of 15" in caption["found"]

@@ -71,7 +71,7 @@ def test_averages_are_over_shared_categories_and_the_usual_settings():
     assert table.loc["rd", "image_auroc"] == pytest.approx(65)
     assert table.loc["stpm", "ms"] == 30
     assert math.isnan(table.loc["rd", "ms"])  # its network was not timed
-    assert (table.categories == 2).all()
+    assert (table.textures + table.objects == 2).all()
     assert (table.settings == 1).all()
     assert table.index[0] == "rd"
 
@@ -80,13 +80,14 @@ def test_advice_names_the_best_and_the_doubts():
     table = guide.costs_and_merits(ROWS, INFERENCE)
     doubts, *said = guide.advice(table, "imagenet")
     assert doubts.startswith("Careful: some lines have 1 seed, of which")
-    assert "2 categories stand for all parts" in doubts
+    assert "1 texture and 1 object stand for all, so that no lead" in doubts
+    assert "in 1 cases a method is below chance" in doubts  # rd on tile
     assert "untrained" not in doubts
     assert "different machines" not in doubts
     moved = ROWS.assign(device=["cpu", *["cuda"] * (len(ROWS) - 1)])
     assert "training times are of different machines" in guide.advice(guide.costs_and_merits(moved, INFERENCE), "")[0]
-    assert "For textures: stpm (paper), image AUROC 50.0%." in said
-    assert "For objects: rd (paper), image AUROC 90.0%." in said
+    assert "For textures: stpm (paper), image AUROC 50.0%, 10.0 points before rd (paper)." in said
+    assert "For objects: rd (paper), image AUROC 90.0%, 20.0 points before stpm (paper)." in said
     assert "Shortest training: stpm (paper), 10 s." in said
     assert "the teacher is untrained" in guide.advice(table, "random")[0]
 
@@ -120,7 +121,7 @@ def test_a_method_with_few_categories_does_not_narrow_the_comparison_of_the_othe
     wide = [row(m, c, 0.9) for m in ("stpm", "rd") for c in ("bottle", "pill", "screw")]
     table = guide.costs_and_merits(pd.DataFrame([*wide, row("dskd", "bottle", 0.9)]), pd.DataFrame())
     assert sorted(table["method"]) == ["rd", "stpm"]
-    assert set(table["categories"]) == {3}
+    assert set(table["textures"] + table["objects"]) == {3}
 
 
 def test_categories_that_only_few_methods_have_do_not_push_the_others_out():

@@ -78,9 +78,9 @@ COLUMNS = [
     "categories",
     "seeds",
 ]
-COLUMNS += ["conditions", "verdict", "why"]
+COLUMNS += ["by_category", "conditions", "verdict", "why"]
 SHOWN = ["id", "metric", "printed", "effect", "low", "high", "unit", "pairs", "categories", "seeds", "verdict"]
-SHOWN += ["conditions", "why"]
+SHOWN += ["by_category", "conditions", "why"]
 
 
 def claims(folder: str | Path = FOLDER) -> pd.DataFrame:
@@ -108,6 +108,7 @@ def judge(
         for i, metric in enumerate(_parts(str(claim["metric"]))):
             head = {"id": claim["id"], "source": claim["source"], "claim": claim["claim"], "where": claim["where"]}
             head |= {"metric": metric, "printed": _printed(claim, i), "unit": POINTS, "stated": math.nan}
+            head |= {"by_category": ""}
             if claim["kind"] == "relative" and metric in FRACTIONS:
                 head["stated"] = _stated_gain(claim, i)
             lines += [head | line for line in _judged(claim, metric, i, rows, Path(timings), Path(diagnostics))]
@@ -176,8 +177,11 @@ def _relative(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list
         group = _with_enough_seeds(group)
         best = max(names, key=lambda name: group.groupby("category")[name].mean().mean())
         group = group.assign(value=100 * (group["variant"] - group[best]))
-        conditions = _conditions(setting, group, sign="+") + f"; against {best}{_otherwise(group, best)}"
-        lines.append(_line(group, conditions, _coverage(str(claim["dataset"]), group)))
+        conditions = _conditions(setting, group) + f"; against {best}{_otherwise(group, best)}"
+        each = group.groupby("category")["value"].mean()
+        apart = ", ".join(f"{str(place).split('/')[1]} {value:+.1f}" for place, value in each.items())
+        line = _line(group, conditions, _coverage(str(claim["dataset"]), group))
+        lines.append(line | {"by_category": apart if len(each) > 1 else ""})
     return lines
 
 
@@ -376,14 +380,13 @@ def _coverage(dataset: str, group: pd.DataFrame) -> str:
     return text + (f", {others} of other datasets in their place" if others else "")
 
 
-def _conditions(setting: tuple[Any, ...], group: pd.DataFrame, sign: str = "") -> str:
-    """Word what the variant was trained under, and each category with its mean value."""
+def _conditions(setting: tuple[Any, ...], group: pd.DataFrame) -> str:
+    """Word what the variant was trained under, and on which categories."""
     recipe, scale, teacher, precision, rest, images = setting
     changed = [] if rest == "{}" else [rest]
     said = [recipe, scale, f"teacher {teacher}", *sorted(group["backbone"].unique()), *_trained(group), precision]
     said += [*changed, *([f"{images} images"] if images == "generated" else [])]
-    places = [f"{place} {value:{sign}.1f}" for place, value in group.groupby("category")["value"].mean().items()]
-    return f"{', '.join(map(str, said))}; {', '.join(places)}"
+    return f"{', '.join(map(str, said))}; {', '.join(sorted(group['category'].unique()))}"
 
 
 def _trained(group: pd.DataFrame, suffix: str = "") -> list[str]:

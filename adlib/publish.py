@@ -50,14 +50,21 @@ def verdicts(judged: pd.DataFrame) -> str:
     """
     tested = judged[judged["verdict"] != claims.NOT_TESTED]
     lines = [
-        "| claim | metric | paper | ours | difference | verdict | seeds | conditions of ours |",
-        "| --- | --- | --: | --: | --: | --- | --: | --- |",
+        "| claim | metric | paper | ours | difference | verdict | seeds | ours, by category | conditions of ours |",
+        "| --- | --- | --: | --: | --: | --- | --: | --- | --- |",
     ]
     for (number, claim, seeds, conditions), group in tested.groupby(["id", "claim", "seeds", "conditions"], sort=False):
         each = [(str(line["metric"]), *_effect(line), str(line["verdict"])) for line in group.to_dict("records")]
         level = ["<br>".join(texts).replace(" ", NO_BREAK) for texts in zip(*each, strict=True)]
         missing = "; ".join(why for why in group["why"].drop_duplicates() if why)
-        cells = [f"{number}: {claim}", *level, str(seeds or ""), f"{conditions}{missing and f' ({missing})'}"]
+        apart = "<br>".join(group["by_category"]) if group["by_category"].any() else ""
+        cells = [
+            f"{number}: {claim}",
+            *level,
+            str(seeds or ""),
+            apart.replace(" ", NO_BREAK),
+            f"{conditions}{missing and f' ({missing})'}",
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     counts = claims.by_claim(judged)["verdict"].value_counts()
     said = ", ".join(f"{counts[name]} {name}" for name in claims.VERDICTS if name in counts)

@@ -30,25 +30,28 @@ def table(*lines):
 def test_a_verdict_stands_beside_what_was_claimed_and_what_differs():
     _, text = table(line())
     assert text.startswith("| S2-1: MemKD beats RD | aupro | +0.6 pp | +1.2 pp [+0.5, +2.0] |  |")
-    assert text.endswith("| supported | 3 | small; bottle |")
+    assert text.endswith("| supported | 3 |  | small; bottle |")
     papers = "paper, full, teacher imagenet, resnet18; bottle"
-    assert "| +0.7 | supported | 3 | " in table(line(conditions=papers))[1]
+    assert "| +0.7 | supported | 3 |  | " in table(line(conditions=papers))[1]
     part = table(line(conditions=papers, why="1 of 15 categories"))[1]
-    assert part.endswith(f"|  | supported | 3 | {papers} (1 of 15 categories) |")
+    assert part.endswith(f"|  | supported | 3 |  | {papers} (1 of 15 categories) |")
 
 
 def test_several_conditions_of_a_claim_are_a_line_each_and_disagreement_is_said():
     summed, *lines = table(line(), line(effect=-3.0, verdict=claims.CONTRADICTED, conditions="small; pill"))
-    assert lines[0].endswith("| supported | 3 | small; bottle |")
-    assert "| -3.0 pp [+0.5, +2.0] |  | contradicted | 3 | small; pill |" in lines[1]
+    assert lines[0].endswith("| supported | 3 |  | small; bottle |")
+    assert "| -3.0 pp [+0.5, +2.0] |  | contradicted | 3 |  | small; pill |" in lines[1]
     assert summed.startswith("Of 1 claims: 1 mixed;")
 
 
 def test_metrics_under_the_same_conditions_share_a_line():
-    _, *lines = table(line(), line(metric="image_auroc", effect=-3.0, stated=math.nan, verdict=claims.INCONCLUSIVE))
+    _, *lines = table(
+        line(),
+        line(metric="image_auroc", effect=-3.0, stated=math.nan, verdict=claims.INCONCLUSIVE, by_category="pill -3.0"),
+    )
     assert len(lines) == 1
     assert "| aupro<br>image_auroc | +0.6 pp<br> | " in lines[0]
-    assert lines[0].endswith("| <br> | supported<br>inconclusive | 3 | small; bottle |")
+    assert lines[0].endswith("| <br> | supported<br>inconclusive | 3 | <br>pill -3.0 | small; bottle |")
 
 
 def test_ratios_and_numbers_have_no_points_and_what_is_not_printed_is_empty():

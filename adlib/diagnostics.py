@@ -43,11 +43,13 @@ def recall_by_depth(
 ) -> pd.DataFrame:
     """Count found defect pixels by how deep they lie in their defect: `depth` (its upper edge), `pixels`, `recall`.
 
+    `recall` is NaN where no pixel lies that deep, also without any image.
+
     Args:
         maps, masks: (N, H, W); the depth of a pixel is its distance to the nearest pixel outside, in pixels.
         edges: of the bins, increasing; a pixel belongs to (edges[i], edges[i + 1]].
     """
-    depth = np.concatenate([ndimage.distance_transform_edt(m)[m] for m in masks.astype(bool)])
+    depth = np.concatenate([np.empty(0), *(ndimage.distance_transform_edt(m)[m] for m in masks.astype(bool))])
     found = maps[masks.astype(bool)] > threshold
     which = np.digitize(depth, edges, right=True) - 1
     count = np.bincount(which, minlength=len(edges) - 1)

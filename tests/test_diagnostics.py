@@ -31,6 +31,7 @@ def test_a_hollow_defect_is_found_at_its_border_alone():
     assert found["recall"].tolist() == [1, 0, 0]
     assert found["pixels"].tolist() == [48**2 - 40**2, 40**2 - 32**2, 32**2]
     assert np.isnan(diagnostics.recall_by_depth(maps, masks, 0.5, edges=(0, 4, 100, np.inf))["recall"].iloc[2])
+    assert diagnostics.recall_by_depth(maps[:0], masks[:0], 0.5, edges=(0, 4, np.inf))["recall"].isna().all()
 
 
 def test_a_halo_is_counted_near_and_only_in_images_with_a_defect():

@@ -38,20 +38,25 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import results, speed
+from adlib import results, speed, speed_claims
 from adlib.datasets import kind, origin
 from adlib.environment import PROJECT
 from adlib.intervals import over_seeds
-from adlib.paper import FOLDER, SIZES
+from adlib.paper import FOLDER, SIZES, parts
 from adlib.row import FRACTIONS
+from adlib.verdicts import (
+    CONTRADICTED,
+    INCONCLUSIVE,
+    NOT_TESTED,
+    NUMBER,
+    POINTS,
+    SUPPORTED,
+    over_lines,
+    untested,
+    verdict,
+)
 
-SUPPORTED, CONTRADICTED = "supported", "contradicted"
-INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested here"
-MIXED = "mixed"  # of a claim with lines that are supported and lines that are contradicted
-IN_PART = {SUPPORTED: "supported in part", CONTRADICTED: "contradicted in part"}  # ... other lines are inconclusive
-VERDICTS = (SUPPORTED, IN_PART[SUPPORTED], CONTRADICTED, IN_PART[CONTRADICTED], INCONCLUSIVE, MIXED, NOT_TESTED)
 SEEDS = 3  # at least, for a verdict
-SHORT_OF = 0.1  # a ratio of times reaches the claimed one up to this share
 
 # One name of the list that stands for several: the best of them is the baseline.
 SEVERAL = {"memkd(items)": ["memkd(items=0)", "memkd(items=10)", "memkd(items=100)", "memkd(items=100-50-10)"]}
@@ -59,9 +64,6 @@ SEVERAL = {"memkd(items)": ["memkd(items=0)", "memkd(items=10)", "memkd(items=10
 PAIRED = ("dataset", "category", "seed", "recipe", "scale", "teacher", "precision", "rest")
 SETTING = ("recipe", "scale", "teacher", "precision", "rest", "images")  # what one verdict holds under
 DIAGNOSTICS = PROJECT / "results" / "diagnostics"
-POINTS, RATIO, NUMBER = "percent points", "ratio", "number"  # units of an effect
-PATCHCORE_CUT = "patchcore 1 %"  # a coreset that its library does not take by itself
-RATIOS = {"fps": "images a second", "seconds": "median latency", "memory": "peak memory"}
 COLUMNS = [
     "id",
     "source",
@@ -105,7 +107,7 @@ def judge(
     """
     lines: list[dict[str, Any]] = []
     for claim in ({str(k): v for k, v in line.items()} for line in claims(folder).to_dict("records")):
-        for i, metric in enumerate(_parts(str(claim["metric"]))):
+        for i, metric in enumerate(parts(str(claim["metric"]))):
             head = {"id": claim["id"], "source": claim["source"], "claim": claim["claim"], "where": claim["where"]}
             head |= {"metric": metric, "printed": _printed(claim, i), "unit": POINTS, "stated": math.nan}
             head |= {"by_category": ""}
@@ -125,22 +127,8 @@ def by_claim(judged: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for (number, claim), group in judged.groupby(["id", "claim"], sort=False):
         found = group.loc[group["verdict"] != NOT_TESTED, "verdict"]
-        lines.append((number, claim, _over_lines(set(found)), len(found)))
+        lines.append((number, claim, over_lines(set(found)), len(found)))
     return pd.DataFrame(lines, columns=["id", "claim", "verdict", "lines tested"])
-
-
-def _over_lines(verdicts: set[str]) -> str:
-    if not verdicts:
-        return NOT_TESTED
-    said = verdicts - {INCONCLUSIVE}
-    if len(said) != 1:
-        return MIXED if said else INCONCLUSIVE
-    return said.pop() if len(verdicts) == 1 else IN_PART[said.pop()]
-
-
-def verdict(low: float, high: float) -> str:
-    """Judge an effect by its interval."""
-    return SUPPORTED if low > 0 else CONTRADICTED if high < 0 else INCONCLUSIVE
 
 
 def _judged(
@@ -148,10 +136,10 @@ def _judged(
 ) -> list[dict[str, Any]]:
     if claim["kind"] == "diagnostic":
         return _measured(claim, metric, diagnostics)
-    if metric in RATIOS:
-        return _ratios(claim, metric, timings)
+    if metric in speed_claims.RATIOS:
+        return speed_claims.judge(claim, metric, timings)
     if metric not in FRACTIONS:
-        return [_untested(f"{metric} is not a column of a row")]
+        return [untested(f"{metric} is not a column of a row")]
     part = rows[
         [_in_scope(str(claim["dataset"]), *place) for place in zip(rows["dataset"], rows["category"], strict=True)]
     ]
@@ -162,14 +150,14 @@ def _judged(
 
 def _relative(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
     variant = _chosen(rows, str(claim["variant"]), metric)
-    names = [n for name in _parts(str(claim["baseline"])) for n in SEVERAL.get(name, [name])]
+    names = [n for name in parts(str(claim["baseline"])) for n in SEVERAL.get(name, [name])]
     paired = variant.rename(columns={"value": "variant"})
     for name in names:
         other = _chosen(rows, name, metric)[[*PAIRED, "value", "steps", "settle", "device"]]
         paired = paired.merge(other.rename(columns={"value": name}), on=list(PAIRED), suffixes=("", f" {name}"))
     if paired.empty:
         have = ", ".join(f"{n}: {len(_chosen(rows, n, metric))}" for n in [str(claim["variant"]), *names])
-        return [_untested(f"no pairs of rows on {claim['dataset']} (rows of {have})")]
+        return [untested(f"no pairs of rows on {claim['dataset']} (rows of {have})")]
     paired["images"] = paired["dataset"].map(origin)
     paired["category"] = paired["dataset"] + "/" + paired["category"]
     lines = []
@@ -192,7 +180,7 @@ def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[
     places = zip(found["dataset"], found["category"], strict=True) if len(found) else ()
     found = found[[of == "all" or _in_scope(str(claim["dataset"]), of, category) for of, category in places]]
     if found.empty:
-        return [_untested("a diagnostic: no such measurement is committed")]
+        return [untested("a diagnostic: no such measurement is committed")]
     lines = []
     for (conditions, _), group in found.groupby(["conditions", found["dataset"].map(origin)], sort=True):
         group = _with_enough_seeds(group.assign(category=group["dataset"] + "/" + group["category"]))
@@ -226,7 +214,7 @@ def _absolute(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame)
     part = part[(part["teacher"] == "imagenet") & (part["scale"] == "full") & (part["rest"] == "{}")]
     part = part[part["dataset"] == _names(str(claim["dataset"]))[0]]  # no stand-in from another dataset
     part = part.assign(images=part["dataset"].map(origin))
-    stated = float(_parts(str(claim["paper_variant"]))[i])
+    stated = float(parts(str(claim["paper_variant"]))[i])
     lines = []
     for setting, group in part.groupby(list(SETTING), sort=True):
         group = group.assign(category=group["dataset"] + "/" + group["category"], value=100 * group["value"])
@@ -240,102 +228,18 @@ def _absolute(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame)
     needed = (
         "an absolute claim: it needs the papers' conditions (teacher imagenet, full scale, every category, 3 seeds)"
     )
-    return lines or [_untested(needed)]
-
-
-def _ratios(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str, Any]]:
-    """Judge a claim on time or memory, for one image, our methods made for speed (`adlib.optimised`)."""
-    table = _timings(timings)
-    variant, lines = table[table["name"] == claim["variant"]], []
-    stated = _stated_ratios(claim, metric)
-    for name, claimed in zip(_parts(str(claim["baseline"])), stated, strict=False):
-        baseline = table[table["name"] == name]
-        pairs = variant.merge(baseline, on=["device", "threads", "table", "backbone"], suffixes=("", "_other"))
-        both = pairs["recipe"].isin(["paper", "code"]) & pairs["recipe_other"].isin(["paper", "code"])
-        pairs = pairs[~both | (pairs["recipe"] == pairs["recipe_other"])]
-        if pairs.empty or (metric == "memory" and pairs[["peak_mib", "peak_mib_other"]].isna().any(axis=None)):
-            lines.append(_untested(f"no {RATIOS[metric]} of {claim['variant']} and {name} side by side"))
-            continue
-        for pair in pairs.to_dict("records"):
-            if metric == "memory":
-                ratio, low, high = pair["peak_mib"] / pair["peak_mib_other"], math.nan, math.nan
-            elif metric == "seconds":
-                ratio = pair["p50_ms"] / pair["p50_ms_other"]
-                low, high = pair["p50_ms"] / pair["p95_ms_other"], pair["p95_ms"] / pair["p50_ms_other"]
-            else:
-                ratio = pair["p50_ms_other"] / pair["p50_ms"]
-                low, high = pair["p50_ms_other"] / pair["p95_ms"], pair["p95_ms_other"] / pair["p50_ms"]
-            about = "about" in claim["claim"] or (metric == "fps" and claimed < 1)
-            judged = _about(low, high, claimed) if about else _ratio_verdict(low, high, claimed, lower=metric != "fps")
-            other = f"{name} ({pair['recipe_other']})" if pair["recipe_other"] else name
-            text = f"{RATIOS[metric]}, {claim['variant']} ({pair['recipe']}) by {other}, {pair['backbone']}, batch 1"
-            where = f"{pair['device']}, {pair['threads']} threads, {pair['table']}.csv"
-            why = "" if metric != "memory" else "measured once: no spread, no verdict"
-            lines.append(
-                {"effect": ratio, "low": low, "high": high, "pairs": 1, "categories": 0, "seeds": 0}
-                | {"conditions": f"{text}, {where}, p50 to p95", "unit": RATIO}
-                | {"verdict": NOT_TESTED if why else judged, "why": why}
-                | {"stated": math.nan if claimed == 1 else claimed}
-            )
-    return lines
-
-
-def _ratio_verdict(low: float, high: float, claimed: float, lower: bool) -> str:
-    """Judge a ratio that is claimed to be at least `claimed`, or, if `lower`, at most; 1 is a bound, not a number."""
-    if lower:
-        low, high, claimed = 1 / high, 1 / low, 1 / claimed
-    needed = claimed if claimed == 1 else claimed * (1 - SHORT_OF)
-    return SUPPORTED if low >= needed else CONTRADICTED if high < needed else INCONCLUSIVE
-
-
-def _about(low: float, high: float, claimed: float) -> str:
-    """Judge a ratio that is claimed to be about `claimed`: up to half of what it differs from 1, either way."""
-    if claimed < 1:
-        low, high, claimed = 1 / high, 1 / low, 1 / claimed
-    reach = (claimed - 1) / 2
-    if claimed - reach <= low and high <= claimed + reach:
-        return SUPPORTED
-    return CONTRADICTED if high < claimed - reach or low > claimed + reach else INCONCLUSIVE
-
-
-def _stated_ratios(claim: Mapping[str, Any], metric: str) -> list[float]:
-    """Compute the claimed ratios, one a baseline; 1 where the claim only says lower."""
-    names = _parts(str(claim["baseline"]))
-    if metric == "fps" and claim["paper_baseline"]:
-        return [float(claim["paper_variant"]) / float(b) for b in _parts(str(claim["paper_baseline"]))]
-    if metric == "fps":
-        return [1 / 3 for _ in names]  # "3 times slower", printed without numbers
-    if claim["paper_baseline"]:
-        return [_number(_parts(str(claim["paper_variant"]))[0]) / _number(_parts(str(claim["paper_baseline"]))[0])]
-    return [1.0 for _ in names]
+    return lines or [untested(needed)]
 
 
 def _stated_gain(claim: Mapping[str, Any], i: int) -> float:
     """Compute the printed gain over the best baseline in percent points; NaN where the numbers are not printed."""
-    after, before = _parts(str(claim["paper_variant"])), _parts(str(claim["paper_baseline"]))
-    if len(_parts(str(claim["metric"]))) == len(before):
+    after, before = parts(str(claim["paper_variant"])), parts(str(claim["paper_baseline"]))
+    if len(parts(str(claim["metric"]))) == len(before):
         before = before[i : i + 1]
     if i >= len(after) or not before or (i and len(before) > 1):
         return math.nan
     unit = 100 if float(after[i]) <= 1 else 1  # some tables print fractions
     return unit * (float(after[i]) - max(map(float, before)))
-
-
-def _timings(folder: Path) -> pd.DataFrame:
-    """Read the latencies of one image by our names and the peers', each table for itself: it was measured in one go."""
-    ours = speed.read("inference", folder)
-    ours = ours[(ours["variant"] == "optimised") & (ours["batch"] == 1) & (ours["size"] == 256)]
-    ours = ours.assign(name=ours["method"], table="inference")
-    peers = speed.read("peers", folder)
-    peers = peers[(peers["batch"] == 1) & peers["variant"].isin(["optimised", "model"])]
-    words = peers["detector"].str.split(" ", n=1, expand=True)
-    peers = peers.assign(
-        name=words[0], recipe=words[1].fillna(""), table="peers", peak_mib=math.nan, backbone="resnet18"
-    )
-    peers = peers[peers["detector"] != PATCHCORE_CUT]
-    peers = peers[(peers["environment"] == "adlib") | peers["name"].isin(["fastflow", "patchcore"])]
-    columns = ["name", "recipe", "backbone", "table", "p50_ms", "p95_ms", "peak_mib", "device", "threads"]
-    return pd.concat([ours[columns], peers[columns]], ignore_index=True)
 
 
 def _chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
@@ -349,7 +253,7 @@ def _chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
 
 def _names(dataset: str) -> list[str]:
     """Name the datasets, or the categories of them, that a claim speaks of."""
-    return [name.split("/")[0].split()[0] for name in _parts(dataset)]
+    return [name.split("/")[0].split()[0] for name in parts(dataset)]
 
 
 def _in_scope(dataset: str, of: str, category: str) -> bool:
@@ -358,14 +262,14 @@ def _in_scope(dataset: str, of: str, category: str) -> bool:
         return kind(of, category) == "texture"
     if dataset.endswith("objects"):
         return of in ("mvtec", "synthetic") and kind(of, category) == "object"
-    names = _parts(dataset.removesuffix(" as captioned"))
+    names = parts(dataset.removesuffix(" as captioned"))
     return of in names or f"{of}/{category}" in names
 
 
 def _wanted(dataset: str) -> int:
     """Count the categories that a claim speaks of; a dataset that `SIZES` lacks is one."""
     if "/" in dataset:
-        return len(_parts(dataset))
+        return len(parts(dataset))
     kinds = {"textures": 5, "objects": 10}
     return kinds.get(dataset.split()[-1], sum(SIZES.get(name, 1) for name in _names(dataset)))
 
@@ -405,30 +309,9 @@ def _otherwise(group: pd.DataFrame, baseline: str) -> str:
     return text + (f"; on {' and '.join(devices)}" if len(devices) > 1 else "")
 
 
-def _untested(why: str) -> dict[str, Any]:
-    empty = {"effect": math.nan, "low": math.nan, "high": math.nan, "pairs": 0, "categories": 0, "seeds": 0}
-    return empty | {"conditions": "", "verdict": NOT_TESTED, "why": why}
-
-
 def _printed(claim: Mapping[str, Any], i: int) -> str:
-    sides = [_parts(str(claim[side])) for side in ("paper_baseline", "paper_variant")]
-    count = len(_parts(str(claim["metric"])))
+    sides = [parts(str(claim[side])) for side in ("paper_baseline", "paper_variant")]
+    count = len(parts(str(claim["metric"])))
     # Several baselines of one metric are printed with a comma, too: they stand beside the first metric.
     shown = [part[i] if len(part) == count else ("" if i else ", ".join(part)) for part in sides]
     return " -> ".join(text for text in shown if text)
-
-
-def _parts(text: str) -> list[str]:
-    """Split at commas outside brackets."""
-    parts, depth = [""], 0
-    for letter in text:
-        depth += {"(": 1, ")": -1}.get(letter, 0)
-        if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts if part.strip()]
-
-
-def _number(text: str) -> float:
-    return float(text.split()[0].removesuffix("M"))

@@ -127,3 +127,15 @@ def beside(row: Mapping[str, Any], folder: str | Path = FOLDER) -> pd.DataFrame:
             lines.append((metric, ours, math.nan, "none printed", math.nan, ""))
     columns = ["metric", "ours", "paper", "printed in", "difference", "why not"]
     return pd.DataFrame(lines, columns=columns).set_index("metric")
+
+
+def parts(text: str) -> list[str]:
+    """Split a cell that names several things: at commas outside brackets."""
+    found, depth = [""], 0
+    for letter in text:
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if letter == "," and depth == 0:
+            found.append("")
+        else:
+            found[-1] += letter
+    return [part.strip() for part in found if part.strip()]

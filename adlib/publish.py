@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import claims, datasets, results, tables
+from adlib import claims, datasets, results, tables, verdicts
 from adlib.environment import PROJECT
 from adlib.files import replace_between, whole_file
 
@@ -39,16 +39,16 @@ def claims_csv(judged: pd.DataFrame) -> str:
 
 def readme(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
     """Word the README's tables: the claims beside what our rows say of them, then each method on each category."""
-    return f"{verdicts(judged)}\n\n{scores(rows)}"
+    return f"{claims_table(judged)}\n\n{scores(rows)}"
 
 
-def verdicts(judged: pd.DataFrame) -> str:
+def claims_table(judged: pd.DataFrame) -> str:
     """Word the judged claims in Markdown: how many fare how, and a table with a line a claim and conditions.
 
     Metrics of one claim under the same conditions stand in one line of the table, below each other: their cells do not
     wrap, so that they stay level.
     """
-    tested = judged[judged["verdict"] != claims.NOT_TESTED]
+    tested = judged[judged["verdict"] != verdicts.NOT_TESTED]
     lines = [
         "| claim | metric | paper | ours | difference | verdict | seeds | ours, by category | conditions of ours |",
         "| --- | --- | --: | --: | --: | --- | --: | --- | --- |",
@@ -67,7 +67,7 @@ def verdicts(judged: pd.DataFrame) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     counts = claims.by_claim(judged)["verdict"].value_counts()
-    said = ", ".join(f"{counts[name]} {name}" for name in claims.VERDICTS if name in counts)
+    said = ", ".join(f"{counts[name]} {name}" for name in verdicts.VERDICTS if name in counts)
     summed = f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why."
     return f"{summed} {READING}\n\n" + "\n".join(lines)
 
@@ -98,8 +98,8 @@ def _scores(setting: Mapping[str, str], rows: pd.DataFrame) -> str:
 
 def _effect(line: Mapping[Hashable, Any]) -> list[str]:
     """Word the columns paper, ours and difference."""
-    points = line["unit"] == claims.POINTS
-    digits, sign, unit = ("1f", "+", " pp") if points else ("3g", "", "x" if line["unit"] == claims.RATIO else "")
+    points = line["unit"] == verdicts.POINTS
+    digits, sign, unit = ("1f", "+", " pp") if points else ("3g", "", "x" if line["unit"] == verdicts.RATIO else "")
     effect, low, high, stated = (line[name] for name in ("effect", "low", "high", "stated"))
     ours = f"{effect:{sign}.{digits}}{unit} [{low:{sign}.{digits}}, {high:{sign}.{digits}}]"
     if math.isnan(stated):

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from adlib import claims, results
+from adlib import claims, results, verdicts
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ SEEDS = [("bottle", 0), ("bottle", 1), ("bottle", 2), ("pill", 0), ("pill", 1), 
 @pytest.mark.parametrize(
     ("gains", "verdict"),
     [
-        ([0.01, 0.02, 0.03, 0.04, 0.05, 0.06], claims.SUPPORTED),
-        ([-0.01, -0.02, -0.03, -0.04, -0.05, -0.06], claims.CONTRADICTED),
-        ([0.02, 0.02, 0.02, -0.02, -0.02, -0.02], claims.INCONCLUSIVE),
+        ([0.01, 0.02, 0.03, 0.04, 0.05, 0.06], verdicts.SUPPORTED),
+        ([-0.01, -0.02, -0.03, -0.04, -0.05, -0.06], verdicts.CONTRADICTED),
+        ([0.02, 0.02, 0.02, -0.02, -0.02, -0.02], verdicts.INCONCLUSIVE),
     ],
 )
 def test_a_relative_claim_follows_from_the_paired_differences(row, gains, verdict):
@@ -76,11 +76,11 @@ def test_no_verdict_without_three_seeds_or_without_pairs(row):
     rd = without_items(row, {("bottle", 0): 0.8, ("bottle", 1): 0.8})
     memkd = table(row, "memkd", {("bottle", 0): 0.9, ("bottle", 1): 0.9})
     found = judged(pd.concat([rd, memkd]), "S2-1")
-    assert (found["verdict"], found["why"]) == (claims.NOT_TESTED, "2 of 3 seeds")
+    assert (found["verdict"], found["why"]) == (verdicts.NOT_TESTED, "2 of 3 seeds")
     assert math.isnan(found["low"])
     other = table(row, "memkd", {("bottle", 0): 0.9}, overrides={"epochs": 3})
     found = judged(pd.concat([rd, other]), "S2-1")
-    assert found["verdict"] == claims.NOT_TESTED
+    assert found["verdict"] == verdicts.NOT_TESTED
     assert "memkd(items=0): 2" in found["why"]
 
 
@@ -89,7 +89,7 @@ def test_a_category_with_too_few_seeds_does_not_count_and_takes_nothing_from_the
     none = without_items(row, dict.fromkeys(places, 0.5))
     memkd = table(row, "memkd", dict(zip(places, [0.6, 0.61, 0.62, 0.1], strict=True)))
     found = judged(pd.concat([none, memkd]), "S2-1")
-    assert (found["verdict"], found["categories"], found["seeds"]) == (claims.SUPPORTED, 1, 3)
+    assert (found["verdict"], found["categories"], found["seeds"]) == (verdicts.SUPPORTED, 1, 3)
     assert "pill" not in found["conditions"]
     assert found["why"] == "1 of 15 categories of mvtec"
 
@@ -101,7 +101,7 @@ def test_real_and_generated_images_are_judged_apart(row, tmp_path):
     rows.append(table(row, "reduced_student", dict.fromkeys(drawn, 0.6), dataset="synthetic"))
     found = claims.judge(pd.concat(rows)).set_index("id").loc["S1-3"]
     assert sorted(found["effect"]) == pytest.approx([-20, 10])
-    contradicted = found[found["verdict"] == claims.CONTRADICTED].iloc[0]
+    contradicted = found[found["verdict"] == verdicts.CONTRADICTED].iloc[0]
     assert "generated images; synthetic/canvas; against" in contradicted["conditions"]
     assert contradicted["why"] == "0 of 5 categories of mvtec, 1 of other datasets in their place"
 
@@ -121,7 +121,7 @@ def test_variants_are_found_by_their_config_and_paired_by_all_other_overrides(ro
     rows.append(without_items(row, dict.fromkeys(places, 0.7), epochs=3))
     found = judged(pd.concat(rows), "S2-6")
     assert found["effect"] == pytest.approx(10)
-    assert found["verdict"] == claims.SUPPORTED
+    assert found["verdict"] == verdicts.SUPPORTED
 
 
 def test_of_several_baselines_the_best_on_average_counts_not_the_luckiest_of_each_pair(row):
@@ -147,71 +147,74 @@ def test_what_differs_in_the_training_of_both_sides_is_said(row):
 
 
 def test_a_claim_over_its_lines():
-    lines = [("a", "x", claims.SUPPORTED), ("a", "x", claims.INCONCLUSIVE), ("b", "y", claims.NOT_TESTED)]
-    lines += [("c", "z", claims.SUPPORTED), ("c", "z", claims.CONTRADICTED), ("c", "z", claims.INCONCLUSIVE)]
-    lines += [("d", "w", claims.CONTRADICTED), ("d", "w", claims.CONTRADICTED), ("d", "w", claims.NOT_TESTED)]
-    lines += [("e", "v", claims.CONTRADICTED), ("e", "v", claims.INCONCLUSIVE)]
+    lines = [("a", "x", verdicts.SUPPORTED), ("a", "x", verdicts.INCONCLUSIVE), ("b", "y", verdicts.NOT_TESTED)]
+    lines += [("c", "z", verdicts.SUPPORTED), ("c", "z", verdicts.CONTRADICTED), ("c", "z", verdicts.INCONCLUSIVE)]
+    lines += [("d", "w", verdicts.CONTRADICTED), ("d", "w", verdicts.CONTRADICTED), ("d", "w", verdicts.NOT_TESTED)]
+    lines += [("e", "v", verdicts.CONTRADICTED), ("e", "v", verdicts.INCONCLUSIVE)]
     found = claims.by_claim(pd.DataFrame(lines, columns=["id", "claim", "verdict"])).set_index("id")["verdict"]
     assert found.to_dict() == {
         "a": "supported in part",
-        "b": claims.NOT_TESTED,
-        "c": claims.MIXED,
-        "d": claims.CONTRADICTED,
+        "b": verdicts.NOT_TESTED,
+        "c": verdicts.MIXED,
+        "d": verdicts.CONTRADICTED,
         "e": "contradicted in part",
     }
-    assert set(found) <= set(claims.VERDICTS)
+    assert set(found) <= set(verdicts.VERDICTS)
 
 
 def test_an_absolute_claim_needs_the_papers_conditions(row):
     textures = ("carpet", "grid", "leather", "tile", "wood")
     places = dict.fromkeys([(name, seed) for name in textures for seed in range(3)], 0.99)
     ours = table(row, "mixed_teacher", places, pixel_auroc=0.98)
-    assert judged(ours, "S1-7", "pixel_auroc")["verdict"] == claims.NOT_TESTED
+    assert judged(ours, "S1-7", "pixel_auroc")["verdict"] == verdicts.NOT_TESTED
     as_printed = ours.assign(teacher="imagenet", scale="full")
-    assert judged(as_printed, "S1-7", "pixel_auroc")["verdict"] == claims.SUPPORTED
-    assert judged(as_printed.assign(pixel_auroc=0.97), "S1-7", "pixel_auroc")["verdict"] == claims.CONTRADICTED
+    assert judged(as_printed, "S1-7", "pixel_auroc")["verdict"] == verdicts.SUPPORTED
+    assert judged(as_printed.assign(pixel_auroc=0.97), "S1-7", "pixel_auroc")["verdict"] == verdicts.CONTRADICTED
     some = as_printed[as_printed["category"] != "wood"]
-    assert judged(some, "S1-7", "pixel_auroc")["verdict"] == claims.NOT_TESTED
+    assert judged(some, "S1-7", "pixel_auroc")["verdict"] == verdicts.NOT_TESTED
     stand_in = as_printed[as_printed["category"] == "wood"].assign(dataset="aitex", category="fabric")
-    assert judged(pd.concat([some, stand_in]), "S1-7", "pixel_auroc")["verdict"] == claims.NOT_TESTED
+    assert judged(pd.concat([some, stand_in]), "S1-7", "pixel_auroc")["verdict"] == verdicts.NOT_TESTED
     both = claims.judge(pd.concat([as_printed, as_printed.assign(recipe="code", pixel_auroc=0.9)])).set_index("id")
-    assert both.loc["S1-7", "verdict"].tolist() == [claims.CONTRADICTED, claims.SUPPORTED]  # code, paper: never mixed
+    assert both.loc["S1-7", "verdict"].tolist() == [
+        verdicts.CONTRADICTED,
+        verdicts.SUPPORTED,
+    ]  # code, paper: never mixed
 
 
 @pytest.mark.parametrize(
     ("low", "high", "claimed", "lower", "verdict"),
     [
-        (1.2, 1.4, 1.3, False, claims.SUPPORTED),
-        (1.0, 1.1, 1.3, False, claims.CONTRADICTED),
-        (1.0, 1.4, 1.3, False, claims.INCONCLUSIVE),
-        (0.9, 0.99, 1.0, True, claims.SUPPORTED),
-        (1.01, 1.05, 1.0, True, claims.CONTRADICTED),
-        (1.05, 1.1, 1.06, True, claims.SUPPORTED),
+        (1.2, 1.4, 1.3, False, verdicts.SUPPORTED),
+        (1.0, 1.1, 1.3, False, verdicts.CONTRADICTED),
+        (1.0, 1.4, 1.3, False, verdicts.INCONCLUSIVE),
+        (0.9, 0.99, 1.0, True, verdicts.SUPPORTED),
+        (1.01, 1.05, 1.0, True, verdicts.CONTRADICTED),
+        (1.05, 1.1, 1.06, True, verdicts.SUPPORTED),
     ],
 )
 def test_a_ratio_reaches_the_claimed_one_up_to_a_tenth(low, high, claimed, lower, verdict):
-    assert claims._ratio_verdict(low, high, claimed, lower) == verdict
+    assert verdicts.of_ratio(low, high, claimed, lower) == verdict
 
 
 @pytest.mark.parametrize(
     ("low", "high", "claimed", "verdict"),
     [
-        (1.04, 1.08, 1.06, claims.SUPPORTED),
-        (0.7, 0.75, 1.06, claims.CONTRADICTED),  # "about 6 % more" is not 30 % less
-        (1.05, 1.18, 1.06, claims.INCONCLUSIVE),
-        (0.3, 0.36, 1 / 3, claims.SUPPORTED),
-        (0.10, 0.12, 1 / 3, claims.CONTRADICTED),  # nine times slower is not three times
-        (0.6, 0.9, 1 / 3, claims.CONTRADICTED),
+        (1.04, 1.08, 1.06, verdicts.SUPPORTED),
+        (0.7, 0.75, 1.06, verdicts.CONTRADICTED),  # "about 6 % more" is not 30 % less
+        (1.05, 1.18, 1.06, verdicts.INCONCLUSIVE),
+        (0.3, 0.36, 1 / 3, verdicts.SUPPORTED),
+        (0.10, 0.12, 1 / 3, verdicts.CONTRADICTED),  # nine times slower is not three times
+        (0.6, 0.9, 1 / 3, verdicts.CONTRADICTED),
     ],
 )
 def test_about_has_two_bounds(low, high, claimed, verdict):
-    assert claims._about(low, high, claimed) == verdict
+    assert verdicts.about(low, high, claimed) == verdict
 
 
 def test_every_claim_has_a_line_and_every_verdict_a_reason_or_an_interval():
     found = claims.judge(results.read(results.RUNS))
     assert set(found["id"]) == set(claims.claims()["id"])
-    untested = found["verdict"] == claims.NOT_TESTED
+    untested = found["verdict"] == verdicts.NOT_TESTED
     assert (found.loc[untested, "why"] != "").all()
     assert found.loc[~untested, ["effect", "low", "high"]].notna().all(axis=None)
 
@@ -224,7 +227,7 @@ def test_a_diagnostic_is_judged_by_its_numbers(tmp_path):
     )
     found = claims.judge(results.read(results.RUNS), diagnostics=tmp_path).set_index(["id", "metric"])
     found = found.loc[("S0-7", "l_cos_jump")]
-    assert (found["verdict"], found["seeds"]) == (claims.INCONCLUSIVE, 3)
+    assert (found["verdict"], found["seeds"]) == (verdicts.INCONCLUSIVE, 3)
     assert (found["effect"], found["low"], found["high"]) == pytest.approx((0.2, -0.048, 0.448), abs=1e-3)
     assert found["conditions"] == "small; mvtec/bottle; mean rise 0.5"
 

@@ -4,13 +4,13 @@ import math
 
 import pandas as pd
 
-from adlib import claims, publish
+from adlib import claims, publish, verdicts
 
 
 def line(**fields):
     base = dict.fromkeys(claims.COLUMNS, "") | {"id": "S2-1", "claim": "MemKD beats RD", "metric": "aupro"}
     base |= {
-        "unit": claims.POINTS,
+        "unit": verdicts.POINTS,
         "stated": 0.6,
         "effect": 1.25,
         "low": 0.5,
@@ -18,12 +18,12 @@ def line(**fields):
         "conditions": "small; bottle",
         "seeds": 3,
     }
-    return base | {"verdict": claims.SUPPORTED, "why": ""} | fields
+    return base | {"verdict": verdicts.SUPPORTED, "why": ""} | fields
 
 
 def table(*lines):
     """Give the sentence, and the lines of the table without its head."""
-    summed, _, *rows = publish.verdicts(pd.DataFrame(lines)).replace(publish.NO_BREAK, " ").splitlines()
+    summed, _, *rows = publish.claims_table(pd.DataFrame(lines)).replace(publish.NO_BREAK, " ").splitlines()
     return [summed, *rows[2:]]
 
 
@@ -38,7 +38,7 @@ def test_a_verdict_stands_beside_what_was_claimed_and_what_differs():
 
 
 def test_several_conditions_of_a_claim_are_a_line_each_and_disagreement_is_said():
-    summed, *lines = table(line(), line(effect=-3.0, verdict=claims.CONTRADICTED, conditions="small; pill"))
+    summed, *lines = table(line(), line(effect=-3.0, verdict=verdicts.CONTRADICTED, conditions="small; pill"))
     assert lines[0].endswith("| supported | 3 |  | small; bottle |")
     assert "| -3.0 pp [+0.5, +2.0] |  | contradicted | 3 |  | small; pill |" in lines[1]
     assert summed.startswith("Of 1 claims: 1 mixed;")
@@ -47,7 +47,9 @@ def test_several_conditions_of_a_claim_are_a_line_each_and_disagreement_is_said(
 def test_metrics_under_the_same_conditions_share_a_line():
     _, *lines = table(
         line(),
-        line(metric="image_auroc", effect=-3.0, stated=math.nan, verdict=claims.INCONCLUSIVE, by_category="pill -3.0"),
+        line(
+            metric="image_auroc", effect=-3.0, stated=math.nan, verdict=verdicts.INCONCLUSIVE, by_category="pill -3.0"
+        ),
     )
     assert len(lines) == 1
     assert "| aupro<br>image_auroc | +0.6 pp<br> | " in lines[0]
@@ -55,12 +57,12 @@ def test_metrics_under_the_same_conditions_share_a_line():
 
 
 def test_ratios_and_numbers_have_no_points_and_what_is_not_printed_is_empty():
-    ratio = line(unit=claims.RATIO, stated=1.3, effect=1.5, low=1.4, high=1.6, seeds=0)
+    ratio = line(unit=verdicts.RATIO, stated=1.3, effect=1.5, low=1.4, high=1.6, seeds=0)
     assert "| 1.3x | 1.5x [1.4, 1.6] |  | supported |  |" in table(ratio)[1]
-    assert "| aupro |  | 1.25 [0.5, 2] |  | supported |" in table(line(unit=claims.NUMBER, stated=math.nan))[1]
+    assert "| aupro |  | 1.25 [0.5, 2] |  | supported |" in table(line(unit=verdicts.NUMBER, stated=math.nan))[1]
 
 
 def test_untested_claims_are_counted_and_not_shown():
-    summed, *lines = table(line(), line(id="S9-9", claim="never run", verdict=claims.NOT_TESTED))
+    summed, *lines = table(line(), line(id="S9-9", claim="never run", verdict=verdicts.NOT_TESTED))
     assert not any("never run" in part for part in lines)
     assert summed.startswith("Of 2 claims: 1 supported, 1 not tested here;")

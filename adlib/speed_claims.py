@@ -1,0 +1,85 @@
+"""Judge the claims on time and memory: ratios of what `results/speed` measured, each table in one go on one machine."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from adlib import speed
+from adlib.paper import parts
+from adlib.verdicts import NOT_TESTED, RATIO, about, of_ratio, untested
+
+PATCHCORE_CUT = "patchcore 1 %"  # a coreset that its library does not take by itself
+RATIOS = {"fps": "images a second", "seconds": "median latency", "memory": "peak memory"}
+
+
+def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str, Any]]:
+    """Judge a claim on time or memory, for one image, our methods made for speed (`adlib.optimised`)."""
+    table = _timings(timings)
+    variant, lines = table[table["name"] == claim["variant"]], []
+    stated = _stated(claim, metric)
+    for name, claimed in zip(parts(str(claim["baseline"])), stated, strict=False):
+        baseline = table[table["name"] == name]
+        pairs = variant.merge(baseline, on=["device", "threads", "table", "backbone"], suffixes=("", "_other"))
+        both = pairs["recipe"].isin(["paper", "code"]) & pairs["recipe_other"].isin(["paper", "code"])
+        pairs = pairs[~both | (pairs["recipe"] == pairs["recipe_other"])]
+        if pairs.empty or (metric == "memory" and pairs[["peak_mib", "peak_mib_other"]].isna().any(axis=None)):
+            lines.append(untested(f"no {RATIOS[metric]} of {claim['variant']} and {name} side by side"))
+            continue
+        for pair in pairs.to_dict("records"):
+            if metric == "memory":
+                ratio, low, high = pair["peak_mib"] / pair["peak_mib_other"], math.nan, math.nan
+            elif metric == "seconds":
+                ratio = pair["p50_ms"] / pair["p50_ms_other"]
+                low, high = pair["p50_ms"] / pair["p95_ms_other"], pair["p95_ms"] / pair["p50_ms_other"]
+            else:
+                ratio = pair["p50_ms_other"] / pair["p50_ms"]
+                low, high = pair["p50_ms_other"] / pair["p95_ms"], pair["p95_ms_other"] / pair["p50_ms"]
+            roughly = "about" in claim["claim"] or (metric == "fps" and claimed < 1)
+            judged = about(low, high, claimed) if roughly else of_ratio(low, high, claimed, lower=metric != "fps")
+            other = f"{name} ({pair['recipe_other']})" if pair["recipe_other"] else name
+            text = f"{RATIOS[metric]}, {claim['variant']} ({pair['recipe']}) by {other}, {pair['backbone']}, batch 1"
+            where = f"{pair['device']}, {pair['threads']} threads, {pair['table']}.csv"
+            why = "" if metric != "memory" else "measured once: no spread, no verdict"
+            lines.append(
+                {"effect": ratio, "low": low, "high": high, "pairs": 1, "categories": 0, "seeds": 0}
+                | {"conditions": f"{text}, {where}, p50 to p95", "unit": RATIO}
+                | {"verdict": NOT_TESTED if why else judged, "why": why}
+                | {"stated": math.nan if claimed == 1 else claimed}
+            )
+    return lines
+
+
+def _stated(claim: Mapping[str, Any], metric: str) -> list[float]:
+    """Compute the claimed ratios, one a baseline; 1 where the claim only says lower."""
+    names = parts(str(claim["baseline"]))
+    if metric == "fps" and claim["paper_baseline"]:
+        return [float(claim["paper_variant"]) / float(b) for b in parts(str(claim["paper_baseline"]))]
+    if metric == "fps":
+        return [1 / 3 for _ in names]  # "3 times slower", printed without numbers
+    if claim["paper_baseline"]:
+        return [_number(parts(str(claim["paper_variant"]))[0]) / _number(parts(str(claim["paper_baseline"]))[0])]
+    return [1.0 for _ in names]
+
+
+def _timings(folder: Path) -> pd.DataFrame:
+    """Read the latencies of one image by our names and the peers', each table for itself: it was measured in one go."""
+    ours = speed.read("inference", folder)
+    ours = ours[(ours["variant"] == "optimised") & (ours["batch"] == 1) & (ours["size"] == 256)]
+    ours = ours.assign(name=ours["method"], table="inference")
+    peers = speed.read("peers", folder)
+    peers = peers[(peers["batch"] == 1) & peers["variant"].isin(["optimised", "model"])]
+    words = peers["detector"].str.split(" ", n=1, expand=True)
+    peers = peers.assign(
+        name=words[0], recipe=words[1].fillna(""), table="peers", peak_mib=math.nan, backbone="resnet18"
+    )
+    peers = peers[peers["detector"] != PATCHCORE_CUT]
+    peers = peers[(peers["environment"] == "adlib") | peers["name"].isin(["fastflow", "patchcore"])]
+    columns = ["name", "recipe", "backbone", "table", "p50_ms", "p95_ms", "peak_mib", "device", "threads"]
+    return pd.concat([ours[columns], peers[columns]], ignore_index=True)
+
+
+def _number(text: str) -> float:
+    return float(text.split()[0].removesuffix("M"))

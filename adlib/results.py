@@ -37,6 +37,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "stpm(1,2)": ("stpm", {"levels": [1, 2]}),
     "stpm(2,3)": ("stpm", {"levels": [2, 3]}),
     "memory_destseg(mse)": ("memory_destseg", {"memory_loss": "mse"}),
+    "memory_destseg(memory=off)": ("memory_destseg", {"memory": False}),
     "memkd(nm=off)": ("memkd", {"lambda_nm": 0.0}),
     "memkd(orth=off)": ("memkd", {"lambda_orth": 0.0}),
     "memkd(items=50)": ("memkd", {"items": [50, 50, 50]}),

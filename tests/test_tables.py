@@ -49,6 +49,14 @@ def test_other_conditions_are_named_and_the_nearest_to_the_papers_is_taken(row):
     assert "-r teacher imagenet" in found["command"]
 
 
+def test_a_control_with_one_more_override_does_not_stand_for_the_method(row):
+    rows = [
+        made(row, "memory_destseg", "bottle", [value, value], teacher="bundled", scale="small", overrides=given)
+        for value, given in ((0.1, {"map": "dest", "memory": False}), (0.9, {"map": "dest"}))
+    ]
+    assert line(pd.concat(rows), "bottle", "DeSTSeg(memory)")["ours"] == "90.0 ± 0.0"
+
+
 def test_what_was_not_run_says_so(row):
     rows = made(row, "destseg", "bottle", [0.9], teacher="bundled")
     found = line(rows, "cable")

@@ -195,17 +195,21 @@ def test_settling_moves_statistics_and_no_weight(name):
 
 
 def test_settled_statistics_are_those_of_the_final_weights_over_an_epoch():
-    # The first BatchNorm sees the first convolution of the images alone: two batches of the epoch after the last.
+    # The first BatchNorm of each network sees its first convolution alone: two batches of the epoch after the last.
     settled, _ = trained("destseg", settle=True)
     images = tiny_images(8)
-    plan = Plan(settled.stages()[0], 0, len(images), 1)
-    means = []
-    for step, _, index in plan.batches(plan.steps, "cpu", further=1):
-        generator = torch.Generator().manual_seed(derive(1, 0, step, 1))
-        _, corrupted, _ = Corruption(TEXTURES)(images.pixels[index].float() / 255, generator)
-        means.append(settled.student.encoder.conv1(normalise(corrupted)).mean(dim=(0, 2, 3)))
-    assert len(means) == 2
-    assert torch.allclose(settled.student.encoder.bn1.running_mean, torch.stack(means).mean(0), atol=1e-6)
+    block = settled.segmentation.residual[0]
+    networks = [(settled.student.encoder.conv1, settled.student.encoder.bn1), (block.conv1, block.bn1)]
+    for number, (stage, (convolution, norm)) in enumerate(zip(settled.stages(), networks, strict=True)):
+        plan = Plan(stage, number, len(images), 1)
+        means = []
+        for step, _, index in plan.batches(plan.steps, "cpu", further=1):
+            generator = torch.Generator().manual_seed(derive(1, number, step, 1))
+            _, corrupted, _ = Corruption(TEXTURES)(images.pixels[index].float() / 255, generator)
+            seen = normalise(corrupted) if number == 0 else settled.products(normalise(corrupted))
+            means.append(convolution(seen).detach().mean(dim=(0, 2, 3)))
+        assert len(means) == 2
+        assert torch.allclose(norm.running_mean, torch.stack(means).mean(0), atol=1e-6)
 
 
 def test_damaged_and_foreign_states_are_refused_with_what_to_do(tmp_path):

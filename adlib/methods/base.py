@@ -130,7 +130,7 @@ SETTLED = Deviation(
     "BatchNorm's statistics",
     "running means",
     "running means",
-    "as both; scale small takes them anew over the training images when the student is done: override settle",
+    "as both; scale small takes them anew over the training images when a network is done: override settle",
 )
 
 

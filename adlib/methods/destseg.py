@@ -47,7 +47,7 @@ class DeSTSegConfig:
     rotation: str = "auto"  # none, slight, full; auto: by the category's group in the code
     corruption_probability: float = 1.0  # code: every sample
     perlin_threshold: float = 0.5  # code; the text's "mean binarization" would cover half of the image
-    settle: bool = False  # ours, for few steps: when the student is done its BatchNorms take their statistics anew
+    settle: bool = False  # ours, for few steps: when a network is done its BatchNorms take their statistics anew
     log_both_modes: bool = False  # also log L_cos in both BatchNorm modes, at one to three more passes a step
 
 
@@ -93,7 +93,8 @@ class ASPP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Concatenate the branches and project them back to the input's channels."""
-        pooled = resize(self.pooled(x), x.shape[-2:])
+        # One pixel has no memory format that the concatenation could follow: it would copy all branches to NCHW.
+        pooled = self.pooled(x).expand_as(x).contiguous(memory_format=torch.channels_last)
         return self.project(torch.cat([pooled, *(branch(x) for branch in self.dilated)], dim=1))
 
 
@@ -132,9 +133,10 @@ class DeSTSeg(Method):
 
     Config: ClassVar = DeSTSegConfig
     RECIPES: ClassVar[Recipes] = {"paper": {}, "code": {"cosine_reduction": "sum", "product_sign": -1}}
-    # The source's 1 : 4 proportion of the stages, at a four-hundredth of its images. After so few steps running means
-    # are of networks long gone, above all behind memories, whose features hardly differ.
-    SMALL: ClassVar = {"student_steps": 10, "segmentation_steps": 40, "batch": 8, "settle": True}
+    # The source's 1 : 4 proportion of the stages, at a hundredth of its images: with a quarter of that the segmentation
+    # network is a matter of chance. After so few steps running means are of networks long gone, above all behind
+    # memories, whose features hardly differ.
+    SMALL: ClassVar = {"student_steps": 40, "segmentation_steps": 160, "batch": 8, "settle": True}
 
     config: DeSTSegConfig
 
@@ -177,6 +179,7 @@ class DeSTSeg(Method):
             steps=c.segmentation_steps,
             drop_last=True,
             corrupted=True,
+            settle=self.seen_products if c.settle else None,
         )
         return [student, segmentation]
 
@@ -219,12 +222,17 @@ class DeSTSeg(Method):
         """L_seg: focal loss (gamma 4, no class weight) + L1 against the mask at the resolution of the logits."""
         assert batch.corrupted is not None
         assert batch.mask is not None
-        logits = self.segmentation(self.products(batch.corrupted)).float()
+        logits = self.segmentation(self.seen_products(batch)).float()
         mask = (resize(batch.mask, logits.shape[-2:]).squeeze(1) >= 0.5).float()
         terms = focal_and_l1(logits, mask, self.config.focal_gamma)
         if self.config.log_both_modes:
             terms |= self.cosine_in_modes(batch.corrupted, self.targets(batch.image), True, False)
         return terms
+
+    def seen_products(self, batch: Batch) -> Tensor:
+        """Give what the segmentation network sees of a batch."""
+        assert batch.corrupted is not None
+        return self.products(batch.corrupted)
 
     def products(self, images: Tensor) -> Tensor:
         """Multiply teacher's and student's unit features (Eq. 2), at the finest level's size: (N, 448, H/4, W/4)."""

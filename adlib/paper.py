@@ -16,6 +16,13 @@ from adlib.row import FRACTIONS
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "paper"
 COLUMNS = ("source", "table", "dataset", "category", "method", "metric", "value")
 
+# The papers by their source: name, and the notebook that has their tables.
+PAPERS = {
+    "seed000": ("Memory-guided DeSTSeg", "memory_destseg"),
+    "seed001": ("MixedTeacher and the reduced student", "mixed_teacher"),
+    "seed002": ("MemKD", "memkd"),
+    "seed003": ("DSKD", "dskd"),
+}
 DATASETS = {
     "MVTec AD": "mvtec",
     "MVTec AD textures": "mvtec",

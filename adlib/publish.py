@@ -14,6 +14,7 @@ import pandas as pd
 from adlib import claims, datasets, results, tables, verdicts
 from adlib.environment import PROJECT
 from adlib.files import replace_between, whole_file
+from adlib.paper import PAPERS
 
 CLAIMS = PROJECT / "results" / "claims.csv"
 README = PROJECT / "README.md"
@@ -23,7 +24,7 @@ READING = (
     "Mixed: some of its lines are supported, others contradicted; in part: the others are inconclusive. "
     "pp: percent points. A difference stands only where ours was measured under the paper's conditions."
 )
-PAPERS = "full, teacher imagenet, "  # of conditions
+THEIRS = "full, teacher imagenet, "  # the papers' conditions
 # What the scores are of, the most like the papers' first; a setting without rows has no table.
 SETTINGS = [
     {"recipe": recipe, "scale": scale, "teacher": teacher}
@@ -43,33 +44,44 @@ def readme(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
 
 
 def claims_table(judged: pd.DataFrame) -> str:
-    """Word the judged claims in Markdown: how many fare how, and a table with a line a claim and conditions.
+    """Word the judged claims in Markdown: how many fare how, and for each paper a table of those that were tested."""
+    counts = claims.by_claim(judged)["verdict"].value_counts()
+    said = ", ".join(f"{counts[name]} {name}" for name in verdicts.VERDICTS if name in counts)
+    summed = f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why."
+    tested = judged[judged["verdict"] != verdicts.NOT_TESTED]
+    parts = [_of_paper(str(source), group) for source, group in tested.groupby("source", sort=False)]
+    return "\n\n".join([f"{summed} {READING}", *parts])
+
+
+def _of_paper(source: str, tested: pd.DataFrame) -> str:
+    """Word the claims of a paper: a line a claim and conditions; the claim is named in its first line.
 
     Metrics of one claim under the same conditions stand in one line of the table, below each other: their cells do not
     wrap, so that they stay level.
     """
-    tested = judged[judged["verdict"] != verdicts.NOT_TESTED]
+    name, notebook = PAPERS[f"seed{source}"]
     lines = [
+        f"### {name}: [its tables, and every line](notebooks/{notebook}.ipynb)",
+        "",
         "| claim | metric | paper | ours | difference | verdict | seeds | ours, by category | conditions of ours |",
         "| --- | --- | --: | --: | --: | --- | --: | --- | --- |",
     ]
+    before = ""
     for (number, claim, seeds, conditions), group in tested.groupby(["id", "claim", "seeds", "conditions"], sort=False):
         each = [(str(line["metric"]), *_effect(line), str(line["verdict"])) for line in group.to_dict("records")]
         level = ["<br>".join(texts).replace(" ", NO_BREAK) for texts in zip(*each, strict=True)]
         missing = "; ".join(why for why in group["why"].drop_duplicates() if why)
         apart = "<br>".join(group["by_category"]) if group["by_category"].any() else ""
         cells = [
-            f"{number}: {claim}",
+            str(number) if number == before else f"{number}: {claim}",
             *level,
             str(seeds or ""),
             apart.replace(" ", NO_BREAK),
             f"{conditions}{missing and f' ({missing})'}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    counts = claims.by_claim(judged)["verdict"].value_counts()
-    said = ", ".join(f"{counts[name]} {name}" for name in verdicts.VERDICTS if name in counts)
-    summed = f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why."
-    return f"{summed} {READING}\n\n" + "\n".join(lines)
+        before = str(number)
+    return "\n".join(lines)
 
 
 def scores(rows: pd.DataFrame) -> str:
@@ -83,10 +95,7 @@ def scores(rows: pd.DataFrame) -> str:
 
 
 def _scores(setting: Mapping[str, str], rows: pd.DataFrame) -> str:
-    shown = tables.spread(rows, ["image_auroc"])
-    shown["place"] = shown["dataset"] + "/" + shown["category"]
-    grid = shown.pivot(index="method", columns="place", values="image_auroc")
-    grid = grid.reindex(index=shown["method"].drop_duplicates()).fillna("not run")
+    grid = tables.by_category(rows, "image_auroc")
     lines = ["| image AUROC | " + " | ".join(map(str, grid.columns)) + " |", "| --- |" + " --: |" * len(grid.columns)]
     lines += [f"| {method} | " + " | ".join(map(str, values)) + " |" for method, *values in grid.itertuples()]
     of = ", ".join(f"{name} {value}" for name, value in setting.items() if name != "images")
@@ -104,7 +113,7 @@ def _effect(line: Mapping[Hashable, Any]) -> list[str]:
     ours = f"{effect:{sign}.{digits}}{unit} [{low:{sign}.{digits}}, {high:{sign}.{digits}}]"
     if math.isnan(stated):
         return ["", ours, ""]
-    alike = PAPERS in line["conditions"] and not line["why"]
+    alike = THEIRS in line["conditions"] and not line["why"]
     return [f"{stated:{sign}.{digits}}{unit}", ours, f"{effect - stated:+.{digits}}" if alike else ""]
 
 

@@ -43,6 +43,18 @@ def spread(rows: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame
     return shown
 
 
+def by_category(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Set methods (lines; with several recipes, a line each) against categories (columns): cells as in `spread`.
+
+    `rows` are of one scale and teacher, without overrides; what has no row says 'not run'.
+    """
+    shown = spread(rows, [metric])
+    shown["place"] = shown["dataset"] + "/" + shown["category"]
+    lines = ["method", "recipe"] if shown["recipe"].nunique() > 1 else ["method"]
+    grid = shown.pivot(index=lines, columns="place", values=metric)
+    return grid.rename_axis(columns=metric).fillna("not run")
+
+
 def paired_differences(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Compare every two methods on the categories and seeds that both have, in percent points.
 

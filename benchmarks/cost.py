@@ -3,10 +3,10 @@
     python benchmarks/cost.py [--study full.yaml] [--rows results/runs] [--out results/speed/cost.csv]
 
 The steps of each run follow from its schedule and the number of its images; the seconds of a step with so many images
-are those of the rows of the same method, recipe and network without an ablation, the median where there are several;
-testing likewise. Left out: the start of a process, reading and decoding the images, and the metrics. A row of the scale
-`small` also paid once for the teacher's features, as a long training does, so hours are rather too many than
-too few. Also writes the table in docs/full_study.md.
+are those of the rows of the same method, recipe and network without an ablation, the median where there are several of
+one device and precision; testing likewise. Left out: the start of a process, reading and decoding the images, and the
+metrics. A row of the scale `small` also paid once for the teacher's features, as a long training does, so hours are
+rather too many than too few. Also writes the table in docs/full_study.md.
 """
 
 import argparse
@@ -44,16 +44,16 @@ def image_counts(rows: pd.DataFrame) -> dict[tuple[str, str], tuple[int, int]]:
 
 
 def seconds_per_image(rows: pd.DataFrame) -> pd.DataFrame:
-    """Give the seconds of an image in training and in testing by method, recipe, network, device and threads."""
+    """Give the seconds of an image in training and in testing, by what they depend on."""
     rows = rows[[given.keys() <= SCHEDULE for given in rows.overrides]]
-    rates = rows[["method", "recipe", "device", "threads"]].assign(
+    rates = rows[["method", "recipe", "device", "threads", "precision"]].assign(
         backbone=[config["backbone"] for config in rows.config],
         train=rows.seconds_train / (rows.steps * rows.batch),
         test=rows.seconds_test / (rows.test_normal + rows.test_defect),
         rows=1,
         mib=rows.trainable_parameters * MIB_OF_A_PARAMETER,
     )
-    groups = rates.groupby(["method", "recipe", "backbone", "device", "threads"])
+    groups = rates.groupby(["method", "recipe", "backbone", "device", "threads", "precision"])
     return groups.agg({"train": "median", "test": "median", "rows": "sum", "mib": "max"}).reset_index()
 
 
@@ -64,7 +64,7 @@ def drawn(run: dict[str, Any], images: int, stages: list[Any]) -> int:
 
 
 def estimate(runs: list[dict[str, Any]], rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give one line for each method, recipe, overrides and device; hours are NaN where no row was measured."""
+    """Give a line for each method, recipe, overrides, device and precision; hours are NaN where no row was measured."""
     counts, rates = image_counts(rows), seconds_per_image(rows)
     table = pd.DataFrame(runs)
     table["changed"] = table.overrides.map(json.dumps)
@@ -88,28 +88,34 @@ def estimate(runs: list[dict[str, Any]], rows: pd.DataFrame) -> list[dict[str, A
         found = rates[(rates[list(alike)] == pd.Series(alike)).all(axis=1)]
         for rate in found.to_dict("records") or [{"device": "not measured"}]:
             hours = (trained * rate.get("train", float("nan")) + tested * rate.get("test", float("nan"))) / 3600
-            lines.append(line | {name: rate.get(name) for name in ("device", "threads", "rows")} | {
+            lines.append(line | {name: rate.get(name) for name in ("device", "threads", "precision", "rows")} | {
                 "hours": hours, "hours_a_run": hours / len(group), "state_mib": rate.get("mib"),
             })  # fmt: skip
     return lines
 
 
 def page(lines: list[dict[str, Any]], rows: Path, commit: str, name: str) -> str:
-    """Word the table for the page: hours by method, recipe and device, their sums, and disk."""
+    """Word the table for the page: hours by method, recipe, device and precision, their sums, and disk."""
     table = pd.DataFrame(lines)
     text = [f"`{name}`, estimated at commit {commit[:12]}:", ""]
-    text += ["| method | recipe | overrides | runs | device | threads | rows behind it | hours a run | hours |"]
-    text += ["| --- | --- | --- | ---: | --- | ---: | ---: | ---: | ---: |"]
+    text += [
+        "| method | recipe | overrides | runs | device | threads | precision | rows behind it | hours a run | hours |"
+    ]
+    text += ["| --- | --- | --- | ---: | --- | ---: | --- | ---: | ---: | ---: |"]
     for line in table.itertuples():
-        measured = f"{line.threads:.0f} | {line.rows:.0f} | {line.hours_a_run:.1f} | {line.hours:,.0f}"
+        measured = (
+            f"{line.threads:.0f} | {line.precision} | {line.rows:.0f} | {line.hours_a_run:.1f} | {line.hours:,.0f}"
+        )
         text.append(
             f"| {line.method} | {line.recipe} | {line.overrides if line.overrides != '{}' else ''} | {line.runs} "
-            f"| {line.device} | " + (measured if line.hours == line.hours else "| | | not measured") + " |"
+            f"| {line.device} | " + (measured if line.hours == line.hours else "| | | | not measured") + " |"
         )
     runs = table.drop_duplicates(["method", "recipe", "overrides"]).runs.sum()
     text += ["", f"{runs:,} runs in all. Sums, over the runs that have rows on the device:", ""]
-    for (device, threads), group in table.dropna(subset="hours").groupby(["device", "threads"]):
-        text.append(f"- {device}, {threads:.0f} threads: {group.hours.sum():,.0f} hours for {group.runs.sum():,} runs")
+    where = ["device", "threads", "precision"]
+    for (device, threads, precision), group in table.dropna(subset="hours").groupby(where):
+        hours = f"{group.hours.sum():,.0f} hours for {group.runs.sum():,} runs"
+        text.append(f"- {device}, {threads:.0f} threads, {precision}: {hours}")
     row = [path.stat().st_size for path in rows.rglob("*.json")]
     notebook = (PROJECT / "notebooks" / "run.ipynb").stat().st_size
     kept, state = (sum(row) / max(1, len(row)) + notebook) * runs / 2**30, table.state_mib.max()

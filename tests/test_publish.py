@@ -8,7 +8,12 @@ from adlib import claims, publish, verdicts
 
 
 def line(**fields):
-    base = dict.fromkeys(claims.COLUMNS, "") | {"id": "S2-1", "claim": "MemKD beats RD", "metric": "aupro"}
+    base = dict.fromkeys(claims.COLUMNS, "") | {
+        "source": "002",
+        "id": "S2-1",
+        "claim": "MemKD beats RD",
+        "metric": "aupro",
+    }
     base |= {
         "unit": verdicts.POINTS,
         "stated": 0.6,
@@ -22,9 +27,9 @@ def line(**fields):
 
 
 def table(*lines):
-    """Give the sentence, and the lines of the table without its head."""
-    summed, _, *rows = publish.claims_table(pd.DataFrame(lines)).replace(publish.NO_BREAK, " ").splitlines()
-    return [summed, *rows[2:]]
+    """Give the sentence, and the lines of the tables without their heads."""
+    summed, *rest = publish.claims_table(pd.DataFrame(lines)).replace(publish.NO_BREAK, " ").splitlines()
+    return [summed, *(line for line in rest if line.startswith("| S"))]
 
 
 def test_a_verdict_stands_beside_what_was_claimed_and_what_differs():
@@ -41,7 +46,16 @@ def test_several_conditions_of_a_claim_are_a_line_each_and_disagreement_is_said(
     summed, *lines = table(line(), line(effect=-3.0, verdict=verdicts.CONTRADICTED, conditions="small; pill"))
     assert lines[0].endswith("| supported | 3 |  | small; bottle |")
     assert "| -3.0 pp [+0.5, +2.0] |  | contradicted | 3 |  | small; pill |" in lines[1]
+    assert [line.split(" | ")[0] for line in lines] == ["| S2-1: MemKD beats RD", "| S2-1"]
     assert summed.startswith("Of 1 claims: 1 mixed;")
+
+
+def test_each_paper_has_a_table_that_names_its_notebook():
+    text = publish.claims_table(pd.DataFrame([line(), line(source="003", id="S3-1", claim="DSKD beats ST")]))
+    heads = [line for line in text.splitlines() if line.startswith("### ")]
+    assert [head.split(":")[0] for head in heads] == ["### MemKD", "### DSKD"]
+    assert heads[0].endswith("(notebooks/memkd.ipynb)")
+    assert text.count("| claim | metric |") == 2
 
 
 def test_metrics_under_the_same_conditions_share_a_line():

@@ -57,6 +57,18 @@ def test_a_control_with_one_more_override_does_not_stand_for_the_method(row):
     assert line(pd.concat(rows), "bottle", "DeSTSeg(memory)")["ours"] == "90.0 ± 0.0"
 
 
+def test_methods_stand_against_categories_and_what_has_no_row_says_so(row):
+    rows = [made(row, "stpm", "bottle", [0.9, 0.7]), made(row, "rd", "screw", [0.5])]
+    grid = tables.by_category(pd.concat(rows), "image_auroc")
+    assert grid.to_dict("list") == {
+        "mvtec/bottle": ["not run", "80.0 ± 14.1 (2)"],
+        "mvtec/screw": ["50.0 (1)", "not run"],
+    }
+    assert (list(grid.index), grid.columns.name) == (["rd", "stpm"], "image_auroc")
+    both = pd.concat([*rows, made(row, "rd", "screw", [0.6], recipe="code")])
+    assert list(tables.by_category(both, "image_auroc").index) == [("rd", "code"), ("rd", "paper"), ("stpm", "paper")]
+
+
 def test_what_was_not_run_says_so(row):
     rows = made(row, "destseg", "bottle", [0.9], teacher="bundled")
     found = line(rows, "cable")

@@ -56,13 +56,16 @@ def lease(names: Sequence[str] | None = None, folder: Path | None = None, poll: 
         time.sleep(poll)
 
 
+PRECISIONS = ("fp32", "bf16", "auto")
+
+
 def resolve_precision(precision: str, device: str) -> str:
     """Return 'fp32' or 'bf16'; 'auto' is bf16 where the processor multiplies it faster (CUDA, AMX, AVX512-BF16)."""
     if precision == "auto":
         cpu = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
         fast = device.startswith("cuda") or cpu
         return "bf16" if fast else "fp32"
-    if precision not in ("fp32", "bf16"):
+    if precision not in PRECISIONS:
         raise ValueError(f"precision must be 'fp32', 'bf16' or 'auto', got {precision!r}")
     return precision
 

@@ -197,6 +197,8 @@ def command(row: Row | Mapping[str, Any] | pd.Series, output: str = "OUT.ipynb")
     for name in (name for name in IDENTITY if name in run and name != "overrides"):
         # -r: as text. Papermill's -p would make the number 1 of the category 01.
         words += ["-p" if name == "seed" else "-r", name, str(run[name])]
+    if run.get("precision", "fp32") != "fp32":  # not of the identity: the run notebook's own is fp32
+        words += ["-r", "precision", run["precision"]]
     if run.get("overrides"):
         import yaml  # not JSON: YAML reads 1e-05 as text, and its own writer knows
 

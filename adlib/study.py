@@ -11,6 +11,7 @@ from itertools import product
 from typing import Any
 
 from adlib import datasets, results
+from adlib.device import PRECISIONS
 from adlib.environment import PROJECT
 from adlib.methods import METHODS, resolve
 from adlib.names import known
@@ -30,7 +31,7 @@ SHARED = (
     "train",
 )
 RECIPES = {recipe for method in METHODS.values() for recipe in method.RECIPES}
-GRID = ("methods", "datasets", "recipes", "seeds", "scale", "teacher", "overrides")
+GRID = ("methods", "datasets", "recipes", "seeds", "scale", "teacher", "overrides", "precision")
 
 
 def runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -46,7 +47,8 @@ def runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if not {"methods", "datasets"} <= grid.keys():
             raise ValueError(f"grid {number} needs methods and datasets, found {', '.join(grid)}")
         for run in _product(grid):
-            path = str(results.row_path(config["rows"], identify(**run)))
+            identity = {name: value for name, value in run.items() if name != "precision"}
+            path = str(results.row_path(config["rows"], identify(**identity)))
             if path in found:
                 raise ValueError(f"grid {number} has a run that an earlier grid has: {path}")
             found[path] = run
@@ -57,6 +59,8 @@ def _product(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     methods = METHODS if grid["methods"] == "all" else grid["methods"]
     images = [(dataset, category) for dataset in grid["datasets"] for category in _categories(grid, dataset)]
     scale, overrides = grid.get("scale", "small"), grid.get("overrides", {})
+    precision = grid.get("precision", "fp32")
+    known("precision", precision, PRECISIONS)
     for method, recipe, (dataset, category), seed in product(
         methods, grid.get("recipes", ["paper"]), images, grid.get("seeds", [0])
     ):
@@ -73,6 +77,7 @@ def _product(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "scale": scale,
                 "teacher": grid.get("teacher", "bundled"),
                 "overrides": overrides,
+                "precision": precision,
             }
 
 

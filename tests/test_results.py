@@ -352,7 +352,8 @@ def test_command_gives_papermill_the_identity_back(monkeypatch):
     cli = pytest.importorskip("papermill.cli")
     from click.testing import CliRunner
 
-    row = make(category="01", seed=7, overrides={"lr": 1e-05, "layers": [1, 2], "on": True, "name": "it's 1"})
+    changed = {"lr": 1e-05, "layers": [1, 2], "on": True, "name": "it's 1"}
+    row = make(category="01", seed=7, precision="bf16", overrides=changed)
     words = shlex.split(results.command(row, output="out.ipynb"))
     given = {}
     monkeypatch.setattr(cli, "execute_notebook", lambda **arguments: given.update(arguments))
@@ -360,7 +361,7 @@ def test_command_gives_papermill_the_identity_back(monkeypatch):
     assert outcome.exit_code == 0, outcome.output
     assert words[0] == "papermill"
     assert (given["input_path"], given["output_path"]) == ("notebooks/run.ipynb", "out.ipynb")
-    assert given["parameters"] == {name: getattr(row, name) for name in results.IDENTITY}
+    assert given["parameters"] == {name: getattr(row, name) for name in (*results.IDENTITY, "precision")}
 
 
 def test_command_without_overrides_has_none():

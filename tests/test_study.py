@@ -39,6 +39,12 @@ def test_a_weights_file_is_passed_by_its_path_and_named_without_it():
     assert "away" not in path
 
 
+def test_a_grid_may_name_a_precision_which_names_no_other_row():
+    ((path, run),) = study.runs(config(grid(precision="bf16"))).items()
+    ((plain, _),) = study.runs(config(grid())).items()
+    assert (path, run["precision"]) == (plain, "bf16")
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -48,6 +54,7 @@ def test_a_weights_file_is_passed_by_its_path_and_named_without_it():
         ({"overrides": {"epochs": "3"}}, "takes a int"),
         ({"seed": [0]}, "unknown field of grid 1 'seed'; did you mean 'seeds'"),
         ({"scale": "medium"}, "unknown scale"),
+        ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean 'bf16'"),
         ({"recipes": ["papr"]}, "unknown recipe 'papr'; did you mean 'paper'"),
     ],
 )

@@ -99,6 +99,8 @@ def _scores(setting: Mapping[str, str], rows: pd.DataFrame) -> str:
     lines = ["| image AUROC | " + " | ".join(map(str, grid.columns)) + " |", "| --- |" + " --: |" * len(grid.columns)]
     lines += [f"| {method} | " + " | ".join(map(str, values)) + " |" for method, *values in grid.itertuples()]
     of = ", ".join(f"{name} {value}" for name, value in setting.items() if name != "images")
+    for precision, group in rows.groupby("precision", sort=False):
+        of += f", {precision}" if len(group) == len(rows) else f"; {precision}: {', '.join(group['method'].unique())}"
     return (
         "\n".join(lines)
         + f"\n\nIn percent, mean ± standard deviation over seeds (how many); {setting['images']} images, {of}."

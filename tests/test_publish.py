@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from adlib import claims, publish, verdicts
+from adlib import claims, publish, results, verdicts
 
 
 def line(**fields):
@@ -80,3 +80,11 @@ def test_untested_claims_are_counted_and_not_shown():
     summed, *lines = table(line(), line(id="S9-9", claim="never run", verdict=verdicts.NOT_TESTED))
     assert not any("never run" in part for part in lines)
     assert summed.startswith("Of 2 claims: 1 supported, 1 not tested here;")
+
+
+def test_scores_name_the_precision_and_of_several_whose_it_is():
+    base = results.read(results.RUNS).iloc[0].to_dict() | {"scale": "small", "teacher": "bundled", "recipe": "paper"}
+    base |= {"dataset": "mvtec", "category": "bottle", "overrides": {}, "precision": "fp32"}
+    one, other = base | {"method": "rd"}, base | {"method": "destseg", "precision": "bf16"}
+    assert publish.scores(pd.DataFrame([one])).endswith("teacher bundled, fp32.")
+    assert publish.scores(pd.DataFrame([one, other])).endswith("teacher bundled; fp32: rd; bf16: destseg.")

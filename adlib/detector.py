@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,8 @@ class Detector:
 
         Raises FileNotFoundError or ValueError, saying what was expected and found, for a folder that cannot be read.
         """
+        if not hasattr(self, "_options"):
+            raise ValueError("this detector was loaded, to score with: to train one, make a new Detector(method, ...)")
         Threshold.of([0.0], false_alarm_rate)  # a wrong rate is an error now, not after the training
         self._root = root = Path(root).expanduser().absolute()
         samples = datasets.load("folder", str(root))
@@ -172,25 +175,35 @@ class Detector:
         """Score all images in a folder and its sub-folders, or one image: image, score, alarm; the worst first.
 
         Paths are relative to the folder. Mask folders are left out. `overlays`: a folder that then gets a picture of
-        each image with its anomaly map, all on one scale.
+        each image with its anomaly map, all on one scale. An image that cannot be decoded has no score (NaN) and raises
+        an alarm, as nobody knows that it is good; a warning names it. ValueError where none can be decoded.
         """
         self._check_fitted()
         folder = Path(folder).expanduser().absolute()
-        paths = _images_below(folder)
+        drawn = None if overlays is None else Path(overlays).expanduser().absolute()
+        own = drawn if drawn != folder else None  # pictures of an earlier call are no parts
+        paths = [path for path in _images_below(folder) if own not in path.parents]
         home = folder if folder.is_dir() else folder.parent
-        rows = []
+        rows, broken = [], dict[str, str]()
         with tqdm(total=len(paths), disable=not progress, unit="image", desc="scoring") as bar:
             for part in _parts(paths):
-                loaded = images.load(_unlabelled(part), IMAGE_SIZE, self._preprocess, progress=False)
-                found = self._predict(loaded)
-                names = [path.relative_to(home).as_posix() for path in part]
-                rows += list(zip(names, found.scores.tolist(), strict=True))
-                if overlays is not None:
-                    self._draw(loaded, found, names, Path(overlays).expanduser())
+                loaded, unreadable = self._load(part)
+                broken |= {path.relative_to(home).as_posix(): why for path, why in unreadable.items()}
+                if loaded is not None:
+                    found = self._predict(loaded)
+                    names = [Path(path).relative_to(home).as_posix() for path in loaded.table["image"]]
+                    rows += list(zip(names, found.scores.tolist(), strict=True))
+                    if drawn is not None:
+                        self._draw(loaded, found, names, drawn)
                 bar.update(len(part))
-        table = pd.DataFrame(rows, columns=["image", "score"])
-        table["alarm"] = table["score"] > self.threshold.value
-        return table.sort_values("score", ascending=False, ignore_index=True)
+        if broken:
+            first = next(iter(broken.values()))
+            if not rows:
+                raise ValueError(first)
+            warnings.warn(f"{len(broken)} of {len(paths)} images have no score: {first}", stacklevel=2)
+        table = pd.DataFrame([*rows, *((name, math.nan) for name in broken)], columns=["image", "score"])
+        table["alarm"] = ~(table["score"] <= self.threshold.value)
+        return table.sort_values("score", ascending=False, ignore_index=True, na_position="first")
 
     def tested(self) -> pd.DataFrame:
         """Return the test images of `fit`: image, defect, label, score, alarm; the worst first."""
@@ -245,6 +258,21 @@ class Detector:
     def _preprocess(self) -> str:
         return getattr(self.method.config, "preprocess", "resize")
 
+    def _load(self, paths: Sequence[Path]) -> tuple[images.Images | None, dict[Path, str]]:
+        """Decode images (None: there is none that can be), and say of each that cannot be decoded why."""
+        load = partial(images.load, size=IMAGE_SIZE, preprocess=self._preprocess, progress=False)
+        try:
+            return load(_unlabelled(paths)), {}
+        except ValueError:  # it names one file, and there may be more
+            broken = {}
+            for path in paths:
+                try:
+                    load(_unlabelled([path]))
+                except ValueError as error:
+                    broken[path] = str(error)
+            whole = [path for path in paths if path not in broken]
+            return (load(_unlabelled(whole)) if whole else None), broken
+
     def _predict(self, loaded: images.Images) -> Prediction:
         return predict(self.method, loaded, device=self.device)
 
@@ -253,7 +281,7 @@ class Detector:
 
     def _draw(self, loaded: images.Images, found: Prediction, names: Sequence[str], folder: Path) -> None:
         for i, name in enumerate(names):
-            target = (folder / name).with_suffix(".png")
+            target = folder / (name if name.lower().endswith(".png") else f"{name}.png")  # a.jpg is not a.bmp
             target.parent.mkdir(parents=True, exist_ok=True)
             plots.overlay(loaded.pixels[i].cpu().numpy(), found.maps[i], self.colours).save(target)
 

@@ -60,10 +60,16 @@ PRECISIONS = ("fp32", "bf16", "auto")
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """Return 'fp32' or 'bf16'; 'auto' is bf16 where the processor multiplies it faster (CUDA, AMX, AVX512-BF16)."""
+    """Return 'fp32' or 'bf16'; 'auto' is bf16 where the processor multiplies it faster (AMX, AVX512-BF16, from Ampere).
+
+    Sets for the process that convolutions in fp32 are that on a GPU, too: PyTorch's default there is TF32.
+    """
+    torch.backends.cudnn.allow_tf32 = False
     if precision == "auto":
-        cpu = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-        fast = device.startswith("cuda") or cpu
+        if device.startswith("cuda"):
+            fast = torch.cuda.get_device_capability(device) >= (8, 0)
+        else:
+            fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
         return "bf16" if fast else "fp32"
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be 'fp32', 'bf16' or 'auto', got {precision!r}")

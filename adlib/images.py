@@ -3,8 +3,8 @@
 What a file becomes: EXIF orientation applied; alpha dropped; palette and CMYK converted to RGB;
 gray repeated three times; 16-bit gray divided by 257. Preprocessing (the common protocol):
 `"resize"` makes images size x size with PIL's bilinear (antialiased) filter, masks likewise,
-then >= 0.5. `"resize_crop"` (MixedTeacher's code) brings the shorter side to `size`, masks with
-the nearest pixel, and crops the centre.
+then >= 0.5; `"resize_nearest"` (MixedTeacher's code) takes the nearest pixel of masks. Its centre crop, which cuts
+nothing of the square images that it was written for, is left out: of oblong ones it would cut the defects, too.
 """
 
 import os
@@ -30,7 +30,7 @@ from adlib import decoded
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, RGB
 COLUMNS = ("image", "mask", "label", "defect", "split")
-PREPROCESS = ("resize", "resize_crop")
+PREPROCESS = ("resize", "resize_nearest")
 CLASS_INDICES = 16  # a mask below this holds class numbers (VisA), not gray levels
 MANY = 200  # images from which a progress bar is worth its lines
 
@@ -147,7 +147,7 @@ def load_textures(
 
     def decode(i: int) -> None:
         image = read_image(str(paths[i]))
-        pixels[i] = _to_tensor(_fit(image, size, "resize", Image.Resampling.BILINEAR))
+        pixels[i] = _to_tensor(image.resize((size, size), Image.Resampling.BILINEAR))
 
     _in_parallel(decode, len(paths), workers, progress)
     return pixels
@@ -217,7 +217,7 @@ def _decode(
 def _read_sample(path: str, mask_path: str | None, size: int, preprocess: str) -> tuple[Tensor, Tensor]:
     """Pixels (3, size, size) and mask (size, size) of one sample; without a mask all False."""
     image = read_image(path)
-    pixels = _to_tensor(_fit(image, size, preprocess, Image.Resampling.BILINEAR))
+    pixels = _to_tensor(image.resize((size, size), Image.Resampling.BILINEAR))
     if mask_path is None:
         return pixels, torch.zeros((size, size), dtype=torch.bool)
     mask = read_mask(mask_path)
@@ -226,19 +226,8 @@ def _read_sample(path: str, mask_path: str | None, size: int, preprocess: str) -
             f"mask {mask_path} is {mask.size[0]} x {mask.size[1]}, its image {path} is "
             f"{image.size[0]} x {image.size[1]}: expected the same size"
         )
-    nearest = preprocess == "resize_crop"
-    how = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
-    return pixels, torch.from_numpy(np.array(_fit(mask, size, preprocess, how)) >= 128)
-
-
-def _fit(image: Image.Image, size: int, preprocess: str, how: Image.Resampling) -> Image.Image:
-    if preprocess == "resize":
-        return image.resize((size, size), how)
-    # As torchvision's Resize(size) and CenterCrop(size): the longer side is rounded down.
-    shorter = min(image.size)
-    width, height = (size * side // shorter for side in image.size)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    return image.resize((width, height), how).crop((left, top, left + size, top + size))
+    how = Image.Resampling.BILINEAR if preprocess == "resize" else Image.Resampling.NEAREST
+    return pixels, torch.from_numpy(np.array(mask.resize((size, size), how)) >= 128)
 
 
 def _to_tensor(image: Image.Image) -> Tensor:

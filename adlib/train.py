@@ -70,7 +70,7 @@ def fit(
     progress: bool = False,
     compile: bool = False,
 ) -> History:
-    """Train a method on good images; the same seed on the same machine gives the same weights.
+    """Train a method on good images; the same seed on the same CPU gives the same weights (on a GPU nearly).
 
     Args:
         method: from `adlib.build`; moved to the device and trained in place.

@@ -253,6 +253,7 @@ def _train(
     )
     if trained:
         run.fit()
+    run.method.cpu()  # what is measured afterwards is small, and the test images are there
     return run
 
 

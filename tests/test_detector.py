@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import shutil
 import signal
 
 import numpy as np
@@ -92,6 +93,31 @@ def test_save_load_and_score_elsewhere_give_the_same(fitted, parts, tmp_path):
     assert one.score[0] == pytest.approx(before.set_index("image").score["square/000.png"], rel=1e-5)
     with pytest.raises(ValueError, match="does not know its test images"):
         loaded.tested()
+    with pytest.raises(ValueError, match="this detector was loaded, to score with"):
+        loaded.fit(parts)
+
+
+def test_an_image_that_cannot_be_decoded_costs_no_other_its_score_and_is_no_good_part(fitted, parts, tmp_path):
+    for name in ("a", "b"):
+        shutil.copy(parts / "square/000.png", tmp_path / f"{name}.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
+    with pytest.warns(UserWarning, match=r"1 of 3 images have no score: cannot decode .*broken.png"):
+        table = fitted.score(tmp_path)
+    assert table.image.tolist()[0] == "broken.png"
+    assert table.score.isna().tolist() == [True, False, False]
+    assert table.alarm[0]
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").unlink()
+    with pytest.raises(ValueError, match="cannot decode"):
+        fitted.score(tmp_path)
+
+
+def test_pictures_of_maps_are_neither_scored_nor_lost_to_a_namesake(fitted, parts, tmp_path):
+    for name in ("a.png", "a.bmp"):
+        Image.open(parts / "square/000.png").save(tmp_path / name)
+    for _ in range(2):
+        assert len(fitted.score(tmp_path, overlays=tmp_path / "overlays")) == 2
+    assert sorted(path.name for path in (tmp_path / "overlays").iterdir()) == ["a.bmp.png", "a.png"]
 
 
 def test_scores_are_those_of_the_run_whatever_the_chunk(fitted, parts, monkeypatch):

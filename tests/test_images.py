@@ -72,17 +72,28 @@ def test_resize_is_pil_bilinear_and_agrees_with_torchvision(tmp_path, noise):
     assert (other.int() - pixels.int()).abs().max() <= 1
 
 
-@pytest.mark.parametrize("shape", [(40, 61), (61, 40), (33, 33), (20, 64), (40, 44), (44, 40)])
-def test_resize_crop_is_torchvisions(tmp_path, shape):
+@pytest.mark.parametrize("shape", [(40, 40), (33, 33), (64, 64)])
+def test_of_square_images_resize_nearest_is_the_sources_resize_and_crop(tmp_path, shape):
     random = np.random.default_rng(1)
     image = random.integers(0, 256, (*shape, 3), dtype=np.uint8)
     mask = (random.random(shape) > 0.5).astype(np.uint8) * 255
     row = sample(save(image, tmp_path / "a.png"), save(mask, tmp_path / "m.png"), 1)
-    loaded = images.load(table(row), size=32, preprocess="resize_crop")
+    loaded = images.load(table(row), size=32, preprocess="resize_nearest")
     expected = tv.center_crop(tv.resize(Image.fromarray(image), 32), 32)
     assert np.array_equal(loaded.pixels[0].permute(1, 2, 0), np.array(expected))
     nearest = tv.resize(Image.fromarray(mask), 32, InterpolationMode.NEAREST)
     assert np.array_equal(loaded.masks[0], np.array(tv.center_crop(nearest, 32)) > 0)
+
+
+@pytest.mark.parametrize("preprocess", images.PREPROCESS)
+def test_a_defect_at_the_end_of_an_oblong_image_is_kept(tmp_path, preprocess):
+    image, mask = np.zeros((20, 64, 3), np.uint8), np.zeros((20, 64), np.uint8)
+    image[:, :8], mask[:, :8] = 255, 255
+    row = sample(save(image, tmp_path / "a.png"), save(mask, tmp_path / "m.png"), 1)
+    loaded = images.load(table(row), size=32, preprocess=preprocess)
+    assert loaded.mask_known.all()
+    assert loaded.masks[0].sum() == 4 * 32
+    assert (loaded.pixels[0, 0] > 127).sum() == 4 * 32
 
 
 def test_mask_is_resized_bilinearly_then_cut_at_one_half(tmp_path):

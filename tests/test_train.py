@@ -383,7 +383,10 @@ def test_derived_seeds_do_not_collide():
 
 
 def test_device_and_precision_are_checked(monkeypatch):
-    assert resolve_precision("auto", "cuda") == "bf16"
+    for capability, chosen in (((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        assert resolve_precision("auto", "cuda:0") == chosen
+    assert not torch.backends.cudnn.allow_tf32
     for amx, avx, chosen in ((True, False, "bf16"), (False, True, "bf16"), (False, False, "fp32")):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx)

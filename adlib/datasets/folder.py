@@ -46,7 +46,7 @@ def samples(root: Path, category: str) -> pd.DataFrame:
     kinds = [name for name in folders_in(home) if name not in MASKS]
     if "train" in kinds:
         return table(_train_and_test(home))
-    if good := _normal(kinds):
+    if good := _normal(kinds, home):
         _no_image_in(home, good)
         return table([*_held_out(_normal_images(home / good)), *_defects(home, home, kinds)])
     if images_in(home) and not any(images_in(home / name) for name in kinds):
@@ -58,9 +58,12 @@ def samples(root: Path, category: str) -> pd.DataFrame:
     )
 
 
-def _normal(names: list[str]) -> str | None:
-    """The first name that means normal parts."""
-    return next((name for name in names if name.lower() in NORMAL), None)
+def _normal(names: list[str], home: Path) -> str | None:
+    """The name that means normal parts; ValueError for several, as none may be left out."""
+    found = [name for name in names if name.lower() in NORMAL]
+    if len(found) > 1:
+        raise ValueError(f"{home} has {' and '.join(found)}: put all images of normal parts into one of them")
+    return found[0] if found else None
 
 
 def _normal_images(folder: Path) -> list[Path]:
@@ -75,11 +78,16 @@ def _normal_images(folder: Path) -> list[Path]:
 
 def _train_and_test(home: Path) -> list[Sample]:
     inside = home / "train"
-    good = _normal(folders_in(inside))
+    good = _normal(folders_in(inside), inside)
+    if others := [name for name in folders_in(inside) if name != good and images_in(inside / name)]:
+        raise ValueError(
+            f"{inside / others[0]}: only normal parts are trained on, in {inside / GOOD}; move it to test/"
+        )
     train = _normal_images(inside / good if good else inside)
     kinds = folders_in(home / "test")
-    _no_image_in(home / "test", _normal(kinds) or GOOD)
-    normal = images_in(home / "test" / (_normal(kinds) or GOOD))
+    tested = _normal(kinds, home / "test") or GOOD
+    _no_image_in(home / "test", tested)
+    normal = images_in(home / "test" / tested)
     rows = [Sample(image, "train") for image in train] if normal else _held_out(train)
     return rows + [Sample(image, "test") for image in normal] + _defects(home, home / "test", kinds)
 
@@ -102,7 +110,9 @@ def _by_name(home: Path) -> list[Sample]:
                 "rename it, or sort the images into folders"
             )
         normal = [path for path, kind in kinds.items() if kind in NORMAL]
-        return _held_out(normal) + [Sample(p, "test", k) for p, k in kinds.items() if k not in NORMAL]
+        masks = {kind: _masks(home, kind) for kind in set(kinds.values())}
+        defects = [Sample(p, "test", k, masks[k].get(p.stem)) for p, k in kinds.items() if k not in NORMAL]
+        return _held_out(normal) + defects
     if wrong := [path for path, kind in kinds.items() if kind in DEFECTIVE]:
         raise ValueError(
             f"{wrong[0]} sounds like a defect, but no name in {home} begins with one of {', '.join(NORMAL)}, so all "
@@ -122,11 +132,16 @@ def _held_out(images: list[Path]) -> list[Sample]:
     return [Sample(path, "test" if i in test else "train") for i, path in enumerate(images)]
 
 
+def _masks(home: Path, defect: str) -> dict[str, Path]:
+    """The masks of a kind of defect, by the stem of their image."""
+    return {path.stem.removesuffix("_mask"): path for folder in MASKS for path in images_in(home / folder / defect)}
+
+
 def _defects(home: Path, parent: Path, names: list[str]) -> list[Sample]:
     rows = []
     for name in names:
         if name.lower() in NORMAL:
             continue
-        masks = {path.stem.removesuffix("_mask"): path for folder in MASKS for path in images_in(home / folder / name)}
+        masks = _masks(home, name)
         rows += [Sample(image, "test", name, masks.get(image.stem)) for image in images_in(parent / name)]
     return rows

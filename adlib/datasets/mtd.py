@@ -25,8 +25,8 @@ TEST_SHARE = 0.2
 
 
 def categories(root: Path) -> list[str]:
-    """Names of our three split seeds."""
-    return list(CATEGORIES)
+    """Names of our three split seeds, where the images are there."""
+    return list(CATEGORIES) if (root / "MT_Free").is_dir() else []
 
 
 def samples(root: Path, category: str) -> pd.DataFrame:

@@ -74,8 +74,8 @@ class Method(nn.Module):
 
     A subclass sets `Config` (a frozen dataclass whose defaults are the recipe `paper`), `RECIPES` (fields that a recipe
     changes) and `SMALL` (fields that the scale `small` changes; its epochs are meant for 200 images), builds its
-    networks, and writes `stages` and `anomaly_map`. The run reads the fields `preprocess` ('resize', 'resize_crop') and
-    `rotation` ('auto', 'none', 'slight', 'full') where a method has them.
+    networks, and writes `stages` and `anomaly_map`. The run reads the fields `preprocess` ('resize', 'resize_nearest')
+    and `rotation` ('auto', 'none', 'slight', 'full') where a method has them.
     """
 
     FROZEN: ClassVar[tuple[str, ...]] = ("backbone",)  # the fields that name frozen networks

@@ -226,7 +226,7 @@ class DeSTSeg(Method):
         mask = (resize(batch.mask, logits.shape[-2:]).squeeze(1) >= 0.5).float()
         terms = focal_and_l1(logits, mask, self.config.focal_gamma)
         if self.config.log_both_modes:
-            terms |= self.cosine_in_modes(batch.corrupted, self.targets(batch.image), True, False)
+            terms |= self.cosine_in_modes(self.seen(batch), self.targets(batch.image), True, False)
         return terms
 
     def seen_products(self, batch: Batch) -> Tensor:

@@ -112,3 +112,33 @@ def test_a_test_folder_without_normal_images_takes_some_of_the_training(tmp_path
     layouts.picture(tmp_path / "test/bent/1.png")
     samples = datasets.load("folder", ".", tmp_path)
     assert counts(samples) == {("train", "good"): 8, ("test", "good"): 2, ("test", "bent"): 1}
+
+
+def test_masks_of_a_flat_folder_are_found(tmp_path):
+    for name in ("good_1", "good_2", "scratch_1", "scratch_2"):
+        layouts.picture(tmp_path / f"part/{name}.png")
+    layouts.picture(tmp_path / "part/masks/scratch/scratch_1.png", 255)
+    samples = datasets.load("folder", "part", tmp_path)
+    masks = samples[samples["label"] == 1].set_index("image")["mask"].to_dict()
+    part = tmp_path / "part"
+    assert masks == {
+        str(part / "scratch_1.png"): str(part / "masks/scratch/scratch_1.png"),
+        str(part / "scratch_2.png"): None,
+    }
+
+
+@pytest.mark.parametrize("place", ["", "train/", "test/"])
+def test_of_two_names_for_normal_parts_none_is_left_out_unsaid(tmp_path, place):
+    for name in ("train/good/a.png", "test/good/a.png") if place else ():
+        layouts.picture(tmp_path / "part" / name)
+    for name in ("good", "OK"):
+        layouts.picture(tmp_path / f"part/{place}{name}/b.png")
+    with pytest.raises(ValueError, match=r"has (OK and good|good and OK): put all images of normal parts into one"):
+        datasets.load("folder", "part", tmp_path)
+
+
+def test_defects_among_the_training_images_are_refused(tmp_path):
+    for name in ("train/good/a.png", "train/bent/b.png"):
+        layouts.picture(tmp_path / "part" / name)
+    with pytest.raises(ValueError, match=r"train.bent: only normal parts"):
+        datasets.load("folder", "part", tmp_path)

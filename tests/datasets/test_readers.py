@@ -81,6 +81,7 @@ def test_magnetic_tiles(tmp_path):
         *(1, "fray", "test"),
     )
     assert datasets.categories("mtd", tmp_path) == ["split0", "split1", "split2"]
+    assert datasets.categories("mtd", tmp_path / "elsewhere") == []  # so that a study fetches it
 
 
 def test_magnetic_tiles_that_the_split_does_not_know(tmp_path):

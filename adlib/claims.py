@@ -1,9 +1,10 @@
 """The papers' claims, judged by our rows.
 
-- **Relative** ("A beats B"): rows of A and B that agree in dataset, category, seed, recipe, scale, teacher, precision
-  and all other overrides are pairs. The effect is the mean of A - B over categories (each the mean over its seeds), in
-  percent points, with its 95 % interval (`intervals.over_seeds`: of these categories, beyond what seeds give). Above
-  0: supported; below 0: contradicted; else inconclusive. Categories with fewer than three seeds do not count. Of
+- **Relative** ("A beats B"): rows of A and B that agree in images, category, seed, recipe, scale, teacher, precision,
+  textures of pseudo-anomalies and all other overrides are pairs. The effect is the mean of A - B over categories (each
+  the mean over its seeds), in percent points, with its 95 % interval (`intervals.over_seeds`: of these categories,
+  beyond what seeds give). Above 0: supported; below 0: contradicted; else inconclusive. Categories with fewer than
+  three seeds do not count, nor those of other datasets where all that a claim speaks of are there. Of
   several baselines ("A beats either", "A is best") the one with the highest mean counts. MemKD's baseline is MemKD
   without items, which is RD with the loss of MemKD's Eq. 1 and its schedule: RD's own text has another loss.
 - **Absolute** ("A reaches x"): only rows under the paper's conditions count (teacher `imagenet`, full scale, no
@@ -61,7 +62,7 @@ SEEDS = 3  # at least, for a verdict
 # One name of the list that stands for several: the best of them is the baseline.
 SEVERAL = {"memkd(items)": ["memkd(items=0)", "memkd(items=10)", "memkd(items=100)", "memkd(items=100-50-10)"]}
 
-PAIRED = ("dataset", "category", "seed", "recipe", "scale", "teacher", "precision", "rest")
+PAIRED = ("dataset", "category", "seed", "recipe", "scale", "teacher", "precision", "rest", "data_sha256", "textures")
 SETTING = ("recipe", "scale", "teacher", "precision", "rest", "images")  # what one verdict holds under
 DIAGNOSTICS = PROJECT / "results" / "diagnostics"
 COLUMNS = [
@@ -162,7 +163,7 @@ def _relative(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list
     paired["category"] = paired["dataset"] + "/" + paired["category"]
     lines = []
     for setting, group in paired.groupby(list(SETTING), sort=True):
-        group = _with_enough_seeds(group)
+        group = _its_own(str(claim["dataset"]), _with_enough_seeds(group))
         best = max(names, key=lambda name: group.groupby("category")[name].mean().mean())
         group = group.assign(value=100 * (group["variant"] - group[best]))
         conditions = _conditions(setting, group) + f"; against {best}{_otherwise(group, best)}"
@@ -247,7 +248,9 @@ def _chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
     part = results.select(rows, name)
     backbones = [config.get("backbone", "") for config in part["config"]]
     settle = [bool(config.get("settle")) for config in part["config"]]
-    part = part.assign(value=part[metric].astype(float), backbone=backbones, settle=settle).dropna(subset=["value"])
+    textures = [notes.get("textures", "") for notes in part["notes"]]  # of pseudo-anomalies
+    part = part.assign(value=part[metric].astype(float), backbone=backbones, settle=settle, textures=textures)
+    part = part.dropna(subset=["value"])
     return part[[*PAIRED, "value", "backbone", "steps", "settle", "device"]]
 
 
@@ -272,6 +275,12 @@ def _wanted(dataset: str) -> int:
         return len(parts(dataset))
     kinds = {"textures": 5, "objects": 10}
     return kinds.get(dataset.split()[-1], sum(SIZES.get(name, 1) for name in _names(dataset)))
+
+
+def _its_own(dataset: str, group: pd.DataFrame) -> pd.DataFrame:
+    """Leave out other datasets' categories where all that a claim speaks of are there: nothing needs a stand-in."""
+    own = group[group["dataset"].isin(_names(dataset))]
+    return own if own["category"].nunique() == _wanted(dataset) else group
 
 
 def _coverage(dataset: str, group: pd.DataFrame) -> str:

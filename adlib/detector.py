@@ -176,14 +176,16 @@ class Detector:
 
         Paths are relative to the folder. Mask folders are left out. `overlays`: a folder that then gets a picture of
         each image with its anomaly map, all on one scale. An image that cannot be decoded has no score (NaN) and raises
-        an alarm, as nobody knows that it is good; a warning names it. ValueError where none can be decoded.
+        an alarm, as nobody knows that it is good; a warning names it. ValueError where none can be decoded, or
+        where pictures would replace images.
         """
         self._check_fitted()
         folder = Path(folder).expanduser().absolute()
         drawn = None if overlays is None else Path(overlays).expanduser().absolute()
-        own = drawn if drawn != folder else None  # pictures of an earlier call are no parts
-        paths = [path for path in _images_below(folder) if own not in path.parents]
         home = folder if folder.is_dir() else folder.parent
+        if drawn == home:
+            raise ValueError(f"overlays in {home} would take the place of the images there: name another folder")
+        paths = [path for path in _images_below(folder) if drawn not in path.parents]  # those of an earlier call
         rows, broken = [], dict[str, str]()
         with tqdm(total=len(paths), disable=not progress, unit="image", desc="scoring") as bar:
             for part in _parts(paths):

@@ -105,11 +105,12 @@ def paper_numbers(
     return numbers[[*columns, "paper_method", "note"]].reset_index(drop=True)
 
 
-def departures(teacher: str, scale: str, recipe: str, overrides: str) -> str:
+def departures(teacher: str, scale: str, recipe: str, overrides: str, precision: str = "fp32") -> str:
     """Say in what a run differs from the papers' conditions, `overrides` in these words; empty where it does not."""
     parts = [f"teacher {teacher}"] if teacher != "imagenet" else []
     parts += [f"{scale} scale"] if scale != "full" else []
     parts += [f"recipe {recipe}"] if recipe != "paper" else []
+    parts += [precision] if precision != "fp32" else []
     return ", ".join([*parts, overrides] if overrides else parts)
 
 
@@ -117,11 +118,13 @@ def beside(row: Mapping[str, Any], folder: str | Path = FOLDER) -> pd.DataFrame:
     """Set a row's metrics beside every printed number for its method and category, in percent.
 
     `difference` is filled only where the row was made under the papers' conditions (ImageNet teacher, full scale,
-    recipe paper, no override); else `why not` says what differs. A metric that no paper prints has the words 'none
-    printed'.
+    recipe paper, fp32, no override); else `why not` says what differs. A metric that no paper prints has the words
+    'none printed'.
     """
     printed = paper_numbers(row["dataset"], row["category"], row["method"], folder)
-    differs = departures(row["teacher"], row["scale"], row["recipe"], "overrides" if row["overrides"] else "")
+    differs = departures(
+        row["teacher"], row["scale"], row["recipe"], "overrides" if row["overrides"] else "", row["precision"]
+    )
     lines = []
     for metric in (*FRACTIONS, *row["legacy"]):
         ours = 100 * row["legacy"].get(metric, row.get(metric, math.nan))

@@ -181,8 +181,8 @@ def _ours(rows: pd.DataFrame, line: Mapping[Any, Any], name: str | None) -> dict
         where = f"this category of {dataset}" if wanted == 1 else f"{wanted} categories of {dataset}"
         return _missing(f"not run here: no row on {where}", _command(name, dataset, category))
     setting, group = _nearest(found)
-    teacher, scale, rest, recipe, _ = setting
-    differs = departures(teacher, scale, recipe, "" if rest == "{}" else rest)
+    teacher, scale, rest, recipe, precision = setting
+    differs = departures(teacher, scale, recipe, "" if rest == "{}" else rest, precision)
     of_seed = group.groupby("seed")["category"].nunique()
     if of_seed.max() < wanted:  # a mean is one seed's, over all of them
         have = ", ".join(sorted(group.loc[group["seed"] == of_seed.idxmax(), "category"].unique()))

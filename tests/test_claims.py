@@ -146,6 +146,30 @@ def test_what_differs_in_the_training_of_both_sides_is_said(row):
     assert found["conditions"].endswith("; against stpm (42 steps, settled); on cpu: A and cpu: B")
 
 
+@pytest.mark.parametrize(
+    "other", [{"data_sha256": "0" * 64}, {"notes": {"textures": "procedural, 128 images"}}, {"precision": "bf16"}]
+)
+def test_rows_of_other_images_textures_or_precision_are_no_pair(row, other):
+    places = {("tile", seed): 0.5 for seed in range(3)}
+    found = judged(pd.concat([table(row, "stpm", places), table(row, "reduced_student", places, **other)]), "S1-3")
+    assert found["verdict"] == verdicts.NOT_TESTED
+    assert found["why"].startswith("no pairs of rows")
+
+
+def test_stand_ins_count_only_until_all_of_a_claims_own_categories_are_there(row):
+    own = {(name, seed): 0.5 for name in ("carpet", "grid", "leather", "tile", "wood") for seed in range(3)}
+    tiles = {("split0", seed): 0.5 for seed in range(3)}
+    methods = {"stpm": 0.0, "reduced_student": 0.1}
+    rows = [table(row, name, {k: v + gain for k, v in own.items()}) for name, gain in methods.items()]
+    rows += [table(row, name, {k: v - gain for k, v in tiles.items()}, dataset="mtd") for name, gain in methods.items()]
+    whole = judged(pd.concat(rows), "S1-3")
+    assert (whole["effect"], whole["categories"], whole["why"]) == (pytest.approx(10), 5, "")
+    some = pd.concat(rows)
+    some = judged(some[some["category"] != "wood"], "S1-3")
+    assert (some["effect"], some["categories"]) == (pytest.approx(6), 5)
+    assert some["why"] == "4 of 5 categories of mvtec, 1 of other datasets in their place"
+
+
 def test_a_claim_over_its_lines():
     lines = [("a", "x", verdicts.SUPPORTED), ("a", "x", verdicts.INCONCLUSIVE), ("b", "y", verdicts.NOT_TESTED)]
     lines += [("c", "z", verdicts.SUPPORTED), ("c", "z", verdicts.CONTRADICTED), ("c", "z", verdicts.INCONCLUSIVE)]

@@ -118,6 +118,8 @@ def test_pictures_of_maps_are_neither_scored_nor_lost_to_a_namesake(fitted, part
     for _ in range(2):
         assert len(fitted.score(tmp_path, overlays=tmp_path / "overlays")) == 2
     assert sorted(path.name for path in (tmp_path / "overlays").iterdir()) == ["a.bmp.png", "a.png"]
+    with pytest.raises(ValueError, match="would take the place of the images"):
+        fitted.score(tmp_path, overlays=tmp_path)
 
 
 def test_scores_are_those_of_the_run_whatever_the_chunk(fitted, parts, monkeypatch):

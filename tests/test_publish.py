@@ -36,7 +36,9 @@ def test_a_verdict_stands_beside_what_was_claimed_and_what_differs():
     _, text = table(line())
     assert text.startswith("| S2-1: MemKD beats RD | aupro | +0.6 pp | +1.2 pp [+0.5, +2.0] |  |")
     assert text.endswith("| supported | 3 |  | small; bottle |")
-    papers = "paper, full, teacher imagenet, resnet18; bottle"
+    papers = "paper, full, teacher imagenet, resnet18, 40 steps, fp32; bottle"
+    for other in ("code" + papers[5:], papers.replace("fp32", "bf16"), papers.replace("; b", ', {"batch": 4}; b')):
+        assert "|  | supported | 3 |" in table(line(conditions=other))[1]
     assert "| +0.7 | supported | 3 |  | " in table(line(conditions=papers))[1]
     part = table(line(conditions=papers, why="1 of 15 categories"))[1]
     assert part.endswith(f"|  | supported | 3 |  | {papers} (1 of 15 categories) |")

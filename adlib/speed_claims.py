@@ -1,4 +1,7 @@
-"""Judge the claims on time and memory: ratios of what `results/speed` measured, each table in one go on one machine."""
+"""Judge the claims on time and memory: ratios of what `results/speed` measured on one machine, at one commit.
+
+The methods of `peers.csv` took turns; those of `inference.csv` came one after another, each with its variants in turns.
+"""
 
 import math
 from collections.abc import Mapping
@@ -22,7 +25,9 @@ def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str
     stated = _stated(claim, metric)
     for name, claimed in zip(parts(str(claim["baseline"])), stated, strict=False):
         baseline = table[table["name"] == name]
-        pairs = variant.merge(baseline, on=["device", "threads", "table", "backbone"], suffixes=("", "_other"))
+        pairs = variant.merge(
+            baseline, on=["device", "threads", "commit", "table", "backbone"], suffixes=("", "_other")
+        )
         both = pairs["recipe"].isin(["paper", "code"]) & pairs["recipe_other"].isin(["paper", "code"])
         pairs = pairs[~both | (pairs["recipe"] == pairs["recipe_other"])]
         if pairs.empty or (metric == "memory" and pairs[["peak_mib", "peak_mib_other"]].isna().any(axis=None)):
@@ -65,7 +70,7 @@ def _stated(claim: Mapping[str, Any], metric: str) -> list[float]:
 
 
 def _timings(folder: Path) -> pd.DataFrame:
-    """Read the latencies of one image by our names and the peers', each table for itself: it was measured in one go."""
+    """Read the latencies of one image by our names and the peers', each table for itself."""
     ours = speed.read("inference", folder)
     ours = ours[(ours["variant"] == "optimised") & (ours["batch"] == 1) & (ours["size"] == 256)]
     ours = ours.assign(name=ours["method"], table="inference")
@@ -77,7 +82,7 @@ def _timings(folder: Path) -> pd.DataFrame:
     )
     peers = peers[peers["detector"] != PATCHCORE_CUT]
     peers = peers[(peers["environment"] == "adlib") | peers["name"].isin(["fastflow", "patchcore"])]
-    columns = ["name", "recipe", "backbone", "table", "p50_ms", "p95_ms", "peak_mib", "device", "threads"]
+    columns = ["name", "recipe", "backbone", "table", "p50_ms", "p95_ms", "peak_mib", "device", "threads", "commit"]
     return pd.concat([ours[columns], peers[columns]], ignore_index=True)
 
 

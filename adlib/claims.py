@@ -303,10 +303,11 @@ def _conditions(setting: tuple[Any, ...], group: pd.DataFrame) -> str:
 
 
 def _trained(group: pd.DataFrame, suffix: str = "") -> list[str]:
-    """Word how many steps were trained, and whether BatchNorm's statistics were taken anew after them."""
+    """Word how many steps were trained, and of how many rows BatchNorm's statistics were taken anew after them."""
     least, most = group[f"steps{suffix}"].min(), group[f"steps{suffix}"].max()
     steps = f"{least} steps" if least == most else f"{least} to {most} steps"
-    return [steps, "settled"] if group[f"settle{suffix}"].any() else [steps]
+    settled = group[f"settle{suffix}"]
+    return [steps, *(["settled"] if settled.all() else ["settled in part"] if settled.any() else [])]
 
 
 def _otherwise(group: pd.DataFrame, baseline: str) -> str:

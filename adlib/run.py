@@ -204,6 +204,8 @@ class Run:
             if resume is not None and resume.exists():
                 print(f"Interrupted. The training so far is kept in {resume}: the same call goes on from there.")
             raise
+        if len(self.history.made_by) > 1:  # the row's own commit and device are those that ended it
+            self.notes["resumed"] = "trained in turn by " + "; then by ".join(self.history.made_by)
         if compile:
             self.notes["compiled"] = "trained through torch.compile"
         return self.history

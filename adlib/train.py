@@ -26,6 +26,7 @@ from adlib.backbones import cached_features
 from adlib.checkpoint import read_state, write_state
 from adlib.corrupt import Corruption
 from adlib.device import autocast, keep_memory, resolve_device, resolve_precision
+from adlib.environment import commit, device_name
 from adlib.images import Images, normalise
 from adlib.methods.base import Batch, Method, Stage
 from adlib.sampling import Plan, derive
@@ -39,7 +40,7 @@ class History:
     """What a training did: `losses` has a row a step (stage, step, epoch and one column a loss term).
 
     `batch` is the size drawn. `selected` names the epoch kept in each stage that selects one. `seconds` counts all
-    sessions of a resumed training.
+    sessions of a resumed training; `made_by` has the commit, torch and device of each that differs from the one before.
     """
 
     losses: pd.DataFrame
@@ -47,6 +48,7 @@ class History:
     batch: int
     steps: int
     selected: dict[str, int] = field(default_factory=dict)
+    made_by: list[str] = field(default_factory=list)
 
 
 def fuse(optimiser: torch.optim.Optimizer) -> None:
@@ -159,6 +161,7 @@ class _Training:
     log: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
     selected: dict[str, int] = field(default_factory=dict)
+    made_by: list[str] = field(default_factory=list)
     optimiser: torch.optim.Optimizer | None = None
     schedule: LRScheduler | None = None
     clock: float = 0.0
@@ -173,6 +176,8 @@ class _Training:
                 raise ValueError(f"stage {stage.name!r} trains on pseudo-anomalies: fit needs a corruption")
         plans = [Plan(stage, n, len(self.images), self.seed) for n, stage in enumerate(stages)]
         restored = self.restore()
+        maker = f"commit {commit()}, torch {torch.__version__}, {device_name(self.device)}"
+        self.made_by += [maker] if self.made_by[-1:] != [maker] else []
         self.clock = self.saved = time.monotonic()
         total, done = sum(p.steps for p in plans), sum(p.steps for p in plans[: self.stage])
         bar = tqdm(total=total, initial=done + self.step, disable=not progress, mininterval=2, unit="step")
@@ -200,6 +205,7 @@ class _Training:
             batch=plans[0].batch,
             steps=total,
             selected=self.selected,
+            made_by=self.made_by,
         )
 
     def run_stage(self, stage: Stage, plan: Plan, bar: tqdm) -> None:
@@ -345,6 +351,7 @@ class _Training:
             "log": self.log,
             "best": self.best,
             "selected": self.selected,
+            "made_by": self.made_by,
             "weights": weights,
             "optimiser": self.optimiser.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
@@ -359,6 +366,7 @@ class _Training:
         state = read_state(self.resume, self.identity, self.device)
         for name in ("stage", "step", "seconds", "log", "best", "selected"):
             setattr(self, name, state[name])
+        self.made_by = list(state.get("made_by", ["unknown"]))  # files of before did not say
         self.method.load_state_dict(state["weights"], strict=False)
         return state
 

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import adlib
@@ -111,9 +112,18 @@ def test_killed_and_resumed_gives_the_same_row(trained, tmp_path, monkeypatch):
     monkeypatch.undo()
     resume = results.row_path(tmp_path, killed.identity).with_suffix(".resume")
     assert resume.exists()
+    state = torch.load(resume, weights_only=True)
     resumed = prepared(root, overrides=overrides, out_dir=tmp_path)
     resumed.fit()
     assert results.same(resumed.row(), whole.row()), results.difference(resumed.row(), whole.row())
+
+    # The same numbers where another commit began it; but the row says so.
+    torch.save(state | {"made_by": ["commit 1234567, torch 2.0, cpu: another"]}, resume)
+    other = prepared(root, overrides=overrides, out_dir=tmp_path)
+    other.fit()
+    row = other.row()
+    assert row.notes["resumed"].startswith("trained in turn by commit 1234567, torch 2.0, cpu: another; then by ")
+    assert results.difference(row, whole.row()).keys() == {"notes"}
     resumed.write()
     assert not resume.exists()
 

@@ -250,7 +250,8 @@ def _chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
     settle = [bool(config.get("settle")) for config in part["config"]]
     textures = [notes.get("textures", "") for notes in part["notes"]]  # of pseudo-anomalies
     part = part.assign(value=part[metric].astype(float), backbone=backbones, settle=settle, textures=textures)
-    part = part.dropna(subset=["value"])
+    # Three splits of the same tiles are one category: each of them as one would give the tiles three votes.
+    part = part[(part["dataset"] != "mtd") | (part["category"] == "split0")].dropna(subset=["value"])
     return part[[*PAIRED, "value", "backbone", "steps", "settle", "device"]]
 
 

@@ -84,7 +84,8 @@ def test_the_committed_studies():
     datasets = {run["dataset"] for run in full}
     assert {"mvtec", "visa", "btad", "mpdd", "mtd", "mvtec3d", "eyecandies"} == datasets
     plain = [run for run in full if not run["overrides"]]
-    categories = sum(len(PUBLISHED[name]) for name in datasets)
+    # MTD's three splits are of the same tiles, so the study takes one of them.
+    categories = sum(len(PUBLISHED[name]) for name in datasets - {"mtd"}) + 1
     assert len(plain) == sum(len(method.RECIPES) for method in METHODS.values()) * categories * 3
     for name in {part for side in ("variant", "baseline") for part in claims.claims()[side]} & set(results.VARIANTS):
         method, fields = results.VARIANTS[name]

@@ -146,7 +146,7 @@ class Detector:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", images.UnknownMask)  # masks are welcome here, not expected
             run = prepare(dataset="folder", category=str(root), out_dir=unfinished, **self._options)
-        findings += checks.check_duplicates(run.train, run.test)
+        findings += checks.check_duplicates(run.train, run.test) + checks.check_brightness(run.test)
         for finding in findings if progress else ():
             print(finding)
         run.fit(progress=progress)

@@ -4,6 +4,7 @@ import html.parser
 import json
 import shutil
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -317,6 +318,21 @@ def test_a_border_that_sets_the_threshold_is_told():
     assert "in 11 of 20 held-out good images" in found
     edge[10, 30, 30] = 3  # half of them are not most
     assert checks.check_border(edge) == []
+
+
+def test_defects_in_another_light_are_told():
+    images = tiny_images(24)
+    labels = torch.arange(24) % 2
+    assert checks.check_brightness(replace(images, labels=labels)) == []
+    light = torch.where(labels == 1, 120, 0).to(torch.uint8)[:, None, None, None]
+    shifted = replace(images, labels=labels, pixels=images.pixels // 2 + light)
+    (found,) = checks.check_brightness(shifted)
+    assert "in 100% of all pairs the defect is the brighter image" in found
+    (found,) = checks.check_brightness(replace(shifted, labels=1 - labels))
+    assert "in 100% of all pairs the defect is the darker image" in found
+    few = shifted.subset([*range(0, 24, 2), *range(1, 9, 2)])  # twelve good ones and four defects
+    assert few.labels.sum() == 4
+    assert checks.check_brightness(few) == []
 
 
 def test_fine_detail_has_unit_length_and_a_blank_image_none():

@@ -34,7 +34,7 @@ cost: $(STAMP)
 	$(BIN)/python benchmarks/cost.py
 
 # One CSV a topic in results/speed, then the notebook that shows them. peers.py makes an environment of its own.
-SPEED := metrics decoding training inference export peers growth roofline accuracy
+SPEED := metrics decoding training inference turns export peers growth roofline accuracy
 speed: $(STAMP)
 	set -e; for topic in $(SPEED); do echo $$topic; $(BIN)/python benchmarks/$$topic.py; done
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/speed.ipynb

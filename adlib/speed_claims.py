@@ -1,6 +1,7 @@
 """Judge the claims on time and memory: ratios of what `results/speed` measured on one machine, at one commit.
 
-The methods of `peers.csv` took turns; those of `inference.csv` came one after another, each with its variants in turns.
+The methods of `turns.csv` took turns, as did those of `peers.csv`: on a machine that others use, too, two methods
+measured minutes apart differ by more than their percentiles say. Peak memory is that of `inference.csv`.
 """
 
 import math
@@ -71,9 +72,11 @@ def _stated(claim: Mapping[str, Any], metric: str) -> list[float]:
 
 def _timings(folder: Path) -> pd.DataFrame:
     """Read the latencies of one image by our names and the peers', each table for itself."""
-    ours = speed.read("inference", folder)
-    ours = ours[(ours["variant"] == "optimised") & (ours["batch"] == 1) & (ours["size"] == 256)]
-    ours = ours.assign(name=ours["method"], table="inference")
+    ours = speed.read("turns", folder)
+    memory = speed.read("inference", folder)
+    memory = memory[(memory["variant"] == "optimised") & (memory["batch"] == 1) & (memory["size"] == 256)]
+    ours = ours.merge(memory[["method", "recipe", "backbone", "peak_mib"]], how="left").assign(table="turns")
+    ours = ours.assign(name=ours["method"])
     peers = speed.read("peers", folder)
     peers = peers[(peers["batch"] == 1) & peers["variant"].isin(["optimised", "model"])]
     words = peers["detector"].str.split(" ", n=1, expand=True)

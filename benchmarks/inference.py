@@ -85,7 +85,7 @@ def measure(method: Method, options: argparse.Namespace, compiles: bool) -> Iter
     gflop = speed.cost(method, SIZE)["gflop"]
     note, variants = "", _variants(method, options.device)
     if compiles:
-        compiled = _host(optimised(method, compile=True), options.device)
+        compiled = host(optimised(method, compile=True), options.device)
     heavy = gflop > HEAVY_GFLOP
     for batch in (1, HEAVY_BATCH if heavy else BATCH):
         profiled = ("plain", "optimised") if batch == 1 else ("optimised",)
@@ -131,20 +131,20 @@ def _variants(method: Method, device: str) -> dict[str, Variant]:
                 maps = model.anomaly_map(normalise(pixels.float() / 255).contiguous(memory_format=layout)).float()
                 return maps, model.score(maps)
 
-        return _host(run, device)
+        return host(run, device)
 
     fast = optimised(method)
     variants = {
         "plain": eager(method, torch.contiguous_format),
         "channels_last": eager(last, torch.channels_last),
-        "optimised": _host(fast, device),
+        "optimised": host(fast, device),
     }
     if resolve_precision("auto", device) == "bf16":
-        variants["bf16"] = _host(fast, device, "bf16")
+        variants["bf16"] = host(fast, device, "bf16")
     return variants
 
 
-def _host(model: Callable, device: str, precision: str = "fp32") -> Variant:
+def host(model: Callable, device: str, precision: str = "fp32") -> Variant:
     """Let a model take an array from the host and give its results back there."""
 
     def run(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -27,13 +27,12 @@ from adlib import datasets, images, speed
 from adlib.environment import PROJECT
 
 FOLDER = PROJECT / "results" / "shortcuts"
-SIZE = 256
 
 
 def numbers(dataset: str, category: str, data_root: Path | None) -> list[dict[str, Any]]:
     """One row a number: brightness and contrast."""
     table = datasets.load(dataset, category, data_root)
-    loaded = images.load(table, SIZE)
+    loaded = images.load(table)
     train = torch.tensor((table["split"] == "train").tolist())
     defect = loaded.labels.bool()
     parts = {"train": train, "good": ~train & ~defect, "defect": ~train & defect}

@@ -5,8 +5,7 @@
 `benchmarks/inference.py` measures one method after another. Between two of them, minutes apart, a machine that others
 use, too, may change its speed by a third, which no percentile of either shows. Here repetition i of one method stands
 beside repetition i of all others: each as `adlib.inference.optimised`, fp32, from a host array (uint8 RGB, 256 x 256)
-to a host map and score. Weights are random, which changes no
-time.
+to a host map and score. Weights are random, which changes no time.
 """
 
 import argparse
@@ -15,8 +14,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
-from inference import CASES, KIND, SIZE
+from inference import CASES, KIND, SIZE, host
 
 from adlib import speed
 from adlib.inference import optimised
@@ -26,7 +24,7 @@ from adlib.methods import build, resolve
 def main() -> None:
     """Measure all methods of `inference.py` and write a row each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="three methods, three repetitions")
+    parser.add_argument("--smoke", action="store_true", help="STPM and the reduced student, three repetitions")
     parser.add_argument("--repeats", type=int, default=40)
     options = speed.options(parser, "turns")
     cases = [case for case in CASES if case[0] in ("stpm", "reduced_student")] if options.smoke else CASES
@@ -36,7 +34,7 @@ def main() -> None:
     for name, recipe, overrides in cases:
         kind = (name, recipe, str(resolve(name, recipe, **overrides).backbone))
         fast = optimised(build(name, recipe, teacher="random", **overrides).eval())
-        calls[kind] = partial(_host, fast, pixels)
+        calls[kind] = partial(host(fast, "cpu"), pixels)
     timings = speed.alternating({"/".join(kind): call for kind, call in calls.items()}, repeats)
     rows = []
     for kind in calls:
@@ -46,11 +44,6 @@ def main() -> None:
         rows.append(row | speed.conditions())
         print(*kind, f"{row['p50_ms']:.1f} to {row['p95_ms']:.1f} ms", flush=True)
     print("->", speed.write(rows, options.out))
-
-
-def _host(model: Callable, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    maps, scores = model(torch.from_numpy(pixels))
-    return maps.cpu().numpy(), scores.cpu().numpy()
 
 
 if __name__ == "__main__":

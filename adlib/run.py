@@ -206,6 +206,9 @@ class Run:
             raise
         if len(self.history.made_by) > 1:  # the row's own commit and device are those that ended it
             self.notes["resumed"] = "trained in turn by " + "; then by ".join(self.history.made_by)
+        if self.history.selected:
+            kept = (f"{stage}: epoch {epoch + 1}" for stage, epoch in self.history.selected.items())
+            self.notes["selected"] = "; ".join(kept) + " by validation"
         if compile:
             self.notes["compiled"] = "trained through torch.compile"
         return self.history

@@ -231,7 +231,7 @@ class _Training:
         if self.best:
             self.method.load_state_dict(self.best["state"], strict=False)
             self.selected[stage.name] = self.best["epoch"]
-        if stage.settle is not None:
+        elif stage.settle is not None:
             self.settle(stage, plan)
 
     def advance(self, stage: Stage, cache: list[Tensor] | None, step: int, index: Tensor) -> dict[str, Tensor]:
@@ -299,8 +299,13 @@ class _Training:
 
     @torch.no_grad()
     def keep_best(self, stage: Stage, plan: Plan, cache: list[Tensor] | None, epoch: int) -> None:
-        """Score the held-out images in eval mode and remember the weights of the best epoch."""
+        """Score the held-out images in eval mode and remember the weights of the best epoch.
+
+        A network that will be used with settled statistics is scored with them: training sees those of the batch alone.
+        """
         assert stage.select is not None
+        if stage.settle is not None:
+            self.settle(stage, plan)
         self.method.eval()
         with autocast(self.device, self.precision):
             scores = [

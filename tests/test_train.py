@@ -194,6 +194,22 @@ def test_settling_moves_statistics_and_no_weight(name):
     assert not any(torch.equal(settled[name], plain[name]) for name in running if name.endswith("mean"))
 
 
+@pytest.mark.parametrize("settle", [False, True])
+def test_the_kept_epoch_is_the_best_as_it_will_be_used(settle):
+    # Scored with other statistics than those it is used with, the best epoch's score would not be found again.
+    method, history = trained("stpm", settle=settle)
+    (stage,) = method.stages()
+    images = tiny_images(8)
+    held_out = Plan(stage, 0, len(images), 1).held_out
+    with torch.inference_mode():
+        score = method.eval().anomaly_map(images.normalised(held_out)).mean()
+    validation = history.losses["validation"].dropna()
+    assert len(validation) == 3
+    assert validation.nunique() == 3
+    assert float(score) == pytest.approx(validation.min(), rel=1e-5)
+    assert history.losses["epoch"][validation.idxmin()] == history.selected["student"]
+
+
 def test_settled_statistics_are_those_of_the_final_weights_over_an_epoch():
     # The first BatchNorm of each network sees its first convolution alone: two batches of the epoch after the last.
     settled, _ = trained("destseg", settle=True)

@@ -53,7 +53,8 @@ class Stage:
     frozen_statistics_from: int | None = None  # epoch from which BatchNorm runs on its running statistics
     select: Callable[[Batch], Tensor] | None = None  # (B,) scores of held-out images, lowest epoch is kept
     validation: float = 0.0  # share of the images held out for `select`
-    settle: Callable[[Batch], Tensor] | None = None  # at the end BatchNorm takes its statistics anew: of what images
+    # Inputs over which BatchNorm takes its statistics anew: at the end, or wherever `select` scores an epoch.
+    settle: Callable[[Batch], Tensor] | None = None
     targets: Callable[[Tensor], list[Tensor]] | None = None  # of this stage, where it needs not all of the method's
 
     def __post_init__(self) -> None:

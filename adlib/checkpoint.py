@@ -6,6 +6,7 @@ executing code. All are written under another name first, so that a file that ex
 """
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -37,18 +38,20 @@ def save(method: Method, path: str | Path, detector: dict[str, Any] | None = Non
     }
     if detector is not None:
         description["detector"] = detector
-    # The description last: a pair is complete once both exist.
-    with whole_file(path) as temporary:
-        save_file({k: v.contiguous() for k, v in method.state_dict().items()}, temporary)
-    with whole_file(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(description, indent=1, sort_keys=True) + "\n")
+    # Both are written before either takes the place of an older one, and the description knows its weights: whatever
+    # fails in between, no threshold is ever used with weights that it was not chosen for.
+    with whole_file(path.with_suffix(".json")) as beside, whole_file(path) as weights:
+        save_file({k: v.contiguous() for k, v in method.state_dict().items()}, weights)
+        description["sha256"] = _sha256(weights)
+        beside.write_text(json.dumps(description, indent=1, sort_keys=True) + "\n")
     return path
 
 
 def load(path: str | Path) -> Method:
     """Read a method that `save` wrote; its maps are bit-equal to those before, on the same device.
 
-    Raises FileNotFoundError for a missing half of the pair, ValueError for a truncated or foreign file.
+    Raises FileNotFoundError for a missing half of the pair, ValueError for a truncated or foreign file, or two halves
+    of different pairs.
     """
     path = _checked(path)
     beside = path.with_suffix(".json")
@@ -73,6 +76,11 @@ def load(path: str | Path) -> Method:
         raise ValueError(
             f"{path} is not a complete checkpoint ({path.stat().st_size} bytes: {error}); train again or copy it again"
         ) from error
+    if description.get("sha256", actual := _sha256(path)) != actual:  # files of before do not say
+        raise ValueError(
+            f"{beside} describes other weights than those in {path.name}: the files are of two savings, perhaps as "
+            "one was interrupted or a copy left one file out; save or copy both again"
+        )
     method = METHODS[description["method"]](config, provenance)  # type: ignore[call-arg]
     try:
         method.load_state_dict(state, strict=True)
@@ -118,6 +126,11 @@ def read_state(path: Path, identity: str, device: str) -> dict[str, Any]:
             "it or choose another folder"
         )
     return state
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _checked(path: str | Path) -> Path:

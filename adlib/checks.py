@@ -63,6 +63,25 @@ def check_files(samples: pd.DataFrame, false_alarm_rate: float) -> list[str]:
     return found + _sizes(samples) + _two_names(samples)
 
 
+def check_masks(samples: pd.DataFrame, masks: Sequence[Path]) -> list[str]:
+    """Compare the table of samples with all masks that lie in the folder: those of no image, defects without one."""
+    found = []
+    used = set(samples["mask"].dropna())
+    if unused := [str(path) for path in masks if str(path) not in used]:
+        found.append(
+            f"Masks of no image: {_count(len(unused), 'mask fits', 'masks fit')} no defect ({_some(unused)}). The mask "
+            "of <defect>/000.jpg is <defect>/000.png or <defect>/000_mask.png in ground_truth/ or masks/."
+        )
+    defects = samples[samples["label"] == 1]
+    without = defects.loc[defects["mask"].isna(), "image"]
+    if masks and len(without):
+        found.append(
+            f"Defects without a mask: {len(without)} of {len(defects)} ({_some(without)}). What the test says of where "
+            "the defects are leaves them out."
+        )
+    return found
+
+
 def check_duplicates(train: Images, test: Images) -> list[str]:
     """Compare the pixels of training and test images: test images that the training has seen, exactly or nearly."""
     ours, theirs = detail(train.pixels), detail(test.pixels)
@@ -215,7 +234,7 @@ def _size(path: str) -> tuple[int, int]:
         with Image.open(path) as image:
             turned = image.getexif().get(0x0112) in TURNED
             return (image.height, image.width) if turned else image.size
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return 1, 1
 
 

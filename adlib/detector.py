@@ -9,8 +9,11 @@ and elsewhere `adlib.Detector.load("my_parts.safetensors").score("more_parts")`.
 """
 
 import math
+import shutil
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,8 +27,8 @@ from scipy.stats import beta
 from tqdm import tqdm
 
 from adlib import checkpoint, checks, datasets, images, plots
-from adlib.datasets.folder import MASKS
-from adlib.datasets.table import EXTENSIONS
+from adlib.datasets.folder import images_below, masks_below
+from adlib.datasets.table import EXTENSIONS, found_in
 from adlib.device import resolve_device
 from adlib.export import export_onnx
 from adlib.methods import Method, resolve
@@ -35,6 +38,7 @@ from adlib.run import IMAGE_SIZE, Run, prepare
 FALSE_ALARM_RATE = 0.05  # one good part in twenty
 AT_ONCE = 256  # images decoded at a time while scoring: a folder may hold more than memory does
 UNFINISHED = Path.home() / ".cache" / "adlib" / "unfinished"  # where an interrupted training waits, unless told
+KEPT = 30 * 86400  # seconds for which it waits there
 
 
 @dataclass(frozen=True)
@@ -132,16 +136,21 @@ class Detector:
         """Learn what good parts look like and choose the threshold from good images that were held out; return itself.
 
         Defects in `root`, where there are any, are only tested on. An interrupt (Ctrl-C) keeps the training so far in
-        `out_dir` (else in the cache folder of the user's home) and says where; the same call goes on from it.
+        `out_dir` (else for a month in the cache folder of the user's home) and says where; the same call goes on from
+        it. So it does until `save`: what a script loses between the two costs no second training.
 
         Raises FileNotFoundError or ValueError, saying what was expected and found, for a folder that cannot be read.
         """
         if not hasattr(self, "_options"):
             raise ValueError("this detector was loaded, to score with: to train one, make a new Detector(method, ...)")
         Threshold.of([0.0], false_alarm_rate)  # a wrong rate is an error now, not after the training
-        self._root = root = Path(root).expanduser().absolute()
+        root = Path(root).expanduser().absolute()
+        if not root.is_dir():
+            raise FileNotFoundError(f"no folder of images {root}; {root.parent} holds: {found_in(root.parent)}")
         samples = datasets.load("folder", str(root))
-        findings = checks.check_files(samples, false_alarm_rate)
+        findings = checks.check_files(samples, false_alarm_rate) + checks.check_masks(samples, masks_below(root))
+        if out_dir is None:
+            _forget_old(UNFINISHED)
         unfinished = UNFINISHED / datasets.fingerprint(samples)[:12] if out_dir is None else Path(out_dir).expanduser()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", images.UnknownMask)  # masks are welcome here, not expected
@@ -152,12 +161,10 @@ class Detector:
         run.fit(progress=progress)
         good = run.test.labels.numpy() == 0
         scores = run.predicted.scores
-        self.run, self.method = run, run.method
-        self.threshold = Threshold.of(scores[good], false_alarm_rate)
-        self.colours = plots.scale_of(run.predicted.maps)
-        seen = self._predict(run.train).scores
+        threshold = Threshold.of(scores[good], false_alarm_rate)
+        seen = predict(run.method, run.train, device=self.device).scores
         findings += checks.check_held_out(seen, scores[good]) + checks.check_border(run.predicted.maps[good])
-        poor = checks.check_scores(run.test.table.assign(score=scores), self.threshold.value)
+        poor = checks.check_scores(run.test.table.assign(score=scores), threshold.value)
         findings += poor
         if poor and not good.all() and self._options["scale"] == "small":
             findings.append(
@@ -168,35 +175,38 @@ class Detector:
             findings.append(
                 "The teacher is untrained: teacher='random' shows that everything works, and is a poor detector."
             )
-        self.findings = tuple(findings)
+        # All at once: a fit that fails leaves the detector of before as it was.
+        self._root, self.run, self.method, self.threshold = root, run, run.method, threshold
+        self.colours, self.findings = plots.scale_of(run.predicted.maps), tuple(findings)
         return self
 
     def score(self, folder: str | Path, *, overlays: str | Path | None = None, progress: bool = False) -> pd.DataFrame:
         """Score all images in a folder and its sub-folders, or one image: image, score, alarm; the worst first.
 
-        Paths are relative to the folder. Mask folders are left out. `overlays`: a folder that then gets a picture of
-        each image with its anomaly map, all on one scale. An image that cannot be decoded has no score (NaN) and raises
-        an alarm, as nobody knows that it is good; a warning names it. ValueError where none can be decoded, or
-        where pictures would replace images.
+        Paths are relative to the folder. Mask folders and overlays of adlib are left out. `overlays`: a folder that
+        then gets a picture of each image with its anomaly map, all on one scale; what is there and is no overlay is
+        never replaced. An image that cannot be read has no score (NaN) and raises an alarm, as nobody knows that it is
+        good; a warning names it. ValueError where none can be read, or where an overlay would replace another file.
         """
         self._check_fitted()
         folder = Path(folder).expanduser().absolute()
-        drawn = None if overlays is None else Path(overlays).expanduser().absolute()
         home = folder if folder.is_dir() else folder.parent
-        if drawn == home:
-            raise ValueError(f"overlays in {home} would take the place of the images there: name another folder")
-        paths = [path for path in _images_below(folder) if drawn not in path.parents]  # those of an earlier call
+        paths = _images_at(folder)
+        names = {path: path.relative_to(home).as_posix() for path in paths}
+        drawn = None if overlays is None else Path(overlays).expanduser().absolute()
+        if drawn is not None:
+            _check_overlays(drawn, names.values())
         rows, broken = [], dict[str, str]()
         with tqdm(total=len(paths), disable=not progress, unit="image", desc="scoring") as bar:
             for part in _parts(paths):
                 loaded, unreadable = self._load(part)
-                broken |= {path.relative_to(home).as_posix(): why for path, why in unreadable.items()}
+                broken |= {names[path]: why for path, why in unreadable.items()}
                 if loaded is not None:
                     found = self._predict(loaded)
-                    names = [Path(path).relative_to(home).as_posix() for path in loaded.table["image"]]
-                    rows += list(zip(names, found.scores.tolist(), strict=True))
+                    known = [names[Path(path)] for path in loaded.table["image"]]
+                    rows += list(zip(known, found.scores.tolist(), strict=True))
                     if drawn is not None:
-                        self._draw(loaded, found, names, drawn)
+                        self._draw(loaded, found, known, drawn)
                 bar.update(len(part))
         if broken:
             first = next(iter(broken.values()))
@@ -235,8 +245,14 @@ class Detector:
         detector = cls.__new__(cls)
         detector.device = resolve_device(device)
         detector.method = method
-        detector.threshold = Threshold(**saved["threshold"])
-        detector.colours = Normalize(saved["colours"][0], saved["colours"][1], clip=True)
+        try:
+            low, high = saved["colours"]
+            detector.threshold = Threshold(**saved["threshold"])
+            detector.colours = Normalize(float(low), float(high), clip=True)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{Path(path).with_suffix('.json')} does not describe a detector of this version: {error!r}"
+            ) from error
         return detector
 
     def export(self, path: str | Path) -> Path:
@@ -251,9 +267,10 @@ class Detector:
         return write(self, Path(out_dir).expanduser())
 
     def draw_tested(self, folder: Path) -> None:
-        """Write a picture of each test image of `fit` with its map."""
+        """Write a picture of each test image of `fit` with its map; ValueError where it would replace another file."""
         run = self.trained
         names = [self._name(path) for path in run.test.table["image"]]
+        _check_overlays(folder, names)
         self._draw(run.test, run.predicted, names, folder)
 
     @property
@@ -261,16 +278,16 @@ class Detector:
         return getattr(self.method.config, "preprocess", "resize")
 
     def _load(self, paths: Sequence[Path]) -> tuple[images.Images | None, dict[Path, str]]:
-        """Decode images (None: there is none that can be), and say of each that cannot be decoded why."""
+        """Decode images (None: there is none that can be), and say of each that cannot be read why."""
         load = partial(images.load, size=IMAGE_SIZE, preprocess=self._preprocess, progress=False)
         try:
             return load(_unlabelled(paths)), {}
-        except ValueError:  # it names one file, and there may be more
+        except (ValueError, OSError):  # it names one file, and there may be more
             broken = {}
             for path in paths:
                 try:
                     load(_unlabelled([path]))
-                except ValueError as error:
+                except (ValueError, OSError) as error:
                     broken[path] = str(error)
             whole = [path for path in paths if path not in broken]
             return (load(_unlabelled(whole)) if whole else None), broken
@@ -283,9 +300,8 @@ class Detector:
 
     def _draw(self, loaded: images.Images, found: Prediction, names: Sequence[str], folder: Path) -> None:
         for i, name in enumerate(names):
-            target = folder / (name if name.lower().endswith(".png") else f"{name}.png")  # a.jpg is not a.bmp
-            target.parent.mkdir(parents=True, exist_ok=True)
-            plots.overlay(loaded.pixels[i].cpu().numpy(), found.maps[i], self.colours).save(target)
+            picture = plots.overlay(loaded.pixels[i].cpu().numpy(), found.maps[i], self.colours)
+            plots.save_overlay(picture, _overlay_of(name, folder))
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "threshold"):
@@ -302,21 +318,35 @@ class Detector:
         return self.run
 
 
-def _images_below(folder: Path) -> list[Path]:
-    """All images in a folder and its sub-folders but for masks and hidden ones, sorted; or the one image itself."""
+def _forget_old(folder: Path) -> None:
+    """Delete the trainings in the cache that nobody went on with or saved."""
+    for kept in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError):  # another process may be at it
+            newest = max(path.stat().st_mtime for path in (kept, *kept.rglob("*")))
+            if time.time() - newest > KEPT:
+                shutil.rmtree(kept)
+
+
+def _images_at(folder: Path) -> list[Path]:
+    """All images in a folder and its sub-folders but for masks, hidden ones and overlays; or the one image itself."""
     if folder.is_file():
         return [folder]
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder or image {folder}")
-    found = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in EXTENSIONS
-        and not any(p.startswith(".") or p in MASKS for p in path.relative_to(folder).parts)
-    ]
+    found = [path for path in images_below(folder) if not plots.is_overlay(path)]
     if not found:
         raise FileNotFoundError(f"no image in {folder} or below; expected {' '.join(sorted(EXTENSIONS))}")
     return found
+
+
+def _overlay_of(name: str, folder: Path) -> Path:
+    return folder / (name if name.lower().endswith(".png") else f"{name}.png")  # a.jpg is not a.bmp
+
+
+def _check_overlays(folder: Path, names: Iterable[str]) -> None:
+    """Raise ValueError, before the work, if the picture of an image would replace something else."""
+    for name in names:
+        plots.check_overlay(_overlay_of(name, folder))
 
 
 def _parts(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:

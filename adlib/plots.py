@@ -4,6 +4,7 @@ One colour scale serves all maps of a figure: scaled one by one, a good part wou
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,13 +16,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from adlib.files import whole_file
 from adlib.images import Images
 
 CMAP = "inferno"
 OUTLINE = "#00e5ff"
 BINS = 30
 WEAK_TOO = "anomaly map (colours by its square root)"
+OVERLAY = ("Software", "adlib overlay")  # a PNG's key and text, so that scoring and writing know these pictures again
 NORMAL, DEFECT = "#4c72b0", "#c44e52"
 
 
@@ -50,6 +54,34 @@ def overlay(image: NDArray, anomaly_map: NDArray, scale: Normalize) -> Image.Ima
     colours = 255 * plt.get_cmap(CMAP)(0.4 + 0.6 * level[..., 0])[..., :3]  # the dark end would hide the image
     opacity = 0.7 * level
     return Image.fromarray(((1 - opacity) * image.transpose(1, 2, 0) + opacity * colours).round().astype(np.uint8))
+
+
+def save_overlay(picture: Image.Image, path: Path) -> None:
+    """Write a picture of `overlay` as PNG, marked as what it is; never over a file without the mark (ValueError)."""
+    check_overlay(path)
+    mark = PngInfo()
+    mark.add_text(*OVERLAY)
+    with whole_file(path) as temporary:
+        picture.save(temporary, format="PNG", pnginfo=mark)
+
+
+def check_overlay(path: Path) -> None:
+    """Raise ValueError if a picture may not be written to `path`, as something else is there."""
+    if (path.exists() or path.is_symlink()) and not is_overlay(path):
+        raise ValueError(
+            f"{path} is there already and is no overlay of adlib, which would take its place: name another folder"
+        )
+
+
+def is_overlay(path: Path) -> bool:
+    """Tell whether a file is a picture that `save_overlay` wrote."""
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get(OVERLAY[0]) == OVERLAY[1]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False  # scoring will say what is wrong with it
 
 
 def images(images: Images, index: Sequence[int], title: str = "") -> Figure:

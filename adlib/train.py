@@ -79,7 +79,8 @@ def fit(
         images: the training images, all normal.
         corruption: makes the pseudo-anomalies; needed by methods such as DeSTSeg.
         resume: file that holds the state of an unfinished training. Written every `save_every` seconds and on an
-            interrupt; if it exists, the training goes on from it. The caller deletes it once the result is safe.
+            interrupt and at the end; if it exists, the training goes on from it. The caller deletes it once the result
+            is safe.
         identity: says what is trained; a resume file of another identity is refused.
         compile: hand each stage's loss to torch.compile: a minute or more at its first step, a tenth less time in each
             of the others (`results/speed/training.csv`), and results that differ by rounding.
@@ -199,6 +200,8 @@ class _Training:
                 self.whole = False
                 self.step, self.best = 0, {}
         self.flush(bar)
+        self.stage = len(stages)
+        self.save()  # what comes now may fail, too, and a short training has not been saved yet
         return History(
             losses=pd.DataFrame(self.log),
             seconds=self.elapsed(),

@@ -69,6 +69,26 @@ def test_no_space_leaves_the_old_file_and_no_temporary_one(saved, monkeypatch):
     assert sorted(p.name for p in path.parent.iterdir()) == ["m.json", "m.safetensors"]
 
 
+@pytest.mark.parametrize("part", ["m.safetensors", "m.json"])
+def test_halves_of_two_pairs_are_no_pair(saved, tmp_path, part):
+    _, path = saved
+    other = checkpoint.save(build("stpm", teacher="random", seed=5, levels=[1, 2]), tmp_path / "other/m.safetensors")
+    (path.parent / part).write_bytes((other.parent / part).read_bytes())
+    with pytest.raises(ValueError, match=r"m\.json describes other weights than those in m\.safetensors"):
+        checkpoint.load(path)
+
+
+def test_a_description_that_cannot_be_written_leaves_the_old_pair(saved, monkeypatch):
+    method, path = saved
+    before = {p.name: p.read_bytes() for p in path.parent.iterdir()}
+    with torch.no_grad():
+        method.student.bn1.running_mean += 1
+    monkeypatch.setattr("pathlib.Path.write_text", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(OSError, match=r"could not be written \(full\); make room or choose another folder, then run"):
+        checkpoint.save(method, path)
+    assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
+
+
 def test_training_state_round_trips(tmp_path):
     state = {"identity": "x", "weights": {"a": torch.arange(3)}, "log": [{"loss": 1.5}], "best": {}}
     checkpoint.write_state(tmp_path / "s", state)

@@ -2,8 +2,10 @@
 
 import html.parser
 import json
+import os
 import shutil
 import signal
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 
 import adlib
 from adlib import checks, detector, images, train
+from adlib.datasets.folder import masks_below
 from adlib.detector import Detector, Threshold
 from tests.conftest import tiny_images
 
@@ -113,14 +116,75 @@ def test_an_image_that_cannot_be_decoded_costs_no_other_its_score_and_is_no_good
         fitted.score(tmp_path)
 
 
+def test_an_image_that_is_gone_costs_no_other_its_score(fitted, parts, tmp_path):
+    shutil.copy(parts / "square/000.png", tmp_path / "a.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.warns(UserWarning, match=r"1 of 2 images have no score: no such file: .*gone.png"):
+        table = fitted.score(tmp_path)
+    assert table.image.tolist() == ["gone.png", "a.png"]
+    assert table.score.isna().tolist() == [True, False]
+
+
 def test_pictures_of_maps_are_neither_scored_nor_lost_to_a_namesake(fitted, parts, tmp_path):
     for name in ("a.png", "a.bmp"):
         Image.open(parts / "square/000.png").save(tmp_path / name)
     for _ in range(2):
         assert len(fitted.score(tmp_path, overlays=tmp_path / "overlays")) == 2
     assert sorted(path.name for path in (tmp_path / "overlays").iterdir()) == ["a.bmp.png", "a.png"]
-    with pytest.raises(ValueError, match="would take the place of the images"):
-        fitted.score(tmp_path, overlays=tmp_path)
+    assert len(fitted.score(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("overlays", ["new", "new/../new", "link", "."])
+def test_no_overlay_takes_the_place_of_an_image(fitted, parts, tmp_path, overlays):
+    new = tmp_path / "new"
+    shutil.copytree(parts / "square", new)
+    (tmp_path / "link").symlink_to(new, target_is_directory=True)
+    (tmp_path / "003.png").write_bytes((new / "003.png").read_bytes())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    with pytest.raises(ValueError, match=r"\.png is there already and is no overlay of adlib"):
+        fitted.score(new, overlays=tmp_path / overlays)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+
+
+def test_images_in_the_folder_of_overlays_are_scored(fitted, parts, tmp_path):
+    for name in ("good", "broken"):
+        (tmp_path / name).mkdir()
+        shutil.copy(parts / "square/000.png", tmp_path / name / "000.png")
+    for _ in range(2):
+        table = fitted.score(tmp_path, overlays=tmp_path / "broken")
+        assert sorted(table.image) == ["broken/000.png", "good/000.png"]
+
+
+def test_a_second_fit_that_fails_leaves_the_detector_as_it_was(parts, tmp_path):
+    found = Detector("stpm", teacher="random", scale="small", overrides=FAST, device="cpu").fit(parts, out_dir=tmp_path)
+    before = found.tested()
+    write(tmp_path / "two/good", 2)
+    with pytest.raises(ValueError, match="too few images"):
+        found.fit(tmp_path / "two", out_dir=tmp_path)
+    pd.testing.assert_frame_equal(found.tested(), before)
+
+
+def test_a_training_that_nobody_saved_waits_for_a_month(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(detector, "UNFINISHED", tmp_path)
+    for name, age in (("old", 31), ("young", 29)):
+        state = tmp_path / name / "stpm/x.resume"
+        state.parent.mkdir(parents=True)
+        state.touch()
+        for path in (state, state.parent, tmp_path / name):
+            os.utime(path, (0, time.time() - age * 86400))
+    found = Detector("stpm", teacher="random", scale="small", overrides=FAST, device="cpu").fit(parts)
+    assert not (tmp_path / "old").exists()
+    assert (tmp_path / "young/stpm/x.resume").exists()
+    ours = [path for path in tmp_path.rglob("*.resume") if path.name != "x.resume"]
+    assert len(ours) == 1
+    steps = len(found.trained.history.losses)
+    monkeypatch.setattr("adlib.train._Training.advance", None)  # what was trained is not trained again
+    again = Detector("stpm", teacher="random", scale="small", overrides=FAST, device="cpu").fit(parts)
+    assert len(again.trained.history.losses) == steps
+    pd.testing.assert_frame_equal(again.tested(), found.tested())
+    again.save(tmp_path / "x.safetensors")
+    assert not ours[0].exists()
 
 
 def test_scores_are_those_of_the_run_whatever_the_chunk(fitted, parts, monkeypatch):
@@ -183,6 +247,50 @@ def test_an_interrupt_keeps_the_training_and_the_same_call_goes_on(parts, tmp_pa
     pd.testing.assert_frame_equal(resumed.tested(), whole.tested())
     resumed.save(tmp_path / "done.safetensors")
     assert not kept.exists()
+
+
+def test_an_error_after_the_last_step_costs_no_training(parts, tmp_path, monkeypatch):
+    def make():
+        return Detector("stpm", teacher="random", scale="small", overrides=FAST, device="cpu")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("adlib.run.predict", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            make().fit(parts, out_dir=tmp_path / "state")
+    whole = make().fit(parts, out_dir=tmp_path / "whole")
+    monkeypatch.setattr("adlib.train._Training.advance", None)  # what was trained is not trained again
+    pd.testing.assert_frame_equal(make().fit(parts, out_dir=tmp_path / "state").tested(), whole.tested())
+
+
+def test_a_description_of_another_version_is_named(fitted, tmp_path):
+    path = fitted.save(tmp_path / "x.safetensors")
+    beside = path.with_suffix(".json")
+    text = json.loads(beside.read_text())
+    for broken in ({"threshold": {"value": 1.0}}, {"threshold": {}, "colours": [0, 1]}, [1], "x"):
+        beside.write_text(json.dumps(text | {"detector": broken}))
+        with pytest.raises(ValueError, match=r"x\.json does not describe a detector of this version"):
+            Detector.load(path)
+
+
+def test_masks_that_fit_nothing_and_defects_without_one_are_told(tmp_path):
+    home = tmp_path / "parts"
+    write(home / "good", 40)
+    write(home / "bent", 3, 3)
+    assert checks.check_masks(table(home), masks_below(home)) == []
+    for name in ("000.png", "mask of 001.png"):
+        (home / "masks/bent").mkdir(parents=True, exist_ok=True)
+        Image.new("L", (64, 64), 255).save(home / "masks/bent" / name)
+    unused, without = checks.check_masks(table(home), masks_below(home))
+    assert "1 mask fits no defect (bent/mask of 001.png)" in unused
+    assert "Defects without a mask: 2 of 3 (bent/001.png, bent/002.png)" in without
+
+
+def test_an_image_too_large_to_decode_is_named(tmp_path, monkeypatch):
+    write(tmp_path / "good", 6)
+    Image.new("RGB", (400, 400)).save(tmp_path / "good/huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 64)
+    with pytest.raises(ValueError, match=r"cannot decode .*huge\.png: Image size \(160000 pixels\)"):
+        Detector("stpm", teacher="random", scale="small", overrides=FAST, device="cpu").fit(tmp_path)
 
 
 def test_what_cannot_be_done_says_what_to_do(tmp_path):

@@ -7,8 +7,9 @@ Accepted, with images of any type in `table.EXTENSIONS`:
     (c) images directly inside whose names begin with their kind: good_01.jpg, scratch_07.jpg
     (d) images directly inside, all normal
 
-`good` may also be called ok or normal, in any case. Masks, where there are any: <stem>.png or <stem>_mask.png in
-ground_truth/<defect> or masks/<defect>. An image that lies where no label can be told is a ValueError.
+`good` may also be called ok or normal, in any case. Masks, where there are any: <stem>.png, <stem>_mask.png or
+<stem>-mask.png in ground_truth/<defect> or masks/<defect>. An image that lies anywhere else is a ValueError, as no
+label can be told: none is left out unsaid.
 
 Where no normal test image lies in `test`, every fifth normal image of a seeded shuffle is held out for testing; with
 fewer than five none is.
@@ -43,19 +44,54 @@ def samples(root: Path, category: str) -> pd.DataFrame:
             f"no folder {home}; give your images' folder as the category, absolute or relative to "
             f"the data root {root}, which holds: {found_in(Path(root))}"
         )
-    kinds = [name for name in folders_in(home) if name not in MASKS]
+    kinds = _kinds(home)
     if "train" in kinds:
-        return table(_train_and_test(home))
+        return table(_complete(_train_and_test(home), home, "train/good, test/good or test/<defect>"))
     if good := _normal(kinds, home):
-        _no_image_in(home, good)
-        return table([*_held_out(_normal_images(home / good)), *_defects(home, home, kinds)])
+        rows = [*_held_out(_normal_images(home / good)), *_defects(home, home, kinds)]
+        return table(_complete(rows, home, f"{good}/ or a folder named after their defect"))
     if images_in(home) and not any(images_in(home / name) for name in kinds):
-        return table(_by_name(home))
+        return table(_complete(_by_name(home), home, "the folder itself"))
     raise FileNotFoundError(
         f"{home}: expected train/good and test/<defect>, or good/ beside a folder a defect, or "
         f"images directly inside, all of normal parts or named good_... and <defect>_... "
         f"({' '.join(sorted(EXTENSIONS))}); found {found_in(home)}"
     )
+
+
+def images_below(home: Path) -> list[Path]:
+    """All images in a folder and its sub-folders, sorted, but for masks and hidden ones."""
+    return [path for path in _all_below(home) if not _is_mask(path, home)]
+
+
+def masks_below(home: Path) -> list[Path]:
+    """All that lies in the folders of masks, sorted."""
+    return [path for path in _all_below(home) if _is_mask(path, home)]
+
+
+def _all_below(home: Path) -> list[Path]:
+    found = (path for path in sorted(home.rglob("*")) if path.suffix.lower() in EXTENSIONS and not path.is_dir())
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(home).parts)]
+
+
+def _is_mask(path: Path, home: Path) -> bool:
+    return any(part.lower() in MASKS for part in path.relative_to(home).parts[:-1])
+
+
+def _complete(rows: list[Sample], home: Path, places: str) -> list[Sample]:
+    """The rows unchanged; ValueError if `home` has an image that is not among them."""
+    listed = {row.image for row in rows}
+    if stray := [path for path in images_below(home) if path not in listed]:
+        others = f" and {len(stray) - 1} more" if len(stray) > 1 else ""
+        raise ValueError(
+            f"{stray[0]}{others} would be left out, as nothing says whether it is normal: in {home} images lie "
+            f"directly in {places}; move it there, or out of {home}"
+        )
+    return rows
+
+
+def _kinds(folder: Path) -> list[str]:
+    return [name for name in folders_in(folder) if name.lower() not in MASKS]
 
 
 def _normal(names: list[str], home: Path) -> str | None:
@@ -84,20 +120,11 @@ def _train_and_test(home: Path) -> list[Sample]:
             f"{inside / others[0]}: only normal parts are trained on, in {inside / GOOD}; move it to test/"
         )
     train = _normal_images(inside / good if good else inside)
-    kinds = folders_in(home / "test")
+    kinds = _kinds(home / "test")
     tested = _normal(kinds, home / "test") or GOOD
-    _no_image_in(home / "test", tested)
     normal = images_in(home / "test" / tested)
     rows = [Sample(image, "train") for image in train] if normal else _held_out(train)
     return rows + [Sample(image, "test") for image in normal] + _defects(home, home / "test", kinds)
-
-
-def _no_image_in(parent: Path, good: str) -> None:
-    if stray := images_in(parent):
-        raise ValueError(
-            f"{stray[0]} is neither normal nor a defect: move the images that lie directly in "
-            f"{parent} into {parent / good} or into a folder named after their defect"
-        )
 
 
 def _by_name(home: Path) -> list[Sample]:
@@ -134,7 +161,8 @@ def _held_out(images: list[Path]) -> list[Sample]:
 
 def _masks(home: Path, defect: str) -> dict[str, Path]:
     """The masks of a kind of defect, by the stem of their image."""
-    return {path.stem.removesuffix("_mask"): path for folder in MASKS for path in images_in(home / folder / defect)}
+    folders = [home / name / defect for name in folders_in(home) if name.lower() in MASKS]
+    return {re.sub("[-_]mask$", "", path.stem): path for folder in folders for path in images_in(folder)}
 
 
 def _defects(home: Path, parent: Path, names: list[str]) -> list[Sample]:

@@ -59,10 +59,27 @@ def test_images_directly_inside_are_normal(tmp_path, images, held_out):
     assert samples["label"].sum() == 0
 
 
-def test_an_image_without_a_label_is_refused(tmp_path):
-    layouts.picture(tmp_path / "part/train/good/0.png")
-    layouts.picture(tmp_path / "part/test/1.png")
-    with pytest.raises(ValueError, match=r"1\.png is neither normal nor a defect: move"):
+@pytest.mark.parametrize(
+    ("good", "stray"),
+    [
+        ("train/good/0.png", "test/1.png"),
+        ("train/good/0.png", "train/1.png"),
+        ("train/good/0.png", "1.png"),
+        ("train/good/0.png", "defects/1.png"),
+        ("train/good/0.png", "test/bent/monday/1.png"),
+        ("good/0.png", "1.png"),
+        ("good/0.png", "good/monday/1.png"),
+        ("good/0.png", "bad/monday/1.png"),
+        ("0.png", "a/b/1.png"),
+    ],
+)
+def test_no_image_is_left_out_unsaid(tmp_path, good, stray):
+    layouts.picture(tmp_path / "part" / good)
+    layouts.picture(tmp_path / "part" / "ground_truth/bent/0.png", 255)
+    layouts.picture(tmp_path / "part" / ".thumbnails/0.png")
+    assert len(datasets.load("folder", "part", tmp_path)) == 1
+    layouts.picture(tmp_path / "part" / stray)
+    with pytest.raises(ValueError, match=rf"{stray} would be left out.* images lie directly in .*; move it there, or"):
         datasets.load("folder", "part", tmp_path)
 
 
@@ -142,3 +159,20 @@ def test_defects_among_the_training_images_are_refused(tmp_path):
         layouts.picture(tmp_path / "part" / name)
     with pytest.raises(ValueError, match=r"train.bent: only normal parts"):
         datasets.load("folder", "part", tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["Masks", "GROUND_TRUTH"])
+@pytest.mark.parametrize("name", ["1.png", "1_mask.png", "1-mask.png"])
+def test_masks_are_found_whatever_the_case_and_are_no_kind_of_defect(tmp_path, folder, name):
+    for image in ("good/0.png", "bent/1.png"):
+        layouts.picture(tmp_path / "part" / image)
+    layouts.picture(tmp_path / "part" / folder / "bent" / name, 255)
+    samples = datasets.load("folder", "part", tmp_path).set_index("defect")
+    assert len(samples) == 2
+    assert samples["mask"]["bent"] == str(tmp_path / "part" / folder / "bent" / name)
+
+
+def test_a_folder_with_an_images_name_is_none(tmp_path):
+    layouts.picture(tmp_path / "part/good/0.png")
+    (tmp_path / "part/good/1.png").mkdir()
+    assert len(datasets.load("folder", "part", tmp_path)) == 1

@@ -16,7 +16,7 @@ configfile: "config.yaml"
 
 PYTHON = sys.executable
 RUNS = study.runs(config)  # the path of each row -> the parameters of its run
-ROWS, REPORT = config["rows"], config["report"]
+ROWS, REPORT = (str(Path(config[name])) for name in ("rows", "report"))  # ./rows/ is rows: how RUNS has it
 MADE = {row for row in RUNS if Path(row).exists()}
 
 onstart:  # one engine at a time on a folder of rows, and none beside the runs that a killed one left behind

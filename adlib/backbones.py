@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -78,7 +79,7 @@ def feature_network(backbone: str, levels: Sequence[int], seed: int | None = Non
     Residual networks keep a non-zero last BatchNorm in each block unless `zero_init_last=True`: with zeros every
     block of an untrained network would be the identity.
 
-    Raises ValueError for a network that timm does not know.
+    Raises ValueError for a network that timm does not know, or levels that it has not.
     """
     if not timm.is_model(backbone):
         raise ValueError(
@@ -90,7 +91,16 @@ def feature_network(backbone: str, levels: Sequence[int], seed: int | None = Non
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        return timm.create_model(backbone, pretrained=False, features_only=True, out_indices=tuple(levels), **options)
+        try:
+            return timm.create_model(
+                backbone, pretrained=False, features_only=True, out_indices=tuple(levels), **options
+            )
+        except (IndexError, AssertionError):
+            info: Any = timm.create_model(backbone, pretrained=False, features_only=True).feature_info
+            strides = ", ".join(map(str, info.reduction()))
+            raise ValueError(
+                f"{backbone} has no levels {list(levels)}; it has 0 to {len(info) - 1}, of stride {strides}"
+            ) from None
 
 
 def tensors_sha256(state: dict[str, Tensor]) -> str:
@@ -149,6 +159,18 @@ class Teacher(nn.Module):
         return self.features(images)
 
 
+def check_source(source: str) -> None:
+    """Raise ValueError for what is no source of weights (`SOURCES`); whether a file is there is not looked at."""
+    if source in ("imagenet", "bundled", "random") or source.endswith(".safetensors"):
+        return
+    if source.endswith((".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")):
+        raise ValueError(
+            f"{source} is not a .safetensors file: a pickle, as torch.save writes it, can execute code when it is "
+            "read. Where you trust it, write its tensors with safetensors.torch.save_file and give that file"
+        )
+    raise ValueError(f"unknown teacher {source!r}; expected {SOURCES}")
+
+
 def _load_weights(network: nn.Module, backbone: str, source: str) -> Provenance:
     """Fill the network from the source and say what was loaded."""
     if source == "random":
@@ -162,13 +184,7 @@ def _load_weights(network: nn.Module, backbone: str, source: str) -> Provenance:
         if nearest_bundled(backbone) != backbone:
             raise ValueError(f"no weights of {backbone!r} are bundled; {nearest_bundled(backbone)!r} is the nearest")
         return _load_file(network, backbone, source, BUNDLED / f"{backbone}.safetensors")
-    if source.endswith((".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")):
-        raise ValueError(
-            f"{source} is not a .safetensors file: a pickle, as torch.save writes it, can execute code when it is "
-            "read. Where you trust it, write its tensors with safetensors.torch.save_file and give that file"
-        )
-    if not source.endswith(".safetensors"):
-        raise ValueError(f"unknown teacher {source!r}; expected {SOURCES}")
+    check_source(source)
     path = Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"teacher weights not found: {path.absolute()}; expected {SOURCES}")

@@ -1,7 +1,8 @@
 """The papers' claims, judged by our rows.
 
-- **Relative** ("A beats B"): rows of A and B that agree in images, category, seed, recipe, scale, teacher, precision,
-  textures of pseudo-anomalies and all other overrides are pairs. The effect is the mean of A - B over categories (each
+- **Relative** ("A beats B"): rows of A and B that agree in images, category, seed, recipe, scale, teacher (and its
+  file, where both read one of the same network), precision, textures of pseudo-anomalies and all other overrides are
+  pairs. The effect is the mean of A - B over categories (each
   the mean over its seeds), in percent points, with its 95 % interval (`intervals.over_seeds`: of these categories,
   beyond what seeds give). Above 0: supported; below 0: contradicted; else inconclusive. Categories with fewer than
   three seeds do not count, nor those of other datasets where all that a claim speaks of are there. Of
@@ -43,6 +44,7 @@ from adlib import results, speed, speed_claims
 from adlib.datasets import kind, origin
 from adlib.environment import PROJECT
 from adlib.intervals import over_seeds
+from adlib.methods import METHODS
 from adlib.paper import FOLDER, SIZES, parts
 from adlib.row import FRACTIONS
 from adlib.verdicts import (
@@ -141,9 +143,8 @@ def _judged(
         return speed_claims.judge(claim, metric, timings)
     if metric not in FRACTIONS:
         return [untested(f"{metric} is not a column of a row")]
-    part = rows[
-        [_in_scope(str(claim["dataset"]), *place) for place in zip(rows["dataset"], rows["category"], strict=True)]
-    ]
+    in_scope = [_in_scope(str(claim["dataset"]), *at) for at in zip(rows["dataset"], rows["category"], strict=True)]
+    part = rows[pd.Series(in_scope, rows.index, dtype=bool)]
     if claim["kind"] == "absolute":
         return _absolute(claim, metric, i, part)
     return _relative(claim, metric, part)
@@ -154,8 +155,9 @@ def _relative(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list
     names = [n for name in parts(str(claim["baseline"])) for n in SEVERAL.get(name, [name])]
     paired = variant.rename(columns={"value": "variant"})
     for name in names:
-        other = _chosen(rows, name, metric)[[*PAIRED, "value", "steps", "settle", "device"]]
-        paired = paired.merge(other.rename(columns={"value": name}), on=list(PAIRED), suffixes=("", f" {name}"))
+        other = _chosen(rows, name, metric).rename(columns={"value": name})
+        paired = paired.merge(other, on=list(PAIRED), suffixes=("", f" {name}"))
+        paired = paired[_of_one_teacher(paired, f" {name}")]
     if paired.empty:
         have = ", ".join(f"{n}: {len(_chosen(rows, n, metric))}" for n in [str(claim["variant"]), *names])
         return [untested(f"no pairs of rows on {claim['dataset']} (rows of {have})")]
@@ -172,6 +174,13 @@ def _relative(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list
         line = _line(group, conditions, _coverage(str(claim["dataset"]), group))
         lines.append(line | {"by_category": apart if len(each) > 1 else ""})
     return lines
+
+
+def _of_one_teacher(paired: pd.DataFrame, suffix: str) -> pd.Series:
+    """Tell the pairs whose teachers are not different files of one name; of other networks no hash can be compared."""
+    sides = [paired["weights"], paired[f"weights{suffix}"]]
+    comparable = (paired["backbone"] == paired[f"backbone{suffix}"]) & sides[0].ne("") & sides[1].ne("")
+    return ~comparable | (sides[0] == sides[1])
 
 
 def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[str, Any]]:
@@ -250,9 +259,15 @@ def _chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
     settle = [bool(config.get("settle")) for config in part["config"]]
     textures = [notes.get("textures", "") for notes in part["notes"]]  # of pseudo-anomalies
     part = part.assign(value=part[metric].astype(float), backbone=backbones, settle=settle, textures=textures)
+    # The hash of the one file that a row's teacher was; of no file it is that of the layers read, of two files of both.
+    weights = [
+        sha if (teacher == "bundled" or teacher.endswith(".safetensors")) and len(METHODS[method].FROZEN) == 1 else ""
+        for method, teacher, sha in zip(part["method"], part["teacher"], part["teacher_sha256"], strict=True)
+    ]
+    part = part.assign(weights=pd.Series(weights, part.index, dtype=object))
     # Three splits of the same tiles are one category: each of them as one would give the tiles three votes.
     part = part[(part["dataset"] != "mtd") | (part["category"] == "split0")].dropna(subset=["value"])
-    return part[[*PAIRED, "value", "backbone", "steps", "settle", "device"]]
+    return part[[*PAIRED, "value", "backbone", "weights", "steps", "settle", "device"]]
 
 
 def _names(dataset: str) -> list[str]:

@@ -21,6 +21,11 @@ def resolve_device(device: str = "auto") -> str:
     """Return a free GPU where there is one and `device` is 'auto' (`lease`); else `device`, checked to exist."""
     if device == "auto":
         return lease() if torch.cuda.is_available() else "cpu"
+    try:
+        torch.device(device)
+    except RuntimeError:
+        expected = "'auto', 'cpu', 'cuda' or, of several GPUs, 'cuda:1'"
+        raise ValueError(f"unknown device {device!r}; expected {expected}") from None
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} was asked for, but torch sees no CUDA device; use 'cpu' or 'auto'")
     return device

@@ -90,6 +90,9 @@ def _killed_for_memory() -> int:
 
 def main(arguments: list[str]) -> int:
     """Make a row by a command, unless another process has made it meanwhile; return the exit status."""
+    if len(arguments) < 2:
+        print("usage: lease.py ROW.json COMMAND...: what makes the row, once at a time", file=sys.stderr)
+        return 2
     row, command = Path(arguments[0]), arguments[1:]
     with alone(row.with_name(f".{row.name}.lease")) as (lease, waited):
         if waited and row.exists():

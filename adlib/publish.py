@@ -62,7 +62,7 @@ def _of_paper(source: str, tested: pd.DataFrame) -> str:
     """
     name, notebook = PAPERS[f"seed{source}"]
     lines = [
-        f"### {name}: [its tables, and every line](notebooks/{notebook}.ipynb)",
+        f"### {name}: [in full](notebooks/{notebook}.ipynb)",
         "",
         "| claim | metric | paper | ours | difference | verdict | seeds | ours, by category | conditions of ours |",
         "| --- | --- | --: | --: | --: | --- | --: | --- | --- |",

@@ -103,7 +103,9 @@ def read(folder: str | Path) -> pd.DataFrame:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path}: expected a row as JSON, found {error}") from error
-        if isinstance(content, dict) and content.get("schema") != SCHEMA:
+        if not isinstance(content, dict) or not set(IDENTITY) <= content.keys():
+            raise ValueError(f"{path}: no row of adlib, and a folder of rows has no other .json files: move it away")
+        if content.get("schema") != SCHEMA:
             raise ValueError(
                 f"{path}: schema {content.get('schema', 'missing')}, this version of adlib reads "
                 f"{SCHEMA}: run it again with: {command(content)}"
@@ -133,7 +135,7 @@ def select(rows: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def plain(rows: pd.DataFrame, **setting: str) -> pd.DataFrame:
     """Take the rows without overrides, of a setting such as `recipe="paper", scale="small", teacher="bundled"`."""
-    part = rows[[not given for given in rows["overrides"]]]
+    part = rows[~rows["overrides"].astype(bool)]
     return part[(part[list(setting)] == pd.Series(setting, dtype=object)).all(axis=1)]
 
 

@@ -28,6 +28,7 @@ from adlib.environment import peak_memory
 from adlib.files import whole_file
 from adlib.methods import METHODS, Method, build, resolve
 from adlib.predict import Prediction, predict
+from adlib.row import RULES
 from adlib.train import History, fit
 
 IMAGE_SIZE = 256
@@ -62,6 +63,13 @@ def prepare(
         raise ValueError(f"category must be text, got {category!r}; papermill keeps '01' as text with -r category 01")
     asked = dict(overrides or {})
     config = resolve(method, recipe, scale, **asked)
+    identity = identify(method, dataset, category, recipe, seed, scale, teacher, asked, data_root)
+    expected, holds = RULES["category"]
+    if not holds(identity["category"]):
+        raise ValueError(
+            f"the folder {identity['category']!r} would name a row, for which it takes {expected}, of at most 100 "
+            "characters: rename it"
+        )
     device = resolve_device(device)
     precision = resolve_precision(precision, device)
     found: dict[str, Any] = {"rotation": rotation_of(category)} if getattr(config, "rotation", None) == "auto" else {}
@@ -85,7 +93,7 @@ def prepare(
         if value != wanted[name] and name != "student"  # mkd's goes with its teacher
     ]
     run = Run(
-        identity=identify(method, dataset, category, recipe, seed, scale, teacher, asked),
+        identity=identity,
         method=built,
         train=split["train"],
         test=split["test"],
@@ -136,13 +144,14 @@ def identify(
     scale: str,
     teacher: str,
     overrides: Mapping[str, Any],
+    data_root: str | Path | None = None,
 ) -> dict[str, Any]:
     """Return what identifies a run, as its row has it."""
     return {
         "method": method,
         "recipe": recipe,
         "dataset": dataset,
-        "category": _label(category),
+        "category": _label(category, data_root),
         "seed": seed,
         "scale": scale,
         # a row names a weights file, not the folder that it lay in
@@ -338,6 +347,8 @@ class Run:
         )
 
 
-def _label(category: str) -> str:
+def _label(category: str, data_root: str | Path | None) -> str:
     """Name a category in a row: the user's own folder goes by its last part."""
-    return category if "/" not in category and not category.startswith(".") else Path(category).resolve().name
+    if "/" not in category and not category.startswith((".", "~")):
+        return category
+    return Path(datasets.data_root(data_root), Path(category).expanduser()).resolve().name

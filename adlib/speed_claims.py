@@ -72,12 +72,13 @@ def _stated(claim: Mapping[str, Any], metric: str) -> list[float]:
 
 def _timings(folder: Path) -> pd.DataFrame:
     """Read the latencies of one image by our names and the peers', each table for itself."""
-    ours = speed.read("turns", folder)
-    memory = speed.read("inference", folder)
+    ours, memory, peers = (speed.read(topic, folder) for topic in ("turns", "inference", "peers"))
+    columns = ["name", "recipe", "backbone", "table", "p50_ms", "p95_ms", "peak_mib", "device", "threads", "commit"]
+    if ours.empty or memory.empty or peers.empty:
+        return pd.DataFrame(columns=columns)
     memory = memory[(memory["variant"] == "optimised") & (memory["batch"] == 1) & (memory["size"] == 256)]
     ours = ours.merge(memory[["method", "recipe", "backbone", "peak_mib"]], how="left").assign(table="turns")
     ours = ours.assign(name=ours["method"])
-    peers = speed.read("peers", folder)
     peers = peers[(peers["batch"] == 1) & peers["variant"].isin(["optimised", "model"])]
     words = peers["detector"].str.split(" ", n=1, expand=True)
     peers = peers.assign(
@@ -85,7 +86,6 @@ def _timings(folder: Path) -> pd.DataFrame:
     )
     peers = peers[peers["detector"] != PATCHCORE_CUT]
     peers = peers[(peers["environment"] == "adlib") | peers["name"].isin(["fastflow", "patchcore"])]
-    columns = ["name", "recipe", "backbone", "table", "p50_ms", "p95_ms", "peak_mib", "device", "threads", "commit"]
     return pd.concat([ours[columns], peers[columns]], ignore_index=True)
 
 

@@ -5,12 +5,13 @@ The Snakefile makes what is missing; `benchmarks/cost.py` estimates what that wi
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import product
 from typing import Any
 
 from adlib import datasets, results
+from adlib.backbones import check_source
 from adlib.device import PRECISIONS
 from adlib.environment import PROJECT
 from adlib.methods import METHODS, resolve
@@ -31,19 +32,60 @@ SHARED = (
     "train",
 )
 RECIPES = {recipe for method in METHODS.values() for recipe in method.RECIPES}
-GRID = ("methods", "datasets", "recipes", "seeds", "scale", "teacher", "overrides", "precision")
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(one) is int and one >= 0 for one in value)
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _categories_of(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(one == "all" or _texts(one) for one in value.values())
+
+
+# What a field of a grid holds: (the words of the error, the check). Which names there are is checked after it.
+GRID: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "methods": ("a list of names, or all", lambda value: value == "all" or _texts(value)),
+    "datasets": (
+        "a list of categories for each dataset, or all; as text, a number in quotes: {btad: ['01']}",
+        _categories_of,
+    ),
+    "recipes": ("a list of names", _texts),
+    "seeds": ("a list of whole numbers of at least 0", _counts),
+    "scale": ("a name", _text),
+    "teacher": ("a name or a path", _text),
+    "overrides": ("fields of the methods' config with their values", lambda value: isinstance(value, Mapping)),
+    "precision": ("a name", _text),
+}
 
 
 def runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Map the path of each row, as `config["rows"]` names its folder, to the parameters of its run.
 
     A grid is the product of its lists; a recipe that a method does not have is left out. Raises ValueError for an
-    unknown name or field, and for one run in two grids.
+    unknown name or field, a value of another kind, and for one run in two grids.
     """
+    grids = config.get("grids")
+    if not isinstance(grids, list) or not grids or not _text(config.get("rows")):
+        raise ValueError(
+            "a study's config names `rows`, a folder, and `grids`, a list with what is run; see config.yaml"
+        )
     found: dict[str, dict[str, Any]] = {}
-    for number, grid in enumerate(config["grids"], 1):
-        for name in grid:
+    for number, grid in enumerate(grids, 1):
+        if not isinstance(grid, Mapping):
+            raise ValueError(f"grid {number}: expected its fields ({', '.join(GRID)}), found {grid!r}")
+        for name, value in grid.items():
             known(f"field of grid {number}", name, GRID)
+            expected, holds = GRID[name]
+            if not holds(value):
+                raise ValueError(f"{name} of grid {number}: expected {expected}; found {value!r}")
         if not {"methods", "datasets"} <= grid.keys():
             raise ValueError(f"grid {number} needs methods and datasets, found {', '.join(grid)}")
         for run in _product(grid):
@@ -61,6 +103,8 @@ def _product(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     scale, overrides = grid.get("scale", "small"), grid.get("overrides", {})
     precision = grid.get("precision", "fp32")
     known("precision", precision, PRECISIONS)
+    for part in grid.get("teacher", "bundled").split("+"):
+        check_source(part)
     for method, recipe, (dataset, category), seed in product(
         methods, grid.get("recipes", ["paper"]), images, grid.get("seeds", [0])
     ):
@@ -84,7 +128,16 @@ def _product(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _categories(grid: Mapping[str, Any], dataset: str) -> list[str]:
     known("dataset", dataset, datasets.DATASETS)
     asked = grid["datasets"][dataset]
-    return list(datasets.PUBLISHED[dataset]) if asked == "all" else asked
+    if dataset == "folder":  # whose categories are folders of the user's own
+        if asked == "all":
+            raise ValueError(
+                "dataset folder: name the folders, relative to the data root or absolute; there is no 'all'"
+            )
+        return list(asked)
+    published = list(datasets.PUBLISHED[dataset])
+    for category in () if asked == "all" else asked:
+        known(f"{dataset} category", category, {*published, *datasets.categories(dataset)})
+    return published if asked == "all" else list(asked)
 
 
 def code(run: Mapping[str, Any]) -> dict[str, str]:

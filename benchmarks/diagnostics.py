@@ -306,6 +306,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument("--out", type=Path, default=DIAGNOSTICS)
     options = parser.parse_args()
+    for place in options.category:
+        if "/" not in place:
+            parser.error(f"a category is given with its dataset, as mvtec/bottle; got {place!r}")
     given: dict[str, dict[str, Any]] = {}
     for text in options.override:
         place, value = text.split("=", 1)

@@ -156,6 +156,20 @@ def test_rows_of_other_images_textures_or_precision_are_no_pair(row, other):
     assert found["why"].startswith("no pairs of rows")
 
 
+@pytest.mark.parametrize(("teacher", "pairs"), [("own.safetensors", False), ("bundled", False), ("imagenet", True)])
+def test_teachers_of_one_name_and_other_weights_are_no_pair(row, teacher, pairs):
+    """Of no file is the hash: it is that of the layers which a method reads, and differs between methods."""
+    places = {("tile", seed): 0.5 for seed in range(3)}
+    sides = [
+        table(row, method, places, teacher=teacher, teacher_sha256=letter * 64)
+        for method, letter in (("stpm", "a"), ("reduced_student", "b"))
+    ]
+    found = judged(pd.concat(sides), "S1-3")
+    assert found["why"].startswith("no pairs of rows") != pairs
+    same = [side.assign(teacher_sha256="a" * 64) for side in sides]
+    assert judged(pd.concat(same), "S1-3")["pairs"] == 3
+
+
 def test_stand_ins_count_only_until_all_of_a_claims_own_categories_are_there(row):
     own = {(name, seed): 0.5 for name in ("carpet", "grid", "leather", "tile", "wood") for seed in range(3)}
     tiles = {("split0", seed): 0.5 for seed in range(3)}

@@ -138,3 +138,8 @@ def test_a_process_killed_for_memory_is_reported_as_such(tmp_path, monkeypatch, 
     killed = f"from pathlib import Path; Path({str(counts)!r}).write_text('oom_kill 5'); exit(1)"
     assert lease.main([str(tmp_path / "row.json"), sys.executable, "-c", killed]) == 1
     assert "out of memory: the system killed a process" in capsys.readouterr().err
+
+
+def test_without_a_command_it_says_what_it_takes(capsys):
+    assert lease.main(["row.json"]) == 2
+    assert "usage: lease.py ROW.json COMMAND" in capsys.readouterr().err

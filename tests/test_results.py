@@ -188,6 +188,13 @@ def test_another_schema_says_how_to_make_the_row_again(tmp_path, schema, shown):
     assert results.command(row) in str(error.value)
 
 
+def test_a_description_of_something_else_is_no_row(tmp_path):
+    results.write(make(), tmp_path)
+    (tmp_path / "detector.json").write_text('{"format": 1, "method": "stpm"}')
+    with pytest.raises(ValueError, match=r"detector\.json: no row of adlib, .* move it away"):
+        results.read(tmp_path)
+
+
 def test_one_run_in_two_files_is_refused(tmp_path):
     path = results.write(make(), tmp_path)
     (path.parent / "copy.json").write_text(path.read_text())

@@ -217,6 +217,12 @@ def test_a_network_that_does_not_ship_is_exchanged_and_the_row_says_so(data_root
             {"teacher": "bundled", "overrides": {"backbone": "mobilenetv2_100"}},
             "no bundled teacher has the network 'mobilenetv2_100' or one of its family",
         ),
+        (
+            {"method": "rd", "teacher": "bundled", "overrides": {"backbone": "resnet50"}},
+            "backbone 'resnet50' does not ship, which .* asks for: leave the override out to take 'resnet18'",
+        ),
+        ({"overrides": {"levels": [9]}}, r"resnet18 has no levels \[9\]; it has 0 to 4, of stride 2, 4, 8, 16, 32"),
+        ({"device": "gpu"}, "unknown device 'gpu'; expected 'auto', 'cpu', 'cuda'"),
         ({"seed": -1}, "seed must be a whole number"),
         ({"precision": "fp8"}, "precision must be"),
     ],
@@ -341,3 +347,23 @@ def test_a_legacy_metric_that_would_take_minutes_is_left_out_and_said_so(trained
     assert math.isnan(row.legacy["destseg_pro"])
     assert row.notes["destseg_pro"] == "not computed: 5e+05 pixels to sort"
     run.notes.pop("destseg_pro")
+
+
+def write_image(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 64)).save(path)
+
+
+def test_a_folder_goes_by_its_own_name_wherever_the_caller_stands(tmp_path):
+    for i in range(6):
+        write_image(tmp_path / f"parts/good/{i}.png")
+    for category, root in ((".", tmp_path / "parts"), ("parts", tmp_path), ("x/../parts", tmp_path)):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        assert prepared(root, dataset="folder", category=category).identity["category"] == "parts"
+
+
+@pytest.mark.parametrize("name", [".hidden", "a\\b", "n" * 101])
+def test_a_folder_whose_name_can_be_no_rows_is_refused_before_the_training(tmp_path, name):
+    write_image(tmp_path / name / "good/0.png")
+    with pytest.raises(ValueError, match=r"would name a row, for which it takes a name that can be a folder"):
+        prepared(tmp_path, dataset="folder", category=str(tmp_path / name))

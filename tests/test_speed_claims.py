@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from adlib import claims, speed_claims, verdicts
+from adlib import claims, results, speed_claims, verdicts
 
 WHERE = {"device": "cpu: A", "threads": 2, "commit": "a" * 40, "precision": "fp32"}
 
@@ -60,3 +60,10 @@ def test_peers_are_of_their_own_environment(tmp_path):
     (line,) = judged(tmp_path, "S1-5", timed("stpm", 1.0, 1.0), peers=[ours, theirs])
     assert line["effect"] == pytest.approx(10.0)
     assert "peers.csv" in line["conditions"]
+
+
+def test_without_measurements_nothing_is_judged(tmp_path):
+    found = claims.judge(results.read(results.RUNS).head(0), timings=tmp_path)
+    speed = found[found["metric"].isin(["fps", "seconds", "memory"])]
+    assert len(speed) > 3
+    assert set(speed["verdict"]) == {verdicts.NOT_TESTED}

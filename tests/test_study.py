@@ -56,11 +56,38 @@ def test_a_grid_may_name_a_precision_which_names_no_other_row():
         ({"scale": "medium"}, "unknown scale"),
         ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean 'bf16'"),
         ({"recipes": ["papr"]}, "unknown recipe 'papr'; did you mean 'paper'"),
+        ({"teacher": "bundeld"}, "unknown teacher 'bundeld'; expected 'imagenet', 'bundled'"),
+        ({"datasets": {"mvtec": ["bottel"]}}, "unknown mvtec category 'bottel'; did you mean 'bottle'"),
+        ({"datasets": {"btad": [1]}}, r"datasets of grid 1: expected .*in quotes: .*; found {'btad': \[1\]}"),
+        ({"datasets": ["synthetic"]}, r"datasets of grid 1: expected a list of categories .*; found \['synthetic'\]"),
+        ({"datasets": {"folder": "all"}}, "dataset folder: name the folders"),
+        ({"methods": "stpm"}, "methods of grid 1: expected a list of names, or all; found 'stpm'"),
+        ({"recipes": "paper"}, "recipes of grid 1: expected a list of names; found 'paper'"),
+        ({"seeds": 3}, "seeds of grid 1: expected a list of whole numbers of at least 0; found 3"),
+        ({"seeds": [True]}, "seeds of grid 1: expected"),
+        ({"overrides": None}, "overrides of grid 1: expected .*; found None"),
     ],
 )
 def test_what_does_not_fit_is_named_before_anything_runs(fields, message):
     with pytest.raises(ValueError, match=message):
         study.runs(config(grid(**fields)))
+
+
+@pytest.mark.parametrize("content", [{}, {"rows": "rows"}, {"rows": "rows", "grids": {}}, {"grids": [grid()]}])
+def test_a_config_that_names_no_runs_is_refused(content):
+    with pytest.raises(ValueError, match="names `rows`, a folder, and `grids`, a list"):
+        study.runs(content)
+
+
+def test_a_grid_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="grid 1: expected its fields .*, found 'stpm'"):
+        study.runs(config("stpm"))
+
+
+def test_a_folder_of_ones_own_may_be_a_category(tmp_path):
+    ((path, run),) = study.runs(config(grid(datasets={"folder": [str(tmp_path / "parts")]}))).items()
+    assert path.startswith("rows/stpm/paper/folder/parts/")
+    assert run["category"] == str(tmp_path / "parts")
 
 
 def test_a_grid_without_methods_says_what_it_needs():

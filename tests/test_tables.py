@@ -169,3 +169,12 @@ def test_more_conditions_than_letters_still_have_marks_of_their_own():
     assert list(marks) == conditions
     assert len(set(marks.values())) == 60
     assert (marks["setting 0"], marks["setting 25"], marks["setting 26"]) == ("a", "z", "aa")
+
+
+def test_the_authors_own_measure_stands_beside_what_they_print_of_it(row):
+    rows = made(row, "stpm", "bottle", [0.9, 0.9], teacher="imagenet", scale="full")
+    rows["legacy"] = [{"stpm_pro": 0.94}, {"stpm_pro": 0.96}]
+    source = "gdwang08/STFPM README (2598a5e)"
+    beside = tables.reproduced(rows, source, "Results")
+    found = beside[beside["category"].eq("bottle") & beside["metric"].str.contains("PRO|pro", regex=True)]
+    assert [float(text.split()[0]) for text in found["ours"]] == [pytest.approx(0.95, abs=0.001)]

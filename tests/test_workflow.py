@@ -30,7 +30,7 @@ def rows(folder):
 
 
 def test_a_study_from_missing_to_complete_through_failure_and_change(tmp_path):
-    folder = stand_in(project(tmp_path / "project", GRIDS))
+    folder = stand_in(project(tmp_path / "project", GRIDS, rows="./rows/"))
 
     # One method fails: it is tried three times, its notebook stays, and the rest goes on.
     (folder / "fail").write_text("rows/rd/")

@@ -50,6 +50,8 @@ def download(dataset: str, root: str | Path | None = None) -> Path:
     archive = ARCHIVES[dataset]
     base = data_root(root)
     home = base / dataset
+    if base.exists() and not base.is_dir():
+        raise DownloadError(f"the data root {base} is a file: name a folder, by --root or ADLIB_DATA")
     print(f"{archive.title}\n  licence: {archive.licence}\n  cite: {archive.cite}")
     print(f"  page: {archive.homepage}", flush=True)
     if (home / archive.marker).exists():

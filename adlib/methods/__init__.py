@@ -74,11 +74,18 @@ def build(
     """Build a method with freshly initialised networks, e.g. `build("stpm", epochs=20)`.
 
     `seed` fixes the initial weights. With `bundled`, a frozen network whose weights do not ship is exchanged for the
-    nearest that does; `config` of the method then says which. Raises as `resolve` and as `adlib.backbones.Teacher` do.
+    nearest that does, unless it is among the overrides (ValueError); `config` of the method then says which. Raises as
+    `resolve` and as `adlib.backbones.Teacher` do.
     """
     config = resolve(name, recipe, scale, **overrides)
     if teacher == "bundled":
-        config = METHODS[name].with_bundled(config)
+        asked, config = config, METHODS[name].with_bundled(config)
+        for field in overrides:  # what was asked for by name is never exchanged
+            if getattr(config, field) != getattr(asked, field):
+                raise ValueError(
+                    f"{field} {getattr(asked, field)!r} does not ship, which teacher='bundled' asks for: leave the "
+                    f"override out to take {getattr(config, field)!r}, or name another teacher"
+                )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return METHODS[name](config, teacher)  # type: ignore[call-arg]

@@ -288,3 +288,9 @@ def test_importing_the_datasets_does_not_import_the_downloader():
     code = "import adlib.datasets, sys; print('adlib.datasets.download' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
+
+
+def test_a_data_root_that_is_a_file_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert download.main(["mvtec", "--root", str(tmp_path / "file")]) == 1
+    assert f"the data root {tmp_path / 'file'} is a file: name a folder" in capsys.readouterr().err

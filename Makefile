@@ -1,5 +1,6 @@
 # make env    the environment in .venv            make test   pytest and nbval
 # make study  the small study on generated data   make check  lint, format, types, then make test
+# make publish    claims, tables and notebooks made again, after rows or code changed
 # make speed  all speed figures, an hour on a quiet machine   make cost   what the full study would take
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,7 +13,7 @@ export JUPYTER_PLATFORM_DIRS ?= 1
 # Trust the certificates that the system trusts, as pip does: a company's own index may need it.
 export UV_SYSTEM_CERTS ?= 1
 
-.PHONY: env study cost speed test check lint lock picture clean
+.PHONY: env study cost publish speed test check lint lock picture clean
 
 env: $(STAMP)
 
@@ -33,11 +34,18 @@ study: $(STAMP)
 cost: $(STAMP)
 	$(BIN)/python benchmarks/cost.py
 
+# What follows from the rows, written anew: `make test` compares it with what is committed.
+EXECUTE := $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False
+publish: $(STAMP)
+	$(BIN)/python -m adlib.publish
+	ADLIB_CACHE=off OMP_NUM_THREADS=1 $(EXECUTE) notebooks/*.ipynb
+	$(BIN)/ruff format --quiet notebooks
+
 # One CSV a topic in results/speed, then the notebook that shows them. peers.py makes an environment of its own.
 SPEED := metrics decoding training inference turns export peers growth roofline accuracy
 speed: $(STAMP)
 	set -e; for topic in $(SPEED); do echo $$topic; $(BIN)/python benchmarks/$$topic.py; done
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/speed.ipynb
+	$(EXECUTE) notebooks/speed.ipynb
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 tests

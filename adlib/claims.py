@@ -2,12 +2,12 @@
 
 - **Relative** ("A beats B"): rows of A and B that agree in images, category, seed, recipe, scale, teacher (and its
   file, where both read one of the same network), precision, textures of pseudo-anomalies and all other overrides are
-  pairs. The effect is the mean of A - B over categories (each
-  the mean over its seeds), in percent points, with its 95 % interval (`intervals.over_seeds`: of these categories,
-  beyond what seeds give). Above 0: supported; below 0: contradicted; else inconclusive. Categories with fewer than
-  three seeds do not count, nor those of other datasets where all that a claim speaks of are there. Of
-  several baselines ("A beats either", "A is best") the one with the highest mean counts. MemKD's baseline is MemKD
-  without items, which is RD with the loss of MemKD's Eq. 1 and its schedule: RD's own text has another loss.
+  pairs. The effect is the mean of A - B over categories (each the mean over its seeds), in percent points, with its
+  95 % interval (`intervals.over_seeds`: of these categories, beyond what seeds give). Above 0: supported; below 0:
+  contradicted; else inconclusive. Categories with fewer than three seeds do not count, nor those of other datasets
+  where all that a claim speaks of are there. Of several baselines ("A beats either", "A is best") the one with the
+  highest mean counts. MemKD's baseline is MemKD without items, which is RD with the loss of MemKD's Eq. 1 and its
+  schedule: RD's own text has another loss.
 - **Absolute** ("A reaches x"): only rows under the paper's conditions count (teacher `imagenet`, full scale, no
   override, every category of the claim and no other): supported where x, rounded as printed, is not above the interval.
 - **Speed**: the ratio of the median times of `results/speed`, the same machine and protocol; its interval is from the

@@ -24,13 +24,16 @@ td:first-child, th:first-child { text-align: left } img { max-width: 100% } pre 
 
 
 def write(detector: Detector, folder: Path) -> Path:
-    """Write `detector.safetensors` (and `.json`), `scores.csv`, `overlays/`, `report.html`; return the last one."""
+    """Write `detector.safetensors` (and `.json`), `scores.csv`, `overlays/`, `report.html`; return the last one.
+
+    Those of an earlier report are replaced; ValueError, before anything is written, where `overlays/` has other pictures.
+    """
     run = detector.trained
     folder.mkdir(parents=True, exist_ok=True)
+    detector.draw_tested(folder / "overlays")
     tested = detector.tested()
     with whole_file(folder / "scores.csv") as temporary:
         tested.to_csv(temporary, index=False)
-    detector.draw_tested(folder / "overlays")
     detector.save(folder / "detector.safetensors")
     identity = run.identity
     parts = [

@@ -26,7 +26,7 @@ td:first-child, th:first-child { text-align: left } img { max-width: 100% } pre 
 def write(detector: Detector, folder: Path) -> Path:
     """Write `detector.safetensors` (and `.json`), `scores.csv`, `overlays/`, `report.html`; return the last one.
 
-    Those of an earlier report are replaced; ValueError, before anything is written, where `overlays/` has other pictures.
+    Those of an earlier report are replaced. ValueError, before anything is written, where `overlays/` has other files.
     """
     run = detector.trained
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from typing import Any
 
 import pandas as pd
 
@@ -34,9 +35,10 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
     image AUROC, in percent, over the categories that all lines share, by kind ('texture', 'object'), NaN where there is
     none; lines are left out where the others share so many more categories that more can be compared without them.
     `spread` is its standard deviation over the seeds that have all of them, NaN for one. `below_chance` counts the
-    categories in which it is below 50 %: there it is no measure of skill, and yet part of the mean. Of several
-    overrides in a category those with the most rows count; `settings` says how many different ones a line averages.
-    `ms` is the latency of one image by the fast path, with the network that was scored; NaN where it was not measured.
+    categories in which it is below 50 %: there it is no measure of skill, and yet part of the mean. Each line is of one
+    setting: the method as it is, or where it was not run so, the `overrides` of which there are most rows. `ms` is the
+    latency of one image by the fast path, with the network that was scored; NaN where it was not measured, or other
+    overrides than of the network change what is computed.
     """
     rows = rows.assign(
         place=rows["dataset"] + "/" + rows["category"],
@@ -44,12 +46,12 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
         backbone=[config["backbone"] for config in rows["config"]],
         setting=[json.dumps(overrides, sort_keys=True) for overrides in rows["overrides"]],
     )
-    rows = comparable(rows)
+    lines = rows.groupby(["method", "recipe"], sort=False)["setting"].transform(_usual)
+    rows = comparable(rows[rows["setting"] == lines])
     shared = set(rows["place"])
     table = []
-    for _, everywhere in rows.groupby(["method", "recipe"], sort=False):
-        method, recipe = everywhere["method"].iloc[0], everywhere["recipe"].iloc[0]
-        part = pd.concat([_most(group) for _, group in everywhere.groupby("place")])
+    for _, part in rows.groupby(["method", "recipe"], sort=False):
+        method, recipe, overrides = part[["method", "recipe", "overrides"]].iloc[0]
         backbone = part["backbone"].iloc[0] if part["backbone"].nunique() == 1 else None
         places = part.groupby(["place", "kind"])[MEASURED].mean()
         whole = part.groupby("seed").filter(lambda seed: seed["place"].nunique() == len(shared))
@@ -57,18 +59,18 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
             {
                 "method": method,
                 "recipe": recipe,
+                "overrides": json.dumps(overrides, sort_keys=True) if overrides else "",
                 "backbone": backbone,
                 "image_auroc": 100 * places["image_auroc"].mean(),
                 "spread": 100 * whole.groupby("seed")["image_auroc"].mean().std(),
                 **{kind: 100 * places["image_auroc"][places.index.isin([kind], "kind")].mean() for kind in KINDS},
                 "aupro": 100 * places["aupro"].mean(),
-                "ms": _latency(inference, method, recipe, backbone),
+                "ms": _latency(inference, method, recipe, backbone if overrides.keys() <= {"backbone"} else None),
                 "train_s": places["seconds_train"].mean(),
                 "peak_mib": places["peak_memory_mib"].mean(),
                 **{f"{kind}s": int(places.index.isin([kind], "kind").sum()) for kind in KINDS},
                 "below_chance": int((100 * places["image_auroc"] < CHANCE).sum()),
                 "seeds": part["seed"].nunique(),
-                "settings": part["setting"].nunique(),
                 "device": " and ".join(sorted(part["device"].unique())),
             }
         )
@@ -110,20 +112,18 @@ def advice(table: pd.DataFrame, teacher: str) -> list[str]:
             said.append(f"For {kind}s: no advice, as none was run with all methods.")
             continue
         best, *others = (line for _, line in known.sort_values(kind, ascending=False).iterrows())
-        lead = f", {best[kind] - others[0][kind]:.1f} points before {others[0].method} ({others[0].recipe})"
-        said.append(
-            f"For {kind}s: {best.method} ({best.recipe}), image AUROC {best[kind]:.1f}%{lead if others else ''}."
-        )
+        lead = f", {best[kind] - others[0][kind]:.1f} points before {_name(others[0])}" if others else ""
+        said.append(f"For {kind}s: {_name(best)}, image AUROC {best[kind]:.1f}%{lead}.")
     timed = table.dropna(subset=["ms"])
     if len(timed):
         quick = timed.iloc[int(timed["ms"].to_numpy().argmin())]
-        said.append(f"Where time counts: {quick.method} ({quick.recipe}), {quick.ms:.3g} ms an image.")
+        said.append(f"Where time counts: {_name(quick)}, {quick.ms:.3g} ms an image.")
         chosen = timed[plots.on_front(timed["ms"], timed["image_auroc"])].sort_values("ms")
-        said.append(f"Not beaten in both: {', '.join(f'{r.method} ({r.recipe})' for r in chosen.itertuples())}.")
+        said.append(f"Not beaten in both: {', '.join(map(_name, chosen.itertuples()))}.")
     light = table.iloc[int(table["peak_mib"].to_numpy().argmin())]
     short = table.iloc[int(table["train_s"].to_numpy().argmin())]
-    said.append(f"Least memory in training and test: {light.method} ({light.recipe}), {light.peak_mib:.0f} MiB.")
-    said.append(f"Shortest training: {short.method} ({short.recipe}), {short.train_s:.0f} s.")
+    said.append(f"Least memory in training and test: {_name(light)}, {light.peak_mib:.0f} MiB.")
+    said.append(f"Shortest training: {_name(short)}, {short.train_s:.0f} s.")
     doubts = []
     if teacher == "random":
         doubts.append("the teacher is untrained, so that accuracies say nothing about the methods")
@@ -135,18 +135,21 @@ def advice(table: pd.DataFrame, teacher: str) -> list[str]:
         doubts.append(f"{stand} stand for all, so that no lead of one method over the next is certain")
     if below := int(table["below_chance"].sum()):
         doubts.append(f"in {below} cases a method is below chance on a category, and that is in its mean, too")
-    if table["settings"].max() > 1:
-        doubts.append("some lines mix overrides from category to category")
+    if table["overrides"].any():
+        doubts.append("methods with overrides are not quite themselves")
     if table["device"].nunique() > 1 or table["device"].str.contains(" and ").any():
         doubts.append("training times are of different machines")
     return [*(["Careful: " + "; ".join(doubts) + "."] if doubts else []), *said]
 
 
-def _most(group: pd.DataFrame) -> pd.DataFrame:
-    """Keep the rows of those overrides of which there are most; among equals the fewest overrides."""
-    settings = group["setting"].astype(str)
+def _name(line: Any) -> str:
+    return f"{line.method} ({line.recipe}{', ' * bool(line.overrides)}{line.overrides})"
+
+
+def _usual(settings: pd.Series) -> str:
+    """Choose the method as it is, else the overrides of which there are most rows; among equals the fewest."""
     counts = Counter(settings)
-    return group.loc[settings == min(counts, key=lambda setting: (-counts[setting], len(setting), setting))]
+    return min(counts, key=lambda setting: (setting != "{}", -counts[setting], len(setting), setting))
 
 
 def _latency(inference: pd.DataFrame, method: str, recipe: str, backbone: str | None) -> float:

@@ -72,8 +72,26 @@ def test_averages_are_over_shared_categories_and_the_usual_settings():
     assert table.loc["stpm", "ms"] == 30
     assert math.isnan(table.loc["rd", "ms"])  # its network was not timed
     assert (table.textures + table.objects == 2).all()
-    assert (table.settings == 1).all()
+    assert (table.overrides == "").all()
     assert table.index[0] == "rd"
+
+
+def test_a_line_is_of_one_setting_and_a_changed_network_has_no_latency():
+    """The whole method on one category and a part of it on two are not one line."""
+    both = [row("stpm", name, 0.5) for name in ("bottle", "tile")]
+    part = [row("destseg", name, 0.2, overrides={"map": "dest"}) for name in ("bottle", "tile")]
+    table = guide.costs_and_merits(pd.DataFrame([*both, *part]), INFERENCE).set_index("method")
+    assert table.loc["destseg", "overrides"] == '{"map": "dest"}'
+    assert table.loc["destseg", "image_auroc"] == pytest.approx(20)
+    assert "methods with overrides" in guide.advice(table.reset_index(), "")[0]
+    table = guide.costs_and_merits(pd.DataFrame([*both, *part, row("destseg", "tile", 0.9)]), INFERENCE)
+    whole = table.set_index("method").loc["destseg"]
+    assert (whole.overrides, whole.textures, whole.objects) == ("", 1, 0)
+    assert whole.image_auroc == pytest.approx(90)
+    wide = pd.DataFrame([row("stpm", "tile", 0.5, overrides={"backbone": "resnet18"}), row("rd", "tile", 0.5)])
+    assert guide.costs_and_merits(wide, INFERENCE).set_index("method").loc["stpm", "ms"] == 30
+    wide["overrides"] = [{"levels": [1]}, {}]
+    assert math.isnan(guide.costs_and_merits(wide, INFERENCE).set_index("method").loc["stpm", "ms"])
 
 
 def test_advice_names_the_best_and_the_doubts():

@@ -1,0 +1,100 @@
+"""What this package was to reach in speed, said before anything was measured, beside what `results/speed` has of it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+REACHED, MISSED, NOT_MEASURED = "reached", "missed", "not measured here"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound on a column of a topic's rows, of which those count that `where` (as `DataFrame.query` reads it) takes.
+
+    `least`: the value is to be at least this; else at most `most`. `topic` is empty where no benchmark measures it.
+    """
+
+    words: str
+    topic: str = ""
+    where: str = ""
+    column: str = ""
+    least: float | None = None
+    most: float | None = None
+
+
+GOALS = (
+    Goal("DeSTSeg, stage 1: times the authors' way", "training", "case == 'destseg stage 1'", "speedup", least=6),
+    Goal("DeSTSeg, stage 2: times the authors' way", "training", "case == 'destseg stage 2'", "speedup", least=6),
+    Goal("reduced student: times the authors' way", "training", "case == 'reduced_student paper'", "speedup", least=10),
+    Goal("RD: times the authors' way", "training", "case == 'rd resnet18'", "speedup", least=4),
+    Goal("a category of DeSTSeg, full scale, on one H100, in seconds", most=180),
+    Goal("MVTec AD's table of one method on one H100, in seconds", most=3600),
+    *(
+        Goal(
+            f"reduced student ({recipe}): times anomalib's STFPM, one image, fp32",
+            "peers",
+            f"detector == 'reduced_student {recipe}' and batch == 1 and precision == 'fp32' and variant == 'optimised'",
+            "speedup",
+            least=3,
+        )
+        for recipe in ("paper", "code")
+    ),
+    Goal(
+        "least share of convolutions in the fast path, one image, of any method",
+        "inference",
+        "variant == 'optimised' and batch == 1 and size == 256",
+        "conv_share",
+        least=0.6,
+    ),
+    Goal(
+        "all seven metrics of 115 maps on one core, in seconds",
+        "metrics",
+        "implementation == 'evaluate (all seven)' and maps == 115 and size == 256",
+        "seconds",
+        most=1,
+    ),
+    Goal(
+        "peak memory of the same, in MiB",
+        "metrics",
+        "implementation == 'evaluate, alone' and maps == 115 and size == 256",
+        "peak_mib",
+        most=1024,
+    ),
+    Goal(
+        "second run of a category: seconds until training begins", "decoding", "what == 'second run'", "begins", most=2
+    ),
+)
+
+
+def goals(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Set each goal beside what was measured, a line each; `tables` as `speed.read` gives them, by topic.
+
+    `measured` is the best of several variants of a training (`by`), and of several files or methods the worst; `low`
+    and `high` are its 10 and 90 % quantiles where it is a ratio of what took turns.
+    """
+    return pd.DataFrame([_line(goal, tables.get(goal.topic, pd.DataFrame())) for goal in GOALS])
+
+
+def _line(goal: Goal, rows: pd.DataFrame) -> dict[str, object]:
+    wanted = f"at least {goal.least:g}" if goal.least is not None else f"at most {goal.most:g}"
+    line = {"goal": goal.words, "wanted": wanted, "measured": math.nan, "low": math.nan, "high": math.nan, "by": ""}
+    if goal.topic == "decoding" and len(rows):
+        rows = rows.assign(begins=rows["seconds"] - rows["step"])
+    found = rows.query(goal.where).dropna(subset=[goal.column]).sort_values(goal.column) if len(rows) else rows
+    if found.empty:
+        return line | {"device": "", "verdict": NOT_MEASURED}
+    best_last = goal.least is not None
+    of_variants = goal.topic == "training"
+    chosen = found.iloc[-1 if best_last == of_variants else 0]
+    value = float(chosen[goal.column])
+    reached = value >= goal.least if goal.least is not None else value <= (goal.most or 0)
+    return line | {
+        "measured": value,
+        "low": chosen.get(f"{goal.column}_p10", math.nan),
+        "high": chosen.get(f"{goal.column}_p90", math.nan),
+        "by": chosen.get("variant", ""),
+        "device": chosen["device"],
+        "verdict": REACHED if reached else MISSED,
+    }

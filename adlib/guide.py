@@ -28,10 +28,10 @@ def conditions(rows: pd.DataFrame) -> pd.DataFrame:
     return counts.sort_values("rows", ascending=False).reset_index()
 
 
-def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFrame:
+def costs_and_merits(rows: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
     """Set accuracy beside cost, a line a method and recipe, for choosing one.
 
-    `rows` are of one teacher and scale; `inference` is what `benchmarks/inference.py` writes. Accuracy is the mean
+    `rows` are of one teacher and scale; `timings` is what `benchmarks/turns.py` writes. Accuracy is the mean
     image AUROC, in percent, over the categories that all lines share, by kind ('texture', 'object'), NaN where there is
     none; lines are left out where the others share so many more categories that more can be compared without them.
     `spread` is its standard deviation over the seeds that have all of them, NaN for one. `below_chance` counts the
@@ -65,7 +65,7 @@ def costs_and_merits(rows: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFram
                 "spread": 100 * whole.groupby("seed")["image_auroc"].mean().std(),
                 **{kind: 100 * places["image_auroc"][places.index.isin([kind], "kind")].mean() for kind in KINDS},
                 "aupro": 100 * places["aupro"].mean(),
-                "ms": _latency(inference, method, recipe, backbone if overrides.keys() <= {"backbone"} else None),
+                "ms": _latency(timings, method, recipe, backbone if overrides.keys() <= {"backbone"} else None),
                 "train_s": places["seconds_train"].mean(),
                 "peak_mib": places["peak_memory_mib"].mean(),
                 **{f"{kind}s": int(places.index.isin([kind], "kind").sum()) for kind in KINDS},
@@ -152,9 +152,9 @@ def _usual(settings: pd.Series) -> str:
     return min(counts, key=lambda setting: (setting != "{}", -counts[setting], len(setting), setting))
 
 
-def _latency(inference: pd.DataFrame, method: str, recipe: str, backbone: str | None) -> float:
-    if inference.empty:
+def _latency(timings: pd.DataFrame, method: str, recipe: str, backbone: str | None) -> float:
+    if timings.empty:
         return math.nan
-    wanted = {"method": method, "recipe": recipe, "backbone": backbone, "variant": "optimised", "batch": 1}
-    found = inference[(inference[list(wanted)] == pd.Series(wanted)).all(axis=1)]
+    wanted = {"method": method, "recipe": recipe, "backbone": backbone, "batch": 1}
+    found = timings[(timings[list(wanted)] == pd.Series(wanted)).all(axis=1)]
     return float(found["p50_ms"].iloc[0]) if len(found) else math.nan

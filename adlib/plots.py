@@ -224,8 +224,14 @@ def pareto(table: pd.DataFrame, x: str, y: str, label: str, axes: Axes | None = 
     axes.step(best[x], best[y], where="post", color=DEFECT, linewidth=1)
     axes.plot(known[x], known[y], "o", color=NORMAL, markersize=4)
     axes.plot(best[x], best[y], "o", color=DEFECT, markersize=5)
-    for _, row in known.iterrows():
-        axes.annotate(row[label], (row[x], row[y]), (4, 3), textcoords="offset points", fontsize=7)
+    # Names beside near points would lie on each other: the next goes below its point, then to the left.
+    points = known.sort_values(y, ascending=False)
+    places = pd.DataFrame({"x": np.log(points[x]), "y": points[y]}).apply(lambda v: (v - v.min()) / (np.ptp(v) or 1))
+    for i, (_, row) in enumerate(points.iterrows()):
+        apart = (places.iloc[:i] - places.iloc[i]).abs()
+        near = min(3, int(((apart["x"] < 0.2) & (apart["y"] < 0.06)).sum()))
+        offset, side = (((4, 3), "left"), ((4, -9), "left"), ((-5, 3), "right"), ((-5, -9), "right"))[near]
+        axes.annotate(row[label], (row[x], row[y]), offset, textcoords="offset points", fontsize=7, ha=side)
     axes.set(xscale="log", xlabel=x, ylabel=y)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ScalarFormatter())

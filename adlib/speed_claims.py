@@ -47,11 +47,12 @@ def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str
             judged = about(low, high, claimed) if roughly else of_ratio(low, high, claimed, lower=metric != "fps")
             other = f"{name} ({pair['recipe_other']})" if pair["recipe_other"] else name
             text = f"{RATIOS[metric]}, {claim['variant']} ({pair['recipe']}) by {other}, {pair['backbone']}, batch 1"
-            where = f"{pair['device']}, {pair['threads']} threads, {pair['table']}.csv"
+            where = f"{pair['device']}, {pair['threads']} threads, "
+            where += "inference.csv" if metric == "memory" else f"{pair['table']}.csv, p50 to p95"
             why = "" if metric != "memory" else "measured once: no spread, no verdict"
             lines.append(
                 {"effect": ratio, "low": low, "high": high, "pairs": 1, "categories": 0, "seeds": 0}
-                | {"conditions": f"{text}, {where}, p50 to p95", "unit": RATIO}
+                | {"conditions": f"{text}, {where}", "unit": RATIO}
                 | {"verdict": NOT_TESTED if why else judged, "why": why}
                 | {"stated": math.nan if claimed == 1 else claimed}
             )

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from adlib import results
-from adlib.datasets import kind
+from adlib.datasets import PUBLISHED, kind
 from adlib.intervals import over_categories
 from adlib.paper import CATEGORIES, DATASETS, FOLDER, SIZES, departures, paper
 from adlib.paper import METRICS as PRINTED_METRICS
@@ -106,7 +106,7 @@ def reproduced(rows: pd.DataFrame, source: str, table: str, folder: str | Path =
 
     Columns: category, method (the printed name), metric, printed, ours (mean ± deviation over seeds, in the printed
     unit), seeds, difference (only under the papers' conditions), conditions (or why there is no number of ours) and
-    command (one run that would help to fill it). Of several settings the one nearest to the papers' is taken: ImageNet
+    command (which would fill it with one seed). Of several settings the one nearest to the papers' is taken: ImageNet
     teacher, then bundled; full scale; no override; recipe paper.
 
     Raises ValueError for a table that no file holds.
@@ -223,11 +223,15 @@ def _missing(why: str, command: str = "") -> dict[str, Any]:
 
 
 def _command(name: str, dataset: str, category: str) -> str:
-    """The run, under the papers' conditions, that would fill a number; of a mean, each of its categories is one."""
+    """The shell line that would fill a number with one seed, under the papers' conditions: a run, of a mean several."""
     method, overrides = results.VARIANTS.get(name, (name, {}))
     run = {"method": method, "recipe": "paper", "dataset": dataset, "seed": 0, "scale": "full", "teacher": "imagenet"}
-    one = "CATEGORY" if category.startswith("mean") else category
-    return results.command(run | {"category": one, "overrides": overrides})
+    if not category.startswith("mean"):
+        return results.command(run | {"category": category, "overrides": overrides})
+    wanted = {"mean_textures": ["texture"], "mean_objects": ["object"]}.get(category, ["texture", "object"])
+    names = [name for name in PUBLISHED[dataset] if kind(dataset, name) in wanted]
+    one = results.command(run | {"category": "CATEGORY", "overrides": overrides}, "OUT-CATEGORY.ipynb")
+    return f"for c in {' '.join(names)}; do {one.replace('CATEGORY', '$c')}; done"
 
 
 def _text(mean: float, std: float, n: int) -> str:

@@ -1,11 +1,14 @@
 """A paper's table beside planted rows: what was run stands there, what was not says why and how to."""
 
 import math
+import os
+import subprocess
 
 import pandas as pd
 import pytest
 
 from adlib import results, tables
+from adlib.datasets import PUBLISHED
 
 NEEDED = {"bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw"}
 NEEDED |= {"tile", "toothbrush", "transistor", "wood", "zipper"}
@@ -77,6 +80,18 @@ def test_what_was_not_run_says_so(row):
     assert "-r method destseg" in found["command"]
     assert "-r category cable" in found["command"]
     assert line(rows, "mean")["conditions"].startswith("no seed has all 15 categories; the one with most has 1: bottle")
+    assert "; do papermill notebooks/run.ipynb OUT-$c.ipynb " in line(rows, "mean")["command"]
+
+
+def test_the_command_of_a_mean_runs_each_of_its_categories(row, tmp_path):
+    command = line(made(row, "destseg", "bottle", [0.9]), "mean")["command"]
+    (tmp_path / "papermill").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "papermill").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    said = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=True).stdout
+    runs = [words.split() for words in said.splitlines()]
+    assert [words[words.index("category") + 1] for words in runs] == list(PUBLISHED["mvtec"])
+    assert [words[1] for words in runs] == [f"OUT-{name}.ipynb" for name in PUBLISHED["mvtec"]]
 
 
 def test_a_mean_needs_all_its_categories_and_is_one_over_them_for_each_seed(row):

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -11,14 +11,21 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import results
+from adlib import results, speed
 from adlib.datasets import PUBLISHED, kind
 from adlib.intervals import over_categories
+from adlib.methods import resolve
 from adlib.paper import CATEGORIES, DATASETS, FOLDER, SIZES, departures, paper
 from adlib.paper import METRICS as PRINTED_METRICS
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 OURS = ["ours", "seeds", "difference", "conditions", "command"]
+# Printed times of one image, from ours in ms.
+TIMES: dict[str, Callable[[float], float]] = {
+    "fps": lambda ms: 1000 / ms,
+    "latency_ms": lambda ms: ms,
+    "infer_time_s": lambda ms: ms / 1000,
+}
 NOT_BUILT = "not one of the methods built here"
 TEACHERS = ("random", "bundled", "imagenet")  # from the least to the most like the papers'
 
@@ -101,13 +108,16 @@ def printed(source: str, table: str, folder: str | Path = FOLDER) -> pd.DataFram
     return whole.loc[lines, part["method"].unique()].fillna("")
 
 
-def reproduced(rows: pd.DataFrame, source: str, table: str, folder: str | Path = FOLDER) -> pd.DataFrame:
+def reproduced(
+    rows: pd.DataFrame, source: str, table: str, folder: str | Path = FOLDER, timings: str | Path = speed.RESULTS
+) -> pd.DataFrame:
     """Set a paper's whole table, number by number in its order, beside what our rows say.
 
     Columns: category, method (the printed name), metric, printed, ours (mean ± deviation over seeds, in the printed
     unit), seeds, difference (only under the papers' conditions), conditions (or why there is no number of ours) and
     command (which would fill it with one seed). Of several settings the one nearest to the papers' is taken: ImageNet
-    teacher, then bundled; full scale; no override; recipe paper.
+    teacher, then bundled; full scale; no override; recipe paper. Of a time ours is the median of `turns.csv` in the
+    folder `timings`, for the paper's network; a machine is no condition that can be met, so it has no difference.
 
     Raises ValueError for a table that no file holds.
     """
@@ -115,7 +125,8 @@ def reproduced(rows: pd.DataFrame, source: str, table: str, folder: str | Path =
     aliases = pd.read_csv(Path(folder) / "aliases.csv", dtype=str, keep_default_na=False)
     names = aliases[(aliases["source"] == source) & (aliases["table"] == table)].set_index("paper_method")["method"]
     shown = part[["category", "method", "metric", "printed"]].reset_index(drop=True)
-    ours = [_ours(rows, line, names.get(line["method"])) for line in part.to_dict("records")]
+    turns = speed.read("turns", timings)
+    ours = [_ours(rows, line, names.get(line["method"]), turns) for line in part.to_dict("records")]
     return pd.concat([shown, pd.DataFrame(ours, columns=OURS)], axis=1)
 
 
@@ -128,7 +139,7 @@ def side_by_side(beside: pd.DataFrame) -> pd.DataFrame:
     marks = _marks(beside)
     built = beside[beside["conditions"] != NOT_BUILT]
     ours = [
-        f"{text} ({seeds}) {marks[conditions]}" if text else "-"
+        f"{text}{f' ({seeds})' if seeds else ''} {marks[conditions]}" if text else "-"
         for text, seeds, conditions in zip(built["ours"], built["seeds"], built["conditions"], strict=True)
     ]
     difference = ["-" if math.isnan(gap) else f"{gap:+g}" for gap in built["difference"]]
@@ -161,12 +172,14 @@ def _of(numbers: pd.DataFrame, source: str, table: str, folder: str | Path) -> p
     return numbers[(numbers["source"] == source) & (numbers["table"] == table)]
 
 
-def _ours(rows: pd.DataFrame, line: Mapping[Any, Any], name: str | None) -> dict[str, Any]:
+def _ours(rows: pd.DataFrame, line: Mapping[Any, Any], name: str | None, turns: pd.DataFrame) -> dict[str, Any]:
     """What our rows say of one printed number: `OURS`."""
     if name is None:
         return _missing(NOT_BUILT)
+    if line["metric"] in TIMES:
+        return _timed(name, TIMES[line["metric"]], turns)
     if line["metric"] not in PRINTED_METRICS or line["dataset"] not in DATASETS:
-        return _missing("times and sizes: see the speed notebook")
+        return _missing("a size: the paper does not say what it counts")
     metric, unit = PRINTED_METRICS[line["metric"]]
     dataset = DATASETS[line["dataset"]]
     category = CATEGORIES.get((line["dataset"], line["category"]), line["category"])
@@ -202,6 +215,22 @@ def _ours(rows: pd.DataFrame, line: Mapping[Any, Any], name: str | None) -> dict
         "conditions": differs or "as printed",
         "command": "" if not differs else _command(name, dataset, category),
     }
+
+
+def _timed(name: str, convert: Callable[[float], float], turns: pd.DataFrame) -> dict[str, Any]:
+    """What we measured of one image, converted from ms to the printed unit."""
+    if turns.empty:
+        return _missing("not measured here: python benchmarks/turns.py")
+    found = turns[(turns["method"] == name) & (turns["recipe"] == "paper") & (turns["batch"] == 1)]
+    if len(found):
+        found = found[found["backbone"] == resolve(name).backbone]
+    if found.empty:
+        return _missing("not among the methods of turns.csv")
+    line = found.iloc[0]
+    where = (
+        f"{line['backbone']}, {line['precision']}, {line['device']}, {line['threads']} threads, optimised, turns.csv"
+    )
+    return _missing(where) | {"ours": speed.three_digits(convert(float(line["p50_ms"])))}
 
 
 def _nearest(found: pd.DataFrame) -> tuple[tuple[Any, ...], pd.DataFrame]:

@@ -193,3 +193,25 @@ def test_the_authors_own_measure_stands_beside_what_they_print_of_it(row):
     beside = tables.reproduced(rows, source, "Results")
     found = beside[beside["category"].eq("bottle") & beside["metric"].str.contains("PRO|pro", regex=True)]
     assert [float(text.split()[0]) for text in found["ours"]] == [pytest.approx(0.95, abs=0.001)]
+
+
+def test_a_printed_time_stands_beside_our_median_and_has_no_difference(row, tmp_path):
+    conditions = {"precision": "fp32", "device": "cpu: A", "threads": 2}
+    turns = [
+        {"method": method, "recipe": recipe, "backbone": backbone, "batch": 1, "p50_ms": ms} | conditions
+        for method, recipe, backbone, ms in [
+            ("stpm", "code", "resnet18", 90.0),
+            ("stpm", "paper", "wide_resnet50_2", 80.0),
+            ("stpm", "paper", "resnet18", 20.0),
+        ]
+    ]
+    pd.DataFrame(turns).to_csv(tmp_path / "turns.csv", index=False)
+    rows = made(row, "stpm", "bottle", [0.9])
+    beside = tables.reproduced(rows, "seed001", "Table 3", timings=tmp_path).set_index(["method", "metric"])
+    assert beside["ours"]["STPM", "fps"] == "50"
+    assert beside["ours"]["STPM", "latency_ms"] == "20"
+    assert beside["difference"].isna().all()
+    assert "resnet18, fp32, cpu: A, 2 threads" in beside["conditions"]["STPM", "fps"]
+    assert beside["conditions"]["Ours", "fps"] == "not among the methods of turns.csv"
+    none = tables.reproduced(rows, "seed001", "Table 3", timings=tmp_path / "none")
+    assert "not measured here: python benchmarks/turns.py" in set(none["conditions"])

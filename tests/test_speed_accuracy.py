@@ -1,0 +1,69 @@
+"""What a speed-up costs and gives, from planted rows."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from adlib import speed, speed_accuracy
+
+
+def row(variant, seed, value, method="stpm"):
+    return {"method": method, "teacher": "bundled", "seed": seed, "variant": variant} | dict.fromkeys(
+        speed_accuracy.METRICS, value
+    )
+
+
+STEPS = pd.DataFrame(
+    [
+        {"case": case, "variant": variant, "speedup_of_step": gives}
+        for case, variant, gives in [
+            ("stpm", "+ channels_last", 1.5),
+            ("stpm", "+ memory kept", 1.2),
+            ("stpm", "ours", 1.1),
+            ("stpm", "ours, bf16", 1.6),
+            ("rd resnet18", "ours", 2.0),  # all speed-ups at once
+            ("rd resnet18", "ours, bf16", 1.7),
+        ]
+    ]
+)
+
+
+def test_a_variant_is_compared_seed_by_seed_with_ours():
+    rows = [row("ours", 0, 0.5), row("ours", 1, 0.7), row("ours", 2, 0.9), row("NCHW", 0, 0.6), row("NCHW", 1, 0.7)]
+    found = speed_accuracy.paired(pd.DataFrame(rows), STEPS, pd.DataFrame()).loc[("stpm", "aupro", "NCHW")]
+    assert (found["seeds"], found["gives"]) == (2, 1.5)
+    assert found["mean"] == pytest.approx(65)
+    assert found["difference"] == pytest.approx(5)  # not 65 less 70, the mean of ours over other seeds
+    assert found["largest"] == pytest.approx(10)
+    assert found["noise"] == pytest.approx(100 * math.sqrt(0.02))  # of the seeds that both have
+    assert not found["beyond"]
+
+
+def test_what_a_speed_up_gives_is_its_own_step():
+    rows = [row(variant, seed, 0.5, method) for method in ("stpm", "rd") for seed in (0, 1)
+            for variant in ("ours", "optimiser not fused", "bf16", "fast inference")]  # fmt: skip
+    fast = {
+        "method": "stpm",
+        "recipe": "paper",
+        "backbone": "resnet18",
+        "variant": "optimised",
+        "batch": 1,
+        "speedup": 3,
+    }
+    found = speed_accuracy.paired(pd.DataFrame(rows), STEPS, pd.DataFrame([fast]))["gives"].xs("aupro", level="metric")
+    assert (found["stpm", "optimiser not fused"], found["stpm", "bf16"], found["stpm", "fast inference"]) == (
+        1.1,
+        1.6,
+        3,
+    )
+    assert math.isnan(found["rd", "optimiser not fused"])
+    assert found["rd", "bf16"] == 1.7
+    assert math.isnan(found["rd", "ours"])
+    assert math.isnan(found["rd", "fast inference"])
+
+
+def test_every_variant_of_the_committed_rows_has_a_gain_by_one_method():
+    tables = [speed.read(topic) for topic in ("accuracy", "training", "inference")]
+    found = speed_accuracy.paired(*tables)["gives"].drop("ours", level="variant")
+    assert found.groupby("variant").max().notna().all()

@@ -40,13 +40,14 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import results, speed, speed_claims
+from adlib import results, speed
 from adlib.datasets import kind, origin
 from adlib.environment import PROJECT
 from adlib.intervals import over_seeds
 from adlib.methods import METHODS
 from adlib.paper import FOLDER, SIZES, parts
 from adlib.row import FRACTIONS
+from adlib.speed import claims as speed_claims
 from adlib.verdicts import (
     CONTRADICTED,
     INCONCLUSIVE,

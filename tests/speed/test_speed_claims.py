@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from adlib import claims, results, speed_claims, verdicts
+from adlib import claims, results, verdicts
+from adlib.speed import claims as speed_claims
 
 WHERE = {"device": "cpu: A", "threads": 2, "commit": "a" * 40, "precision": "fp32"}
 

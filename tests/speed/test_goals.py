@@ -3,11 +3,12 @@
 import pandas as pd
 import pytest
 
-from adlib import speed, speed_goals
+from adlib import speed
+from adlib.speed import goals
 
 
 def line(tables, words):
-    found = speed_goals.goals(tables)
+    found = goals.goals(tables)
     return found[found["goal"].str.startswith(words)].iloc[0]
 
 
@@ -29,11 +30,11 @@ def test_of_several_files_the_slowest_counts(slowest, verdict):
 
 
 def test_what_was_not_measured_is_neither_reached_nor_missed():
-    assert set(speed_goals.goals({})["verdict"]) == {speed_goals.NOT_MEASURED}
+    assert set(goals.goals({})["verdict"]) == {goals.NOT_MEASURED}
 
 
 def test_every_goal_with_a_topic_is_measured_by_the_committed_rows():
-    topics = {goal.topic for goal in speed_goals.GOALS if goal.topic}
-    found = speed_goals.goals({topic: speed.read(topic) for topic in topics})
-    without = {goal.words for goal in speed_goals.GOALS if not goal.topic}
-    assert set(found.loc[found["verdict"] == speed_goals.NOT_MEASURED, "goal"]) == without
+    topics = {goal.topic for goal in goals.GOALS if goal.topic}
+    found = goals.goals({topic: speed.read(topic) for topic in topics})
+    without = {goal.words for goal in goals.GOALS if not goal.topic}
+    assert set(found.loc[found["verdict"] == goals.NOT_MEASURED, "goal"]) == without

@@ -5,12 +5,13 @@ import math
 import pandas as pd
 import pytest
 
-from adlib import speed, speed_accuracy
+from adlib import speed
+from adlib.speed import accuracy
 
 
 def row(variant, seed, value, method="stpm"):
     return {"method": method, "teacher": "bundled", "seed": seed, "variant": variant} | dict.fromkeys(
-        speed_accuracy.METRICS, value
+        accuracy.METRICS, value
     )
 
 
@@ -31,7 +32,7 @@ STEPS = pd.DataFrame(
 
 def test_a_variant_is_compared_seed_by_seed_with_ours():
     rows = [row("ours", 0, 0.5), row("ours", 1, 0.7), row("ours", 2, 0.9), row("NCHW", 0, 0.6), row("NCHW", 1, 0.7)]
-    found = speed_accuracy.paired(pd.DataFrame(rows), STEPS, pd.DataFrame()).loc[("stpm", "aupro", "NCHW")]
+    found = accuracy.paired(pd.DataFrame(rows), STEPS, pd.DataFrame()).loc[("stpm", "aupro", "NCHW")]
     assert (found["seeds"], found["gives"]) == (2, 1.5)
     assert found["mean"] == pytest.approx(65)
     assert found["difference"] == pytest.approx(5)  # not 65 less 70, the mean of ours over other seeds
@@ -51,7 +52,7 @@ def test_what_a_speed_up_gives_is_its_own_step():
         "batch": 1,
         "speedup": 3,
     }
-    found = speed_accuracy.paired(pd.DataFrame(rows), STEPS, pd.DataFrame([fast]))["gives"].xs("aupro", level="metric")
+    found = accuracy.paired(pd.DataFrame(rows), STEPS, pd.DataFrame([fast]))["gives"].xs("aupro", level="metric")
     assert (found["stpm", "optimiser not fused"], found["stpm", "bf16"], found["stpm", "fast inference"]) == (
         1.1,
         1.6,
@@ -65,5 +66,5 @@ def test_what_a_speed_up_gives_is_its_own_step():
 
 def test_every_variant_of_the_committed_rows_has_a_gain_by_one_method():
     tables = [speed.read(topic) for topic in ("accuracy", "training", "inference")]
-    found = speed_accuracy.paired(*tables)["gives"].drop("ours", level="variant")
+    found = accuracy.paired(*tables)["gives"].drop("ours", level="variant")
     assert found.groupby("variant").max().notna().all()

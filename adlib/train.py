@@ -9,6 +9,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -346,7 +347,10 @@ class _Training:
         return self.seconds + time.monotonic() - self.clock
 
     def save(self) -> None:
-        """Write the state beside the resume file and rename it: a kill at any moment leaves a whole file."""
+        """Write the state beside the resume file and rename it: a kill at any moment leaves a whole file.
+
+        A state that cannot be written, on a full disk say, is a warning: it must not cost the training itself.
+        """
         if self.resume is None or self.optimiser is None:
             return
         self.flush(None)
@@ -364,7 +368,15 @@ class _Training:
             "optimiser": self.optimiser.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
         }
-        write_state(self.resume, state)
+        try:
+            write_state(self.resume, state)
+        except (OSError, RuntimeError) as error:  # torch raises the latter on a full disk
+            why = str(error).splitlines()[0]
+            warnings.warn(
+                f"the state of the training could not be written to {self.resume} ({why}): it goes on, and once "
+                "interrupted it would go on from an older state, or begin anew",
+                stacklevel=2,
+            )
         self.saved = time.monotonic()
 
     def restore(self) -> dict[str, Any] | None:

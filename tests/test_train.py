@@ -365,6 +365,17 @@ def test_exemplars_are_drawn_apart_from_the_batch_and_targets_are_cached():
     assert all(torch.allclose(b.exemplar_targets[0], b.exemplars) for b in toy.batches)
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("iostream error\nmore")])
+def test_a_state_that_cannot_be_written_costs_no_training(error, tmp_path, monkeypatch):
+    plain, log = trained("stpm")
+    monkeypatch.setattr(train, "write_state", lambda *_: (_ for _ in ()).throw(error))
+    with pytest.warns(UserWarning, match=r"could not be written to .*\((.*No space.*|iostream error)\): it goes on"):
+        found, same = trained("stpm", resume=tmp_path / "r", save_every=0.0)
+    assert not (tmp_path / "r").exists()
+    assert tensors_sha256(found.state_dict()) == tensors_sha256(plain.state_dict())
+    assert same.losses.equals(log.losses)
+
+
 def test_a_schedule_steps_each_batch_and_survives_a_resume(tmp_path, monkeypatch):
     rates = []
 

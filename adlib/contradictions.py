@@ -74,7 +74,9 @@ def captions(numbers: pd.DataFrame) -> pd.DataFrame:
 def prose(numbers: pd.DataFrame, folder: str | Path = FOLDER) -> pd.DataFrame:
     """Compare each difference that the text states with the one that the tables give.
 
-    Raises ValueError for a statement about a number that no table has.
+    `against` is a method of a table, "second best", or a number that the text itself gives; by its `unit` a statement
+    is about percent points, percent, two prints of the same, or only about being ahead. Raises ValueError for a
+    statement about a number that no table has.
     """
     statements = pd.read_csv(Path(folder) / "prose.csv", keep_default_na=False)
     lines = []
@@ -88,6 +90,8 @@ def prose(numbers: pd.DataFrame, folder: str | Path = FOLDER) -> pd.DataFrame:
         own = table.loc[table["method"] == said["method"], "value"]
         if said["against"] == "second best":
             other = table.loc[table["method"] != said["method"], "value"].nlargest(1)
+        elif said["against"].replace(".", "").isdigit():
+            other = pd.Series([float(said["against"])])
         else:
             other = numbers.loc[at & (numbers["table"] == said["against_table"]), :]
             other = other.loc[(other["method"] == said["against"]) & (other["dataset"] == said["dataset"]), "value"]
@@ -96,13 +100,15 @@ def prose(numbers: pd.DataFrame, folder: str | Path = FOLDER) -> pd.DataFrame:
                 f"prose.csv, {said['says']!r}: {len(own)} and {len(other)} printed numbers, expected one each"
             )
         a, b = float(own.iloc[0]), float(other.iloc[0])
-        percent, same = said["unit"] == "percent", said["unit"] == "same"
+        percent = said["unit"] == "percent"
         stated, found = float(said["stated"]), 100 * (a / b - 1) if percent else a - b
         verdict = _verdict(stated, found, exact=0.5 if percent else STEP / 10)
-        if same and verdict == ROUNDING:
+        if said["unit"] == "same" and verdict == ROUNDING:
             verdict = CONTRADICTED  # one thing printed twice is rounded alike
         unit = " %" if percent else ""
         texts = [f"{x:+.{0 if percent else 2}f}{unit}" for x in (stated, found)]
+        if said["unit"] == "ahead":
+            verdict, texts[0] = (AGREES if found > 0 else CONTRADICTED), "ahead"
         lines.append((said["source"], f"{said['place']} on {said['table']}", said["says"], *texts, verdict))
     return pd.DataFrame(lines, columns=COLUMNS)
 

@@ -28,6 +28,7 @@ def test_what_a_reader_finds_by_hand_is_found():
     assert contradicted(found) == {
         "values equal to those of",
         "the reduced student takes 30 % less inference time than STPM",
+        "the new state of the art on textures; Sec. 5.3.1 has 99.9 from FastFlow's own paper",
         "gain over the best distillation method: image AP on VisA",
         "behind PatchCore on MPDD: pixel AUC",
         "ahead of the second best on MPDD: pixel AP",
@@ -70,3 +71,10 @@ def test_a_statement_about_a_number_that_no_table_has_is_an_error(folder):
     change(folder / "prose.csv", "Table 2(b),RD,2.7,points", "Table 2(b),RD4AD,2.7,points")
     with pytest.raises(ValueError, match="gain over the baseline on Eyecandies.*1 and 0 printed"):
         contradictions(folder)
+
+
+def test_being_ahead_of_a_number_of_the_text_is_all_that_such_a_statement_says(folder):
+    change(folder / "prose.csv", "Sec. 5.3.1,99.9,0,ahead", "Sec. 5.3.1,99.7,0,ahead")
+    found = contradictions(folder).set_index("check")
+    line = found.loc["the new state of the art on textures; Sec. 5.3.1 has 99.9 from FastFlow's own paper"]
+    assert (line["stated"], line["found"], line["verdict"]) == ("ahead", "+0.10", "agrees")

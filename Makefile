@@ -1,7 +1,8 @@
 # make env    the environment in .venv            make test   pytest and nbval
 # make study  the small study on generated data   make check  lint, format, types, then make test
 # make publish    claims, tables and notebooks made again, after rows or code changed
-# make speed  all speed figures, an hour on a quiet machine   make cost   what the full study would take
+# make speed  all speed figures, two hours of a quiet machine   make cost   what the full study would take
+# make picture    the committed pictures
 PYTHON ?= python3
 BIN := .venv/bin
 # A stamp newer than the lock file says that the environment is complete.
@@ -63,16 +64,8 @@ lock: $(STAMP)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --extra study --universal --python-version 3.11 --no-header --no-annotate \
 		--no-emit-index-url --upgrade --output-file requirements.lock
 
-# The picture in the README, made again.
 picture: $(STAMP)
-	mkdir -p results/figures
-	$(BIN)/python -c 'import adlib; \
-		run = adlib.prepare("stpm", "synthetic", "canvas", scale="small", overrides={"epochs": 30, "batch": 8}); \
-		run.fit(progress=True); \
-		worst = run.scores().groupby("defect").head(1).query("label == 1").image; \
-		rows = [run.test.table.image.tolist().index(path) for path in worst][:3]; \
-		adlib.plots.localised(run.test, run.predict().maps, rows, \
-			"STPM, teacher bundled, 30 epochs, generated canvas, seed 0").savefig("results/figures/localised.png", dpi=90)'
+	$(BIN)/python results/figures/make.py
 
 clean:
 	rm -rf build

@@ -28,7 +28,7 @@ onstart:  # one engine at a time on a folder of rows, and none beside the runs t
         if Path(row).stat().st_mtime > time.time():
             os.utime(row)
 
-localrules: report, data, table, speed
+localrules: report, data, table
 
 
 rule report:
@@ -85,10 +85,3 @@ rule table:
     shell:
         "{PYTHON} -m papermill {input.notebook} {log.notebook} -r rows {ROWS} --log-output --no-progress-bar && "
         "{PYTHON} -m nbconvert --to html --log-level ERROR {log.notebook}"
-
-
-rule speed:  # asked for by name: snakemake --profile profiles/local --force results/speed/metrics.csv
-    output: update("results/speed/{topic}.csv")
-    threads: 1000  # all there are, so that nothing else runs on the machine
-    resources: gpu=1
-    shell: "{PYTHON} benchmarks/{wildcards.topic}.py"

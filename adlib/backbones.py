@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from adlib.files import sha256
 from adlib.images import MEAN, STD, Images
 
 # The bare timm name means other weights in other timm versions (`resnet18` became `a1_in1k` in 0.9): the papers'
@@ -38,6 +39,11 @@ BUNDLED = Path(__file__).parent / "weights"  # our own teachers: <backbone>.safe
 _RANDOM_SEED = 2_718_281_828
 # These published weights expect TensorFlow's conventions: 'same' padding and pixels in [-1, 1].
 _TENSORFLOW_STYLE = {"mobilenetv2_100"}
+
+
+def tensorflow_style(backbone: str, source: str) -> bool:
+    """Whether a network with weights from `source` expects TensorFlow's padding and range of pixels."""
+    return backbone in _TENSORFLOW_STYLE and source not in ("imagenet", "random", "bundled")
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ class Teacher(nn.Module):
         if list(levels) != sorted(set(levels)):  # maps come finest first, whatever the order asked for
             raise ValueError(f"levels must increase, got {list(levels)}")
         asked = source.source if isinstance(source, Provenance) else source
-        tensorflow = backbone in _TENSORFLOW_STYLE and asked not in ("imagenet", "random", "bundled")
+        tensorflow = tensorflow_style(backbone, asked)
         options = {"pad_type": "same"} if tensorflow else {}
         self.features = feature_network(backbone, levels, seed=_RANDOM_SEED, **options)
         self.provenance = source if isinstance(source, Provenance) else _load_weights(self.features, backbone, source)
@@ -200,7 +206,7 @@ def _load_file(network: nn.Module, backbone: str, source: str, path: Path) -> Pr
             "copy or download it again"
         ) from error
     _fill(network, state, backbone, str(path))
-    return Provenance(source, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+    return Provenance(source, path.name, sha256(path))
 
 
 def _imagenet_state(backbone: str) -> tuple[dict[str, Tensor], str]:

@@ -6,7 +6,6 @@ executing code. All are written under another name first, so that a file that ex
 """
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from adlib.backbones import Provenance
-from adlib.files import whole_file
+from adlib.files import sha256, whole_file
 from adlib.methods import METHODS, resolve
 from adlib.methods.base import Method
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(method: Method, path: str | Path, detector: dict[str, Any] | None = None) -> Path:
@@ -29,10 +28,12 @@ def save(method: Method, path: str | Path, detector: dict[str, Any] | None = Non
     `detector`: what turns it into a detector, such as its threshold; see `adlib.Detector.save`.
     """
     path = _checked(path)
-    name = next(name for name, cls in METHODS.items() if type(method) is cls)
+    names = [name for name, cls in METHODS.items() if type(method) is cls]
+    if not names:
+        raise ValueError(f"a checkpoint names its method: add {type(method).__name__} to adlib.methods.METHODS first")
     description = {
         "format": FORMAT,
-        "method": name,
+        "method": names[0],
         "config": dataclasses.asdict(method.config),
         "teacher": dataclasses.asdict(method.provenance),
     }
@@ -42,7 +43,7 @@ def save(method: Method, path: str | Path, detector: dict[str, Any] | None = Non
     # fails in between, no threshold is ever used with weights that it was not chosen for.
     with whole_file(path.with_suffix(".json")) as beside, whole_file(path) as weights:
         save_file({k: v.contiguous() for k, v in method.state_dict().items()}, weights)
-        description["sha256"] = _sha256(weights)
+        description["sha256"] = sha256(weights)
         beside.write_text(json.dumps(description, indent=1, sort_keys=True) + "\n")
     return path
 
@@ -76,7 +77,7 @@ def load(path: str | Path) -> Method:
         raise ValueError(
             f"{path} is not a complete checkpoint ({path.stat().st_size} bytes: {error}); train again or copy it again"
         ) from error
-    if description.get("sha256", actual := _sha256(path)) != actual:  # files of before do not say
+    if description.get("sha256", actual := sha256(path)) != actual:  # files of before do not say
         raise ValueError(
             f"{beside} describes other weights than those in {path.name}: the files are of two savings, perhaps as "
             "one was interrupted or a copy left one file out; save or copy both again"
@@ -126,11 +127,6 @@ def read_state(path: Path, identity: str, device: str) -> dict[str, Any]:
             "it or choose another folder"
         )
     return state
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _checked(path: str | Path) -> Path:

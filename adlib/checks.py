@@ -4,7 +4,6 @@ Every check returns sentences: what was found, in which files, what it does to t
 stops anything but images that cannot train at all.
 """
 
-import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from PIL import Image
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 
+from adlib.files import sha256
 from adlib.images import Images
 
 FEW = 30  # training images; of MVTec AD's fifteen categories, fourteen have over 200 and the least has 60
@@ -244,7 +244,7 @@ def _two_names(samples: pd.DataFrame) -> list[str]:
     for _, part in samples.groupby(samples["image"].map(lambda path: Path(path).stat().st_size)):
         if part["label"].nunique() > 1:
             for row, path in part["image"].items():
-                names[hashlib.sha256(Path(path).read_bytes()).hexdigest()].append(row)
+                names[sha256(Path(path))].append(row)
     groups = [samples.loc[rows].sort_values("label")["image"] for rows in names.values()]
     both = [(g.iloc[0], g.iloc[-1]) for g in groups if samples.loc[g.index, "label"].nunique() > 1]
     if not both:

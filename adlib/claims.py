@@ -45,7 +45,7 @@ from adlib.datasets import kind, origin
 from adlib.environment import PROJECT
 from adlib.intervals import over_seeds
 from adlib.methods import METHODS
-from adlib.paper import FOLDER, SIZES, parts
+from adlib.paper import FOLDER, SIZES, names_in
 from adlib.row import FRACTIONS
 from adlib.speed import claims as speed_claims
 from adlib.verdicts import (
@@ -111,7 +111,7 @@ def judge(
     """
     lines: list[dict[str, Any]] = []
     for claim in ({str(k): v for k, v in line.items()} for line in claims(folder).to_dict("records")):
-        for i, metric in enumerate(parts(str(claim["metric"]))):
+        for i, metric in enumerate(names_in(str(claim["metric"]))):
             head = {"id": claim["id"], "source": claim["source"], "claim": claim["claim"], "where": claim["where"]}
             head |= {"metric": metric, "printed": _printed(claim, i), "unit": POINTS, "stated": math.nan}
             head |= {"by_category": ""}
@@ -153,7 +153,7 @@ def _judged(
 
 def _relative(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
     variant = _chosen(rows, str(claim["variant"]), metric)
-    names = [n for name in parts(str(claim["baseline"])) for n in SEVERAL.get(name, [name])]
+    names = [n for name in names_in(str(claim["baseline"])) for n in SEVERAL.get(name, [name])]
     paired = variant.rename(columns={"value": "variant"})
     for name in names:
         other = _chosen(rows, name, metric).rename(columns={"value": name})
@@ -225,7 +225,7 @@ def _absolute(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame)
     part = part[(part["teacher"] == "imagenet") & (part["scale"] == "full") & (part["rest"] == "{}")]
     part = part[part["dataset"] == _names(str(claim["dataset"]))[0]]  # no stand-in from another dataset
     part = part.assign(images=part["dataset"].map(origin))
-    stated = float(parts(str(claim["paper_variant"]))[i])
+    stated = float(names_in(str(claim["paper_variant"]))[i])
     lines = []
     for setting, group in part.groupby(list(SETTING), sort=True):
         group = group.assign(category=group["dataset"] + "/" + group["category"], value=100 * group["value"])
@@ -244,8 +244,8 @@ def _absolute(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame)
 
 def _stated_gain(claim: Mapping[str, Any], i: int) -> float:
     """Compute the printed gain over the best baseline in percent points; NaN where the numbers are not printed."""
-    after, before = parts(str(claim["paper_variant"])), parts(str(claim["paper_baseline"]))
-    if len(parts(str(claim["metric"]))) == len(before):
+    after, before = names_in(str(claim["paper_variant"])), names_in(str(claim["paper_baseline"]))
+    if len(names_in(str(claim["metric"]))) == len(before):
         before = before[i : i + 1]
     if i >= len(after) or not before or (i and len(before) > 1):
         return math.nan
@@ -273,7 +273,7 @@ def _chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
 
 def _names(dataset: str) -> list[str]:
     """Name the datasets, or the categories of them, that a claim speaks of."""
-    return [name.split("/")[0].split()[0] for name in parts(dataset)]
+    return [name.split("/")[0].split()[0] for name in names_in(dataset)]
 
 
 def _in_scope(dataset: str, of: str, category: str) -> bool:
@@ -282,14 +282,14 @@ def _in_scope(dataset: str, of: str, category: str) -> bool:
         return kind(of, category) == "texture"
     if dataset.endswith("objects"):
         return of in ("mvtec", "synthetic") and kind(of, category) == "object"
-    names = parts(dataset.removesuffix(" as captioned"))
+    names = names_in(dataset.removesuffix(" as captioned"))
     return of in names or f"{of}/{category}" in names
 
 
 def _wanted(dataset: str) -> int:
     """Count the categories that a claim speaks of; a dataset that `SIZES` lacks is one."""
     if "/" in dataset:
-        return len(parts(dataset))
+        return len(names_in(dataset))
     kinds = {"textures": 5, "objects": 10}
     return kinds.get(dataset.split()[-1], sum(SIZES.get(name, 1) for name in _names(dataset)))
 
@@ -337,8 +337,8 @@ def _otherwise(group: pd.DataFrame, baseline: str) -> str:
 
 
 def _printed(claim: Mapping[str, Any], i: int) -> str:
-    sides = [parts(str(claim[side])) for side in ("paper_baseline", "paper_variant")]
-    count = len(parts(str(claim["metric"])))
+    sides = [names_in(str(claim[side])) for side in ("paper_baseline", "paper_variant")]
+    count = len(names_in(str(claim["metric"])))
     # Several baselines of one metric are printed with a comma, too: they stand beside the first metric.
     shown = [part[i] if len(part) == count else ("" if i else ", ".join(part)) for part in sides]
     return " -> ".join(text for text in shown if text)

@@ -141,7 +141,7 @@ def losses(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def _verdict(stated: float, found: float, exact: float) -> str:
-    """Judge a difference: up to `exact` it agrees, up to a tenth (or ten times `exact`) it is rounding."""
+    """Judge a difference: up to `exact` it agrees, up to a tenth it is rounding."""
     gap = abs(stated - found)
     if gap <= exact + 1e-9:
         return AGREES

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import beta
 from tqdm import tqdm
 
-from adlib import checkpoint, checks, datasets, images, plots
+from adlib import checkpoint, checks, datasets, images, plots, report
 from adlib.datasets.folder import images_below, masks_below
 from adlib.datasets.table import EXTENSIONS, found_in
 from adlib.device import resolve_device
@@ -262,9 +262,7 @@ class Detector:
 
     def report(self, out_dir: str | Path) -> Path:
         """Write the checkpoint, `scores.csv`, `overlays/` and `report.html` to a folder; return the report's path."""
-        from adlib.report import write
-
-        return write(self, Path(out_dir).expanduser())
+        return report.write(self, Path(out_dir).expanduser())
 
     def draw_tested(self, folder: Path) -> None:
         """Write a picture of each test image of `fit` with its map; ValueError where it would replace another file."""

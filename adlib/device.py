@@ -12,7 +12,7 @@ from typing import IO
 
 import torch
 
-from adlib.lease import claim
+from adlib.lease import take
 
 _held: dict[str, IO[bytes]] = {}  # the device of this process and its lease, kept until the process ends
 
@@ -20,7 +20,7 @@ _held: dict[str, IO[bytes]] = {}  # the device of this process and its lease, ke
 def resolve_device(device: str = "auto") -> str:
     """Return a free GPU where there is one and `device` is 'auto' (`lease`); else `device`, checked to exist."""
     if device == "auto":
-        return lease() if torch.cuda.is_available() else "cpu"
+        return lease_gpu() if torch.cuda.is_available() else "cpu"
     try:
         torch.device(device)
     except RuntimeError:
@@ -31,7 +31,7 @@ def resolve_device(device: str = "auto") -> str:
     return device
 
 
-def lease(names: Sequence[str] | None = None, folder: Path | None = None, poll: float = 1.0) -> str:
+def lease_gpu(names: Sequence[str] | None = None, folder: Path | None = None, poll: float = 1.0) -> str:
     """Take a GPU that no other process has leased, and return it as torch names it: 'cuda:1'.
 
     A process takes one, once. Where only one is visible there is nothing to choose, because the machine has no other
@@ -52,7 +52,7 @@ def lease(names: Sequence[str] | None = None, folder: Path | None = None, poll: 
     said = False
     while True:
         for index, name in enumerate(names):
-            if file := claim(folder / f"adlib-gpu-{name}.lock"):
+            if file := take(folder / f"adlib-gpu-{name}.lock"):
                 _held[f"cuda:{index}"] = file
                 return f"cuda:{index}"
         if not said:

@@ -145,5 +145,5 @@ def _installed() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f"ONNX needs packages that are not installed: pip install 'adlib[export]' ({error})"
+            f"ONNX needs packages that are not installed: pip install -e '.[export]' in the project's folder ({error})"
         ) from error

@@ -1,10 +1,17 @@
-"""Files that are whole or not there: written under another name, then renamed."""
+"""Files that are whole or not there: written under another name, then renamed; and which bytes one holds."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
+
+
+def sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def replace_between(path: Path, begin: str, end: str, text: str) -> None:

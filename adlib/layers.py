@@ -49,46 +49,58 @@ def kaiming_fan_out(module: nn.Module) -> nn.Module:
     return module
 
 
-class BasicBlock(nn.Module):
-    """A ResNet basic block: two 3x3 convolutions with BatchNorm, ReLU after the sum.
+def conv_bn(channels_in: int, channels_out: int, kernel: int, change: str = "same") -> list[nn.Module]:
+    """Convolve and normalise; 'down' halves the size by stride 2, 'up' doubles it by a 2x2 transposed convolution."""
+    if change == "up":
+        conv: nn.Module = nn.ConvTranspose2d(channels_in, channels_out, 2, 2, bias=False)
+    else:
+        stride = 2 if change == "down" else 1
+        conv = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
+    return [conv, nn.BatchNorm2d(channels_out)]
 
-    The shortcut is the identity, or 1x1 convolution + BatchNorm where stride or channels change.
+
+class ResidualBlock(nn.Module):
+    """A ResNet block that keeps, halves or doubles its input's size: `change` is 'same', 'down' or 'up'.
+
+    With `squeeze` 0 a basic block (two 3x3 convolutions, the first one changes the size), else a bottleneck (1x1, 3x3,
+    1x1, the second one changes the size) of inner width `channels_out / squeeze`. The shortcut is the identity where
+    neither size nor channels change.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
+    def __init__(self, channels_in: int, channels_out: int, change: str = "same", squeeze: int = 0) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels_out)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels_out)
-        self.shortcut = (
-            nn.Identity()
-            if stride == 1 and channels_in == channels_out
-            else nn.Sequential(
-                nn.Conv2d(channels_in, channels_out, 1, stride, bias=False),
-                nn.BatchNorm2d(channels_out),
-            )
-        )
+        if squeeze:
+            inner = channels_out // squeeze
+            layers = [*conv_bn(channels_in, inner, 1), nn.ReLU(), *conv_bn(inner, inner, 3, change)]
+            last = conv_bn(inner, channels_out, 1)
+        else:
+            layers, last = conv_bn(channels_in, channels_out, 3, change), conv_bn(channels_out, channels_out, 3)
+        self.body = nn.Sequential(*layers, nn.ReLU(), *last)
+        same = change == "same" and channels_in == channels_out
+        self.shortcut = nn.Identity() if same else nn.Sequential(*conv_bn(channels_in, channels_out, 1, change))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels_in, H, W) to (N, channels_out, H / stride, W / stride)."""
-        out = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+        """Map (N, channels_in, H, W) to (N, channels_out, H', W')."""
+        return F.relu(self.body(x) + self.shortcut(x))
 
 
-def basic_stage(channels_in: int, channels_out: int, blocks: int = 2, stride: int = 1) -> nn.Module:
-    """Stack basic blocks, the first one changing channels and stride."""
-    first = BasicBlock(channels_in, channels_out, stride)
-    return nn.Sequential(first, *(BasicBlock(channels_out, channels_out) for _ in range(blocks - 1)))
+def residual_stage(
+    channels_in: int, channels_out: int, blocks: int = 2, change: str = "same", squeeze: int = 0
+) -> nn.Sequential:
+    """Stack residual blocks, the first one changing channels and size."""
+    first = ResidualBlock(channels_in, channels_out, change, squeeze)
+    return nn.Sequential(
+        first, *(ResidualBlock(channels_out, channels_out, squeeze=squeeze) for _ in range(blocks - 1))
+    )
 
 
-def smooth(maps: Tensor, sigma: float, truncate: float = 4.0, rows_only: bool = False) -> Tensor:
+def smooth(maps: Tensor, sigma: float, rows_only: bool = False) -> Tensor:
     """Blur maps (N, H, W) with a Gaussian, in fp32: the same numbers as `scipy.ndimage.gaussian_filter` map by map.
 
-    `sigma` in pixels, the kernel cut at `truncate` sigmas; beyond the border the map goes on mirrored, its edge pixel
+    `sigma` in pixels, the kernel cut at four sigmas; beyond the border the map goes on mirrored, its edge pixel
     repeated (scipy's 'reflect'). `rows_only` blurs each row along its width, but no column. Sigma 0 changes nothing.
     """
-    radius = int(truncate * sigma + 0.5)
+    radius = int(4 * sigma + 0.5)
     if radius == 0:
         return maps
     with torch.autocast(maps.device.type, enabled=False):

@@ -20,7 +20,7 @@ _taken: list[IO[bytes]] = []  # closing them would end the lease
 EVENTS = Path("/proc/vmstat")  # Linux counts here how many processes it killed for want of memory
 
 
-def claim(path: Path) -> IO[bytes] | None:
+def take(path: Path) -> IO[bytes] | None:
     """Take the lease on a file, made if need be, or return None if another process has it.
 
     The lease lasts until the returned file is closed in this process and in all that inherited it.
@@ -42,7 +42,7 @@ def claim(path: Path) -> IO[bytes] | None:
 def alone(path: Path, poll: float = 1.0) -> Iterator[tuple[IO[bytes], bool]]:
     """Hold the lease on a file that exists for it only; give it, and whether another process had to end before."""
     waited = False
-    while (file := claim(path)) is None or not _still_there(file, path):
+    while (file := take(path)) is None or not _still_there(file, path):
         if file is not None:
             file.close()
             continue
@@ -64,7 +64,7 @@ def take_folder(rows: Path) -> Path | None:
     """
     engine = rows / ".engine.lease"
     for path in (engine, *rows.rglob(".*.json.lease")):
-        if (file := claim(path)) is None:
+        if (file := take(path)) is None:
             _taken.clear()
             return path
         if path == engine:

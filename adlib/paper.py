@@ -139,7 +139,7 @@ def beside(row: Mapping[str, Any], folder: str | Path = FOLDER) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns).set_index("metric")
 
 
-def parts(text: str) -> list[str]:
+def names_in(text: str) -> list[str]:
     """Split a cell that names several things: at commas outside brackets."""
     found, depth = [""], 0
     for letter in text:

@@ -216,9 +216,9 @@ def localised(images: Images, maps: NDArray, index: Sequence[int], title: str = 
     return figure
 
 
-def pareto(table: pd.DataFrame, x: str, y: str, label: str, axes: Axes | None = None) -> Axes:
+def pareto(table: pd.DataFrame, x: str, y: str, label: str) -> Axes:
     """Draw rows by a cost `x` (logarithmic) and a merit `y`, those that none beats in both joined by a line."""
-    axes = axes or plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
+    axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
     known = table.dropna(subset=[x, y])
     best = known[on_front(known[x], known[y])].sort_values(x)
     axes.step(best[x], best[y], where="post", color=DEFECT, linewidth=1)

@@ -28,10 +28,10 @@ READING = (
 THEIRS = re.compile(r"paper, full, teacher imagenet, [^{]* fp32;")  # the papers' conditions; an override has a brace
 # What the scores are of, the most like the papers' first; a setting without rows has no table.
 SETTINGS = [
-    {"recipe": recipe, "scale": scale, "teacher": teacher}
+    {"recipe": "paper", "scale": scale, "teacher": teacher}
     for scale, teacher in (("full", "imagenet"), ("full", "bundled"), ("small", "bundled"))
-    for recipe in ("paper", "code")
 ]
+ELSEWHERE = "Recipe `code`, generated images, other teachers and metrics: [the summary](notebooks/summary.ipynb)."
 
 
 def claims_csv(judged: pd.DataFrame) -> str:
@@ -41,7 +41,7 @@ def claims_csv(judged: pd.DataFrame) -> str:
 
 def readme(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
     """Word the README's tables: the claims beside what our rows say of them, then each method on each category."""
-    return f"{claims_table(judged)}\n\n{scores(rows)}"
+    return f"{claims_table(judged)}\n\n{scores(rows)} {ELSEWHERE}"
 
 
 def claims_table(judged: pd.DataFrame) -> str:
@@ -86,12 +86,9 @@ def _of_paper(source: str, tested: pd.DataFrame) -> str:
 
 
 def scores(rows: pd.DataFrame) -> str:
-    """Word the image AUROC of each method on each category as tables in Markdown: percent, mean and deviation."""
-    rows = rows.assign(images=rows["dataset"].map(datasets.origin))
-    parts = [
-        (setting, results.plain(rows, **setting))
-        for setting in ({**setting, "images": images} for setting in SETTINGS for images in ("real", "generated"))
-    ]
+    """Word the image AUROC of each method on each real category, in Markdown: percent, mean and deviation."""
+    rows = rows[rows["dataset"].map(datasets.origin) == "real"]
+    parts = [(setting, results.plain(rows, **setting)) for setting in SETTINGS]
     return "\n\n".join(_scores(setting, part) for setting, part in parts if len(part))
 
 
@@ -99,13 +96,10 @@ def _scores(setting: Mapping[str, str], rows: pd.DataFrame) -> str:
     grid = tables.by_category(rows, "image_auroc")
     lines = ["| image AUROC | " + " | ".join(map(str, grid.columns)) + " |", "| --- |" + " --: |" * len(grid.columns)]
     lines += [f"| {method} | " + " | ".join(map(str, values)) + " |" for method, *values in grid.itertuples()]
-    of = ", ".join(f"{name} {value}" for name, value in setting.items() if name != "images")
+    of = ", ".join(f"{name} {value}" for name, value in setting.items())
     for precision, group in rows.groupby("precision", sort=False):
         of += f", {precision}" if len(group) == len(rows) else f"; {precision}: {', '.join(group['method'].unique())}"
-    return (
-        "\n".join(lines)
-        + f"\n\nIn percent, mean ± standard deviation over seeds (how many); {setting['images']} images, {of}."
-    )
+    return "\n".join(lines) + f"\n\nIn percent, mean ± standard deviation over seeds (how many); real images, {of}."
 
 
 def _effect(line: Mapping[Hashable, Any]) -> list[str]:

@@ -4,6 +4,7 @@ import base64
 import html
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,8 +12,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from adlib import plots
-from adlib.detector import Detector
 from adlib.files import whole_file
+
+if TYPE_CHECKING:
+    from adlib.detector import Detector
 
 PICTURES = 6  # of each group in the report
 STYLE = """
@@ -23,7 +26,7 @@ td:first-child, th:first-child { text-align: left } img { max-width: 100% } pre 
 """
 
 
-def write(detector: Detector, folder: Path) -> Path:
+def write(detector: "Detector", folder: Path) -> Path:
     """Write `detector.safetensors` (and `.json`), `scores.csv`, `overlays/`, `report.html`; return the last one.
 
     Those of an earlier report are replaced. ValueError, before anything is written, where `overlays/` has other files.
@@ -61,7 +64,7 @@ def write(detector: Detector, folder: Path) -> Path:
     return folder / "report.html"
 
 
-def summary(detector: Detector) -> str:
+def summary(detector: "Detector") -> str:
     """Say in a few sentences what was trained on what, and how well it separates."""
     run, history = detector.trained, detector.trained.history
     identity, labels = run.identity, run.test.labels
@@ -91,13 +94,13 @@ def by_kind(tested: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{"median score": table["median score"].map("{:.3g}".format)})
 
 
-def histogram(detector: Detector) -> Figure:
+def histogram(detector: "Detector") -> Figure:
     """Draw the scores of good and defective test images with the threshold between them."""
     run = detector.trained
     return plots.histogram(run.predicted.scores, run.test.labels.numpy(), threshold=detector.threshold.value)
 
 
-def gallery(detector: Detector, count: int = PICTURES) -> Figure:
+def gallery(detector: "Detector", count: int = PICTURES) -> Figure:
     """Draw the defects that score highest and lowest, and the good images that score highest."""
     run = detector.trained
     return plots.best_and_worst(run.test, run.predicted.maps, run.predicted.scores, count)

@@ -17,13 +17,12 @@ from typing import Any
 
 import pandas as pd
 
-from adlib.environment import PROJECT, environment
+from adlib.environment import PROJECT
 from adlib.files import whole_file
-from adlib.paper import paper, paper_numbers
 from adlib.row import FRACTIONS, IDENTITY, SCHEMA, Row, as_row, document, from_document, validate
 
 __all__ = ["SCHEMA", "Row", "aggregate", "command", "conditions_text", "difference", "read"]
-__all__ += ["environment", "paper", "paper_numbers", "row_path", "same", "select", "write"]
+__all__ += ["row_path", "same", "select", "write"]
 
 RUNS = PROJECT / "results" / "runs"  # the committed rows
 LOCAL = PROJECT / "results" / "local"  # rows of your own, until you name another folder

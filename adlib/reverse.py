@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adlib.layers import kaiming_fan_out
+from adlib.layers import conv_bn, kaiming_fan_out, residual_stage
 
 # Channels over inner width of a block (0: basic blocks) and blocks of layer1..layer4, by backbone.
 _RESNETS = {
@@ -26,45 +25,6 @@ def _resnet(backbone: str) -> tuple[list[int], int, tuple[int, ...]]:
     return [(256 if squeeze else 64) * 2**level for level in range(4)], squeeze, blocks
 
 
-def _conv_bn(channels_in: int, channels_out: int, kernel: int, change: str = "same") -> list[nn.Module]:
-    """Convolve and normalise; 'down' halves the size by stride 2, 'up' doubles it by a 2x2 transposed convolution."""
-    if change == "up":
-        conv: nn.Module = nn.ConvTranspose2d(channels_in, channels_out, 2, 2, bias=False)
-    else:
-        stride = 2 if change == "down" else 1
-        conv = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2, bias=False)
-    return [conv, nn.BatchNorm2d(channels_out)]
-
-
-class ResidualBlock(nn.Module):
-    """A ResNet block that keeps, halves or doubles its input's size: `change` is 'same', 'down' or 'up'.
-
-    With `squeeze` 0 a basic block (two 3x3 convolutions, the first one changes the size), else a bottleneck (1x1, 3x3,
-    1x1, the second one changes the size) of inner width `channels_out / squeeze`.
-    """
-
-    def __init__(self, channels_in: int, channels_out: int, squeeze: int, change: str = "same") -> None:
-        super().__init__()
-        if squeeze:
-            inner = channels_out // squeeze
-            layers = [*_conv_bn(channels_in, inner, 1), nn.ReLU(), *_conv_bn(inner, inner, 3, change)]
-            last = _conv_bn(inner, channels_out, 1)
-        else:
-            layers, last = _conv_bn(channels_in, channels_out, 3, change), _conv_bn(channels_out, channels_out, 3)
-        self.body = nn.Sequential(*layers, nn.ReLU(), *last)
-        same = change == "same" and channels_in == channels_out
-        self.shortcut = nn.Identity() if same else nn.Sequential(*_conv_bn(channels_in, channels_out, 1, change))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels_in, H, W) to (N, channels_out, H', W')."""
-        return F.relu(self.body(x) + self.shortcut(x))
-
-
-def _residual_stage(channels_in: int, channels_out: int, squeeze: int, blocks: int, change: str) -> nn.Sequential:
-    first = ResidualBlock(channels_in, channels_out, squeeze, change)
-    return nn.Sequential(first, *(ResidualBlock(channels_out, channels_out, squeeze) for _ in range(blocks - 1)))
-
-
 class OneClassBottleneck(nn.Module):
     """RD's OCBE: fuses the maps of layer1..layer3 of a ResNet (MFF) and embeds them in layer4's shape (OCE).
 
@@ -77,10 +37,10 @@ class OneClassBottleneck(nn.Module):
         super().__init__()
         (fine, middle, coarse, deepest), squeeze, blocks = _resnet(backbone)
         self.fine = nn.Sequential(
-            *_conv_bn(fine, middle, 3, "down"), nn.ReLU(), *_conv_bn(middle, coarse, 3, "down"), nn.ReLU()
+            *conv_bn(fine, middle, 3, "down"), nn.ReLU(), *conv_bn(middle, coarse, 3, "down"), nn.ReLU()
         )
-        self.middle = nn.Sequential(*_conv_bn(middle, coarse, 3, "down"), nn.ReLU())
-        self.embed = _residual_stage(3 * coarse, deepest, squeeze, blocks[3], "down")
+        self.middle = nn.Sequential(*conv_bn(middle, coarse, 3, "down"), nn.ReLU())
+        self.embed = residual_stage(3 * coarse, deepest, blocks[3], "down", squeeze)
         kaiming_fan_out(self)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -103,7 +63,7 @@ class ReverseDecoder(nn.Module):
         self.widths = list(reversed(channels))  # of the input and of each stage's output
         # Block counts in decoding order, not mirrored: Wide ResNet-50-2 has 3, 4, 6, as in the authors' code.
         self.stages = nn.ModuleList(
-            _residual_stage((1 + twice) * a, b, squeeze, count, "up")
+            residual_stage((1 + twice) * a, b, count, "up", squeeze)
             for (a, b), count, twice in zip(pairwise(self.widths), blocks[:3], doubled, strict=True)
         )
         kaiming_fan_out(self)  # transposed convolutions keep PyTorch's default, as in the authors' code

@@ -24,7 +24,7 @@ from adlib import datasets, images, legacy_metrics, metrics, plots, results
 from adlib.corrupt import Corruption, procedural_textures, rotation_of
 from adlib.datasets import dtd
 from adlib.device import memory_explained, resolve_device, resolve_precision
-from adlib.environment import peak_memory
+from adlib.environment import environment, peak_memory
 from adlib.files import whole_file
 from adlib.methods import METHODS, Method, build, resolve
 from adlib.predict import Prediction, predict
@@ -184,7 +184,7 @@ class Run:
         """The method's resolved hyper-parameters."""
         return dataclasses.asdict(self.method.config)
 
-    def fit(self, progress: bool = False, compile: bool = False) -> History:
+    def fit(self, progress: bool = False, compile: bool = False, save_every: float = 60.0) -> History:
         """Train; goes on from the state that a killed run left in `out_dir`. See `adlib.train.fit` for the rest.
 
         Raises ValueError for a run whose training began before and left no state to go on from.
@@ -206,6 +206,7 @@ class Run:
                     precision=self.precision,
                     resume=resume,
                     identity=f"{self.identity} {self.config} {self.precision} {' '.join(made_of)}",
+                    save_every=save_every,
                     progress=progress,
                     compile=compile,
                 )
@@ -286,7 +287,7 @@ class Run:
             peak_memory_mib=peak_memory(self.device),
             teacher_sha256=provenance.sha256,
             data_sha256=self.data_sha256,
-            **results.environment(self.device),
+            **environment(self.device),
         )
 
     def write(self, folder: str | Path | None = None, row: results.Row | None = None) -> Path:

@@ -21,6 +21,7 @@ from adlib.run import identify
 # What a row rests on besides its method and the modules that the method imports.
 SHARED = (
     "corrupt",
+    "datasets.dtd",
     "datasets.table",
     "device",
     "images",
@@ -149,6 +150,7 @@ def code(run: Mapping[str, Any]) -> dict[str, str]:
     files = ["notebooks/run.ipynb"]
     reader = datasets.DATASETS[run["dataset"]].__name__.removeprefix("adlib.datasets.")
     patterns = [f"datasets/{reader}{rest}" for rest in (".py", "_*", "/*.py")]
+    patterns += ["datasets/mvtec.py"] if reader == "synthetic" else []  # which is laid out as MVTec AD
     patterns += ["weights/*.safetensors"] if "bundled" in run["teacher"] else []
     for pattern in patterns:
         files += [found.relative_to(PROJECT).as_posix() for found in (PROJECT / "adlib").glob(pattern)]

@@ -1,6 +1,6 @@
-"""What a study would take, from rows that were measured: hours by method and device, and disk.
+"""What the full study would take, from rows that were measured: hours by method and device, and disk.
 
-    python benchmarks/cost.py [--study full.yaml] [--rows results/runs] [--out results/speed/cost.csv]
+    python benchmarks/cost.py [--rows results/runs] [--out results/speed/cost.csv]
 
 The steps of each run follow from its schedule and the number of its images; the seconds of a step with so many images
 are those of the rows of the same method, recipe and network without an ablation, the median where there are several of
@@ -18,10 +18,11 @@ import pandas as pd
 import yaml
 
 from adlib import build, datasets, results, speed, study
-from adlib.environment import PROJECT
+from adlib.environment import PROJECT, environment
 from adlib.files import replace_between
 from adlib.sampling import Plan
 
+STUDY = PROJECT / "full.yaml"
 PAGE = PROJECT / "docs" / "full_study.md"
 COUNTS = PROJECT / "results" / "paper" / "dataset_counts.csv"
 NAMES = {"MVTec AD": "mvtec", "VisA (1-class split)": "visa", "MPDD": "mpdd", "BTAD": "btad", "MVTec 3D-AD": "mvtec3d"}
@@ -94,10 +95,10 @@ def estimate(runs: list[dict[str, Any]], rows: pd.DataFrame) -> list[dict[str, A
     return lines
 
 
-def page(lines: list[dict[str, Any]], rows: Path, commit: str, name: str) -> str:
+def page(lines: list[dict[str, Any]], rows: Path, commit: str) -> str:
     """Word the table for the page: hours by method, recipe, device and precision, their sums, and disk."""
     table = pd.DataFrame(lines)
-    text = [f"`{name}`, estimated at commit {commit[:12]}:", ""]
+    text = [f"`{STUDY.name}`, estimated at commit {commit[:12]}:", ""]
     text += [
         "| method | recipe | overrides | runs | device | threads | precision | rows behind it | hours a run | hours |"
     ]
@@ -130,16 +131,15 @@ def page(lines: list[dict[str, Any]], rows: Path, commit: str, name: str) -> str
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", type=Path, default=PROJECT / "full.yaml")
     parser.add_argument("--rows", type=Path, default=results.RUNS)
     parser.add_argument("--out", type=Path, default=speed.RESULTS / "cost.csv")
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
     rows = results.read(options.rows)
-    lines = estimate(list(study.runs(yaml.safe_load(options.study.read_text())).values()), rows)
-    commit = results.environment()["commit"]
-    speed.write([line | {"study": options.study.name, "commit": commit} for line in lines], options.out)
-    text = page(lines, options.rows, commit, options.study.name)
+    lines = estimate(list(study.runs(yaml.safe_load(STUDY.read_text())).values()), rows)
+    commit = environment()["commit"]
+    speed.write([line | {"study": STUDY.name, "commit": commit} for line in lines], options.out)
+    text = page(lines, options.rows, commit)
     replace_between(options.page, BEGIN, END, text)
     print(text)
 

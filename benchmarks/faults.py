@@ -26,12 +26,11 @@ from adlib.environment import PROJECT
 
 RUN = """
 import sys
-import adlib, adlib.train as train
-train.fit.__kwdefaults__["save_every"] = 0.0
+import adlib
 run = adlib.prepare("stpm", "synthetic", "gear", teacher="random", scale="small", device="cpu", out_dir=sys.argv[1],
                     overrides={"levels": [1], "epochs": 2, "batch": 8})
 print("prepared", flush=True)
-run.fit()
+run.fit(save_every=0.0)
 run.write()
 """
 

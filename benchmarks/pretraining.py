@@ -5,8 +5,7 @@
 A trial is `adlib.pretrain` with one choice changed, ended by the clock: what costs twice as much gets half as far. What
 it is measured at is the share of the source's variance that is left unexplained at levels 1 to 3, on whole photographs
 of 256 x 256 that were never trained on; no category of a detector's dataset is looked at. Trials that the file already
-has are not made again. With `--keep DIR` each trial's teacher stays there, for `benchmarks/teachers.py` to say what
-detectors reach with it.
+has are not made again. With `--keep DIR` each trial's teacher stays there, to be named as any run's `teacher`.
 """
 
 import argparse

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adlib import checkpoint
-from adlib.methods import build
+from adlib.methods import METHODS, build
 from adlib.predict import predict
 from tests.conftest import tiny_images
 
@@ -35,11 +35,21 @@ def test_a_truncated_checkpoint_is_named(saved, keep):
         checkpoint.load(path)
 
 
+def test_a_class_that_no_name_makes_is_refused_before_anything_is_written(tmp_path):
+    class Own(METHODS["stpm"]):
+        """No method of the package."""
+
+    own = Own(Own.Config(levels=(1,)), "random")
+    with pytest.raises(ValueError, match=r"add Own to adlib\.methods\.METHODS"):
+        checkpoint.save(own, tmp_path / "own.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 def test_missing_halves_foreign_descriptions_and_names(saved, tmp_path):
     _, path = saved
     description = json.loads(path.with_suffix(".json").read_text())
     path.with_suffix(".json").write_text(json.dumps(description | {"format": 0}))
-    with pytest.raises(ValueError, match="format 0, this version reads 1"):
+    with pytest.raises(ValueError, match="format 0, this version reads 2"):
         checkpoint.load(path)
     path.with_suffix(".json").write_text(json.dumps(description | {"config": {"itemz": 3}}))
     with pytest.raises(ValueError, match="itemz"):

@@ -208,6 +208,13 @@ def test_the_report_is_whole(fitted, parts, tmp_path):
     assert Detector.load(tmp_path / "out/detector.safetensors").threshold == fitted.threshold
 
 
+def test_the_report_shows_a_folders_name_as_text(fitted, tmp_path, monkeypatch):
+    monkeypatch.setitem(fitted.trained.identity, "category", "<script>alert(1)</script>")
+    page = fitted.report(tmp_path).read_text()
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>" not in page
+
+
 def test_overlays_show_the_defect_on_one_scale(fitted, parts, tmp_path):
     fitted.score(parts / "square", overlays=tmp_path)
     plain = np.asarray(Image.open(parts / "square/000.png").resize((256, 256), Image.Resampling.BILINEAR), float)

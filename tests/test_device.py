@@ -24,7 +24,7 @@ def free_again():
 
 
 def _take_and_sleep(folder, answer):
-    answer.put((os.getpid(), device.lease(NAMES, folder, poll=0.02)))
+    answer.put((os.getpid(), device.lease_gpu(NAMES, folder, poll=0.02)))
     time.sleep(600)
 
 
@@ -51,19 +51,19 @@ def test_each_process_takes_another_gpu_and_a_killed_one_gives_its_own_back(tmp_
 
 
 def test_a_process_takes_one_gpu_once(tmp_path):
-    assert device.lease(NAMES, tmp_path) == "cuda:0"
-    assert device.lease(NAMES, tmp_path) == "cuda:0"
+    assert device.lease_gpu(NAMES, tmp_path) == "cuda:0"
+    assert device.lease_gpu(NAMES, tmp_path) == "cuda:0"
     assert [file.name for file in tmp_path.iterdir()] == ["adlib-gpu-GPU-a.lock"]
 
 
 def test_one_visible_device_is_the_schedulers_choice(tmp_path):
-    assert device.lease(["GPU-a"], tmp_path) == device.lease(["GPU-a"], tmp_path) == "cuda"
+    assert device.lease_gpu(["GPU-a"], tmp_path) == device.lease_gpu(["GPU-a"], tmp_path) == "cuda"
     assert not list(tmp_path.iterdir())
 
 
 def test_auto_asks_for_a_lease_and_a_named_device_does_not(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("adlib.device.lease", lambda: "cuda:3")
+    monkeypatch.setattr("adlib.device.lease_gpu", lambda: "cuda:3")
     assert resolve_device("auto") == "cuda:3"
     assert resolve_device("cuda:1") == "cuda:1"
 

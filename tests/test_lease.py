@@ -15,7 +15,7 @@ HOLD = f"""
 import sys; sys.path.insert(0, {str(Path(FILE).parent)!r})
 import lease, time
 from pathlib import Path
-held = lease.claim(Path(sys.argv[1]))
+held = lease.take(Path(sys.argv[1]))
 print("held" if held else "refused", flush=True)
 time.sleep(600)
 """
@@ -44,15 +44,15 @@ def test_one_process_holds_a_lease_and_its_death_frees_it(tmp_path):
     path = tmp_path / "new folder" / "lock"
     process, said = holder(path)
     assert said == "held"
-    assert lease.claim(path) is None
+    assert lease.take(path) is None
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    mine = lease.claim(path)
+    mine = lease.take(path)
     assert mine is not None
-    assert lease.claim(path) is None  # of one process too: it is the open file that holds it
+    assert lease.take(path) is None  # of one process too: it is the open file that holds it
     mine.close()
-    lease.claim(path).close()
+    lease.take(path).close()
 
 
 def test_a_row_is_made_by_one_of_two_and_the_other_waits(tmp_path):
@@ -91,7 +91,7 @@ def test_a_folder_is_taken_once_other_engines_and_what_they_left_behind_have_end
         process.wait()
         process.stdout.close()
     assert lease.take_folder(tmp_path) is None
-    assert lease.claim(engine) is None
+    assert lease.take(engine) is None
     assert not run.exists()
     while lease._taken:
         lease._taken.pop().close()
@@ -104,7 +104,7 @@ def test_the_lease_outlives_its_keeper_as_long_as_the_command_works(tmp_path):
     first.kill()
     first.wait()
     first.stderr.close()
-    assert lease.claim(tmp_path / ".row.json.lease") is None
+    assert lease.take(tmp_path / ".row.json.lease") is None
     Path(f"{row}.go").touch()
     with lease.alone(tmp_path / ".row.json.lease", poll=0.05):
         assert row.read_text() == "row"

@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from adlib.backbones import Teacher
 from adlib.images import MEAN, STD
@@ -98,8 +99,9 @@ def test_losses_have_their_closed_forms():
     assert logit_loss(logits, -logits, 2.0) > 0.1
 
 
-def test_a_source_with_same_padding_is_brought_to_the_students_grid():
-    source = Source("mobilenetv2_100", "random", (1, 2, 3))
+def test_a_source_with_same_padding_is_brought_to_the_students_grid(tmp_path):
+    save_file(timm.create_model("mobilenetv2_100").state_dict(), tmp_path / "own.safetensors")
+    source = Source("mobilenetv2_100", str(tmp_path / "own.safetensors"), (1, 2, 3))
     images = torch.rand(1, 3, 64, 64)
     assert source.same
     assert [m.shape[-1] for m in source(images).maps] == [15, 7, 3]

@@ -52,6 +52,8 @@ def test_a_grid_may_name_a_precision_which_names_no_other_row():
         ({"datasets": {"mvtek": "all"}}, "unknown dataset 'mvtek'; did you mean 'mvtec'"),
         ({"overrides": {"epoch": 3}}, "unknown field of stpm 'epoch'; did you mean 'epochs'"),
         ({"overrides": {"epochs": "3"}}, "takes a int"),
+        ({"overrides": {"fusion": "sun"}}, "fusion must be one of .*, got 'sun'"),
+        ({"overrides": {"epochs": 0}}, "epochs must be at least 1, got 0"),
         ({"seed": [0]}, "unknown field of grid 1 'seed'; did you mean 'seeds'"),
         ({"scale": "medium"}, "unknown scale"),
         ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean 'bf16'"),
@@ -132,7 +134,8 @@ def test_the_code_of_a_method_is_what_it_imports_and_no_other_method():
     assert "adlib/datasets/mvtec.py" in files
     assert "adlib/datasets/mvtec3d.py" not in files
     assert {"adlib/datasets/mtd.py", "adlib/datasets/mtd_splits.csv"} <= code("stpm", "mtd")
-    assert {"adlib/datasets/synthetic/gear.py"} <= code("stpm", "synthetic")
+    assert {"adlib/datasets/synthetic/gear.py", "adlib/datasets/mvtec.py"} <= code("stpm", "synthetic")
+    assert "adlib/datasets/dtd.py" in code("destseg")
     weights = "adlib/weights/resnet18.safetensors"
     assert weights not in files
     assert weights in code("stpm", teacher="bundled")

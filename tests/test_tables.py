@@ -7,7 +7,7 @@ import subprocess
 import pandas as pd
 import pytest
 
-from adlib import results, tables
+from adlib import paper, results, tables
 from adlib.datasets import PUBLISHED
 
 NEEDED = {"bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw"}
@@ -112,7 +112,7 @@ def test_a_mean_needs_all_its_categories_and_is_one_over_them_for_each_seed(row)
 def test_every_printed_number_has_its_line():
     rows = results.read(results.RUNS)
     count = 0
-    printed = results.paper()
+    printed = paper.paper()
     for source, table in printed[printed["source"].str.startswith("seed")].groupby(["source", "table"]).groups:
         found = tables.reproduced(rows, source, table)
         assert ((found["ours"] != "") | (found["conditions"] != "")).all()
@@ -128,7 +128,7 @@ def test_a_printed_table_is_whole_and_in_its_order():
     assert len(found) == 16
     assert found.index[0] == ("bottle", "image_auroc_pct")
     assert found.loc[("bottle", "image_auroc_pct"), "DeSTSeg(memory)"] == "100"  # the text, not 100.0
-    for source, table in {(row.source, row.table) for row in results.paper().itertuples() if row.source[:4] == "seed"}:
+    for source, table in {(row.source, row.table) for row in paper.paper().itertuples() if row.source[:4] == "seed"}:
         cells = tables.printed(source, table)
         assert (cells != "").sum().sum() == len(tables.reproduced(pd.DataFrame(columns=COLUMNS), source, table))
 

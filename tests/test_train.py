@@ -215,7 +215,7 @@ def test_settled_statistics_are_those_of_the_final_weights_over_an_epoch():
     settled, _ = trained("destseg", settle=True)
     images = tiny_images(8)
     block = settled.segmentation.residual[0]
-    networks = [(settled.student.encoder.conv1, settled.student.encoder.bn1), (block.conv1, block.bn1)]
+    networks = [(settled.student.encoder.conv1, settled.student.encoder.bn1), tuple(block.body[:2])]
     for number, (stage, (convolution, norm)) in enumerate(zip(settled.stages(), networks, strict=True)):
         plan = Plan(stage, number, len(images), 1)
         means = []

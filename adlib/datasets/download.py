@@ -8,7 +8,6 @@ complete or absent. Nothing here runs at import.
 
 import argparse
 import gzip
-import hashlib
 import lzma
 import shlex
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tqdm import tqdm
 
+from adlib.files import sha256
 from adlib.names import known
 
 from .archives import ARCHIVES, Archive
@@ -157,8 +157,7 @@ def _fetch_any(archive: Archive, file: Path, base: Path) -> None:
 
 
 def _verify(archive: Archive, file: Path, base: Path) -> None:
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = sha256(file)
     if archive.sha256 is None:
         print(f"no SHA-256 is published; that of {file.name} is {found}")
         file.with_name(file.name + ".sha256").write_text(f"{found}  {file.name}\n")

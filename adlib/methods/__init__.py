@@ -73,9 +73,10 @@ def build(
 ) -> Method:
     """Build a method with freshly initialised networks, e.g. `build("stpm", epochs=20)`.
 
-    `seed` fixes the initial weights. With `bundled`, a frozen network whose weights do not ship is exchanged for the
-    nearest that does, unless it is among the overrides (ValueError); `config` of the method then says which. Raises as
-    `resolve` and as `adlib.backbones.Teacher` do.
+    `teacher` is one of `adlib.backbones.SOURCES`; for mixed_teacher also two of them joined by '+'. `seed` fixes the
+    initial weights. With `bundled`, a frozen network whose weights do not ship is exchanged for the nearest that does,
+    unless it is among the overrides (ValueError); `config` of the method then says which. Raises as `resolve` and as
+    `adlib.backbones.Teacher` do.
     """
     config = resolve(name, recipe, scale, **overrides)
     if teacher == "bundled":

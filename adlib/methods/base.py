@@ -1,6 +1,6 @@
 """What the training loop and the predictor ask of a method."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -70,6 +70,21 @@ class Stage:
             raise ValueError(f"validation is the share of images held out, from 0 to below 1, got {self.validation}")
 
 
+@dataclass(frozen=True)
+class MethodConfig:
+    """Base of all configs: fields are checked wherever one is made, by a study before any of its runs, too.
+
+    A subclass with fields of its own extends `__post_init__`, which raises ValueError for a value without a meaning.
+    """
+
+    def __post_init__(self) -> None:
+        for name, least in {"epochs": 1, "batch": 1, "lr": 0, "momentum": 0, "weight_decay": 0, "sigma": 0}.items():
+            if getattr(self, name, least) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if len(getattr(self, "betas", (0, 0))) != 2:
+            raise ValueError(f"betas must be two numbers, got {self.betas!r}")  # type: ignore[attr-defined]
+
+
 class Method(nn.Module):
     """Base of all methods: holds the config and the frozen teacher.
 
@@ -101,15 +116,19 @@ class Method(nn.Module):
 
     def stages(self) -> list[Stage]:
         """Return the stages of the training, in order."""
-        raise AttributeError(f"{type(self).__name__} has no stages()")
+        raise NotImplementedError(f"{type(self).__name__} has no stages()")
 
     def anomaly_map(self, images: Tensor) -> Tensor:
         """Map normalised images (N, 3, H, W) to anomaly maps (N, H, W); higher is worse."""
-        raise AttributeError(f"{type(self).__name__} has no anomaly_map()")
+        raise NotImplementedError(f"{type(self).__name__} has no anomaly_map()")
 
     def targets(self, images: Tensor) -> list[Tensor]:
         """Compute what the frozen networks give to learn from; cached over a stage whose images never change."""
         return self.teacher(images)
+
+    def targets_of(self, batch: Batch) -> list[Tensor]:
+        """Return the targets of a batch that were computed beforehand, or compute them now."""
+        return self.targets(batch.image) if batch.targets is None else batch.targets
 
     def score(self, maps: Tensor) -> Tensor:
         """Reduce maps (N, H, W) to image scores (N,): the maximum, unless the method says otherwise."""
@@ -140,6 +159,13 @@ def check_choices(config: Any, allowed: dict[str, tuple[Any, ...]]) -> None:
     for name, values in allowed.items():
         if getattr(config, name) not in values:
             raise ValueError(f"{name} must be one of {values}, got {getattr(config, name)!r}")
+
+
+def check_levels(config: Any, name: str, known: Sequence[int]) -> None:
+    """Raise ValueError for a field of a config that does not hold some of these numbers, each once, increasing."""
+    levels = getattr(config, name)
+    if list(levels) != sorted(set(levels)) or not set(levels) <= set(known):
+        raise ValueError(f"{name} must be increasing numbers of {known[0]} to {known[-1]}, got {levels}")
 
 
 def check_shares(config: Any, *names: str) -> None:

@@ -18,14 +18,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher, feature_network
-from adlib.layers import basic_stage, cosine_distance, kaiming_fan_out, resize, top_mean, unit
-from adlib.methods.base import SETTLED, Batch, Deviation, Method, Recipes, Stage, check_choices, check_shares
+from adlib.layers import cosine_distance, kaiming_fan_out, residual_stage, resize, top_mean, unit
+from adlib.methods.base import (
+    SETTLED,
+    Batch,
+    Deviation,
+    Method,
+    MethodConfig,
+    Recipes,
+    Stage,
+    check_choices,
+    check_shares,
+)
 
 LEVELS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
-class DeSTSegConfig:
+class DeSTSegConfig(MethodConfig):
     """Hyper-parameters; the defaults are the recipe `paper`."""
 
     backbone: str = "resnet18"
@@ -50,6 +60,24 @@ class DeSTSegConfig:
     settle: bool = False  # ours, for few steps: when a network is done its BatchNorms take their statistics anew
     log_both_modes: bool = False  # also log L_cos in both BatchNorm modes, at one to three more passes a step
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        allowed = {
+            "cosine_reduction": ("mean", "sum"),
+            "product_sign": (1, -1),
+            "student_input": ("corrupted", "clean"),
+            "map": ("segmentation", "dest"),
+            "rotation": ("auto", "none", "slight", "full"),
+        }
+        check_choices(self, allowed)
+        check_shares(self, "corruption_probability")
+        if self.top < 1:
+            raise ValueError(f"top is a number of pixels, at least 1, got {self.top}")
+        if self.batch < 2 and self.map == "segmentation":
+            raise ValueError(
+                "batch must be at least 2: the pooled branch of the segmentation network normalises over the batch"
+            )
+
 
 class Student(nn.Module):
     """A complete ResNet encoder and a decoder without skip connections: (N, 3, H, W) -> maps as the teacher's.
@@ -66,7 +94,7 @@ class Student(nn.Module):
         if decoder:
             deepest = self.encoder.feature_info.channels()[-1]  # type: ignore[union-attr, operator]
             widths = [deepest, deepest, *reversed(channels)]
-            stages = [basic_stage(a, b) for a, b in pairwise(widths)]
+            stages = [residual_stage(a, b) for a, b in pairwise(widths)]
             self.decoder = nn.ModuleList(kaiming_fan_out(stage) for stage in stages)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -103,7 +131,7 @@ class SegmentationNetwork(nn.Module):
 
     def __init__(self, channels: int, width: int = 256) -> None:
         super().__init__()
-        self.residual = kaiming_fan_out(basic_stage(channels, width))
+        self.residual = kaiming_fan_out(residual_stage(channels, width))
         self.head = nn.Sequential(
             ASPP(width), _conv(width, width, 3), nn.Conv2d(width, 1, 1)
         )  # PyTorch's default initialisation, as in the code
@@ -142,7 +170,6 @@ class DeSTSeg(Method):
 
     def __init__(self, config: DeSTSegConfig, teacher: str | Provenance) -> None:
         super().__init__()
-        _check(config)
         self.config = config
         self.teacher = Teacher(config.backbone, teacher, LEVELS)
         self.student = Student(config.backbone, self.teacher.channels, config.decoder)
@@ -190,7 +217,7 @@ class DeSTSeg(Method):
     def student_loss(self, batch: Batch) -> dict[str, Tensor]:
         """L_cos (Eq. 4): cosine distance of S(corrupted) to T(clean), averaged over positions, summed over levels."""
         seen = self.seen(batch)
-        targets = self.targets(batch.image) if batch.targets is None else batch.targets
+        targets = self.targets_of(batch)
         terms = self.cosine_terms(targets, self.student(seen))
         if self.config.log_both_modes:
             now = torch.stack([*terms.values()]).sum().detach()
@@ -323,20 +350,3 @@ def batch_norm_mode(network: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for norm, (mode, tracked) in zip(norms, before, strict=True):
             norm.training, norm.track_running_stats = mode, tracked
-
-
-def _check(config: DeSTSegConfig) -> None:
-    allowed = {
-        "cosine_reduction": ("mean", "sum"),
-        "product_sign": (1, -1),
-        "student_input": ("corrupted", "clean"),
-        "map": ("segmentation", "dest"),
-    }
-    check_choices(config, allowed)
-    check_shares(config, "corruption_probability")
-    if config.top < 1:
-        raise ValueError(f"top is a number of pixels, at least 1, got {config.top}")
-    if config.batch < 2 and config.map == "segmentation":
-        raise ValueError(
-            "batch must be at least 2: the pooled branch of the segmentation network normalises over the batch"
-        )

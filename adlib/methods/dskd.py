@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher, feature_network
-from adlib.layers import BasicBlock, cosine_distance, kaiming_fan_out, resize, smooth, squared_distance
-from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices
+from adlib.layers import ResidualBlock, cosine_distance, kaiming_fan_out, resize, smooth, squared_distance
+from adlib.methods.base import Batch, Deviation, Method, MethodConfig, Recipes, Stage, check_choices, check_levels
 from adlib.methods.rd import check_size, flat_cosine_distance
 from adlib.reverse import OneClassBottleneck, ReverseDecoder
 
@@ -24,7 +24,7 @@ LEVELS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
-class DSKDConfig:
+class DSKDConfig(MethodConfig):
     """Hyper-parameters; the defaults are the recipe `paper`. Assumed, unless the comment says stated."""
 
     backbone: str = "resnet18"  # stated; also the other networks that RD knows
@@ -48,6 +48,30 @@ class DSKDConfig:
     batch: int = 16  # as RD; STPM: 32
     validation: float = 0.0  # as RD, the last epoch stays; STPM: 0.2, the epoch with the lowest mean map
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        allowed = {
+            "students": ("both", "encoder", "decoder"),
+            "embedding": ("fused", "coarsest"),
+            "l2": ("normalised", "raw_mse", "none"),
+            "cosine": ("flat", "pixel", "none"),
+            "distance": ("cosine", "l2"),
+            "fusion": ("sum", "product"),
+            "scoring": ("decoder", "encoder", "sum", "product"),
+            "image_score": ("max", "mean"),
+            "optimiser": ("adam", "sgd"),
+        }
+        check_choices(self, allowed)
+        check_levels(self, "levels", LEVELS)
+        if self.l2 == self.cosine == "none":
+            raise ValueError("l2 and cosine cannot both be 'none'")
+        if self.students == "both" and self.detach_dfe and not (self.encoder_loss and 3 in self.levels):
+            raise ValueError(
+                "with detach_dfe the encoder learns from its own loss alone: it needs encoder_loss and level 3"
+            )
+        if self.students == "encoder" and not self.encoder_loss:
+            raise ValueError("students='encoder' has no loss but the encoder's")
+
 
 class DSKD(Method):
     """Teacher, encoder student, deep feature embedding, decoder student."""
@@ -60,7 +84,6 @@ class DSKD(Method):
 
     def __init__(self, config: DSKDConfig, teacher: str | Provenance) -> None:
         super().__init__()
-        _check(config)
         self.config = config
         # What each network is needed for: the embedding takes all three levels from whoever feeds it.
         self.taught = LEVELS if config.students == "decoder" else config.levels
@@ -78,7 +101,7 @@ class DSKD(Method):
             self.embedding = (
                 OneClassBottleneck(config.backbone)
                 if config.embedding == "fused"
-                else kaiming_fan_out(BasicBlock(coarse, deepest, stride=2))
+                else kaiming_fan_out(ResidualBlock(coarse, deepest, "down"))
             )
             learners += [self.embedding, self.decoder]
         self.learners = tuple(learners)
@@ -124,7 +147,7 @@ class DSKD(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Add, over students and levels, the L2 term and lambda times the cosine term, means over the batch."""
         c = self.config
-        taught = self.by_level(self.targets(batch.image) if batch.targets is None else batch.targets)
+        taught = self.by_level(self.targets_of(batch))
         terms = {}
         for student, maps in self.student_maps(batch.image, taught).items():
             if student == "encoder" and not c.encoder_loss:
@@ -143,7 +166,7 @@ class DSKD(Method):
 
     def validation_loss(self, batch: Batch) -> Tensor:
         """Average the anomaly map of each image: (B,)."""
-        targets = self.targets(batch.image) if batch.targets is None else batch.targets
+        targets = self.targets_of(batch)
         return self.map_of(batch.image, targets).mean(dim=(1, 2))
 
     def anomaly_map(self, images: Tensor) -> Tensor:
@@ -219,29 +242,3 @@ def _l2(taught: Tensor, learned: Tensor, form: str) -> Tensor:
 def _distance(taught: Tensor, learned: Tensor, form: str) -> Tensor:
     # Half the squared distance would be the cosine distance again.
     return cosine_distance(taught, learned) if form == "cosine" else squared_distance(taught, learned).sqrt()
-
-
-def _check(config: DSKDConfig) -> None:
-    allowed = {
-        "students": ("both", "encoder", "decoder"),
-        "embedding": ("fused", "coarsest"),
-        "l2": ("normalised", "raw_mse", "none"),
-        "cosine": ("flat", "pixel", "none"),
-        "distance": ("cosine", "l2"),
-        "fusion": ("sum", "product"),
-        "scoring": ("decoder", "encoder", "sum", "product"),
-        "image_score": ("max", "mean"),
-        "optimiser": ("adam", "sgd"),
-    }
-    check_choices(config, allowed)
-    if list(config.levels) != sorted(set(config.levels)) or not set(config.levels) <= set(LEVELS):
-        raise ValueError(f"levels must be increasing numbers of 1 to 3, got {config.levels}")
-    if config.l2 == config.cosine == "none":
-        raise ValueError("l2 and cosine cannot both be 'none'")
-    both = config.students == "both"
-    if both and config.detach_dfe and not (config.encoder_loss and 3 in config.levels):
-        raise ValueError(
-            "with detach_dfe the encoder learns from its own loss alone: it needs encoder_loss and level 3"
-        )
-    if config.students == "encoder" and not config.encoder_loss:
-        raise ValueError("students='encoder' has no loss but the encoder's")

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher
 from adlib.layers import NRMemory
-from adlib.methods.base import Batch, Deviation, Recipes, Stage, check_choices
-from adlib.methods.rd import LEVELS, CosineDistillation, RDConfig, check, check_size
+from adlib.methods.base import Batch, Deviation, MethodConfig, Recipes, Stage, check_choices
+from adlib.methods.rd import LEVELS, CosineDistillation, RDConfig, check_size
 from adlib.reverse import OneClassBottleneck, ReverseDecoder
 
 
@@ -28,9 +28,14 @@ class MemoryRDConfig(RDConfig):
     items: tuple[int, ...] = (50, 50, 50)  # L of m0, m1, m2, deepest first; 0: no such memory; Table 4(b)
     placement: str = "input"  # of each decoder stage (reading A); output: of each stage, 1x1 convolution (reading B)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, {"placement": ("input", "output")})
+        check_items(self.items, memories=3)
+
 
 @dataclass(frozen=True)
-class NRConfig:
+class NRConfig(MethodConfig):
     """What trains an NR memory."""
 
     lambda_nm: float = 0.1  # lambda_1, Sec. 5.2; 0: no exemplars are drawn
@@ -40,6 +45,15 @@ class NRConfig:
     exemplars: int = 16  # N normal images a step, Sec. 5.2
     temperature: float = 1.0  # of the weights; Eq. 5 and 8: none
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, {"nm": ("mse", "literal", "normalised"), "orth": ("signed", "abs", "square")})
+        if self.temperature <= 0 or self.exemplars < 1:
+            raise ValueError(
+                f"temperature must be above 0 and exemplars at least 1 (lambda_nm=0 draws none), "
+                f"got {self.temperature!r} and {self.exemplars!r}"
+            )
+
 
 @dataclass(frozen=True)
 class MemKDConfig(NRConfig, MemoryRDConfig):
@@ -47,23 +61,15 @@ class MemKDConfig(NRConfig, MemoryRDConfig):
 
     deepest_target: str = "layer4"  # what m0 memorises: the only map of its shape; option: bottleneck
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, {"deepest_target": ("layer4", "bottleneck")})
 
-def check_memory(config: Any, slots: int) -> None:
-    """Raise ValueError for a memory field that has no meaning."""
-    allowed = {
-        "placement": ("input", "output"),
-        "nm": ("mse", "literal", "normalised"),
-        "orth": ("signed", "abs", "square"),
-        "deepest_target": ("layer4", "bottleneck"),
-    }
-    check_choices(config, {name: values for name, values in allowed.items() if hasattr(config, name)})
-    if len(config.items) != slots or min(config.items) < 0:
-        raise ValueError(f"items must be {slots} numbers of at least 0, got {config.items!r}")
-    if isinstance(config, NRConfig) and (config.temperature <= 0 or config.exemplars < 1):
-        raise ValueError(
-            f"temperature must be above 0 and exemplars at least 1 (lambda_nm=0 draws none), "
-            f"got {config.temperature!r} and {config.exemplars!r}"
-        )
+
+def check_items(items: Sequence[int], memories: int) -> None:
+    """Raise ValueError for anything but a number of items, at least 0, for each of the memories."""
+    if len(items) != memories or min(items) < 0:
+        raise ValueError(f"items must be {memories} numbers of at least 0, got {items!r}")
 
 
 class NRDistillation(CosineDistillation):
@@ -73,7 +79,7 @@ class NRDistillation(CosineDistillation):
 
     def normality(self, targets: Sequence[Tensor]) -> dict[str, Tensor]:
         """Return the feature that each memory learns, from the exemplars' `targets`, finest first."""
-        raise AttributeError(f"{type(self).__name__} has no normality()")
+        raise NotImplementedError(f"{type(self).__name__} has no normality()")
 
     def stages(self) -> list[Stage]:
         """Return the single stage, with exemplars where L_NM is on."""
@@ -99,12 +105,8 @@ class NRDistillation(CosineDistillation):
 class MemoryRD(CosineDistillation):
     """RD with a memory beside each decoder stage; a subclass says which memory and what else is learned."""
 
-    SMALL: ClassVar = {"epochs": 3, "batch": 8}  # as RD
-
     def __init__(self, config: Any, teacher: str | Provenance) -> None:
         super().__init__()
-        check(config)
-        check_memory(config, slots=3)
         self.config = config
         self.teacher = Teacher(config.backbone, teacher, self.teacher_levels())
         self.bottleneck = OneClassBottleneck(config.backbone)
@@ -121,7 +123,7 @@ class MemoryRD(CosineDistillation):
 
     def memory(self, items: int, channels: int) -> nn.Module:
         """Make one memory."""
-        raise AttributeError(f"{type(self).__name__} has no memory()")
+        raise NotImplementedError(f"{type(self).__name__} has no memory()")
 
     def learners(self) -> tuple[nn.Module, ...]:
         """Return bottleneck, decoder and memories."""

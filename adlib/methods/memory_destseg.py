@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from adlib.backbones import Provenance
 from adlib.layers import CoordinateAttention, Memory, SqueezeExcitation, cosine_distance, kaiming_fan_out
-from adlib.methods.base import Batch, Deviation, Recipes, Stage, check_choices
+from adlib.methods.base import Batch, Deviation, Recipes, Stage, check_choices, check_levels
 from adlib.methods.destseg import LEVELS, DeSTSeg, DeSTSegConfig
 
 
@@ -36,6 +36,24 @@ class MemoryDeSTSegConfig(DeSTSegConfig):
     attention: bool = True  # Sec. 4.1.2: coordinate attention on the features to be distilled
     squeeze: bool = True  # Sec. 4.1.3: squeeze-excitation before the segmentation network
     extra_clean_forward: bool = False  # code: the student also sees the clean batch, which only moves its statistics
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        allowed = {
+            "similarity": ("cosine", "dot"),
+            "combine": ("replace", "residual", "concat"),
+            "memory_loss": ("cosine", "mse"),
+        }
+        check_choices(self, allowed)
+        check_levels(self, "memory_levels", LEVELS)
+        if self.memory and self.items < 1:
+            raise ValueError(f"items must be at least 1 in each memory, got {self.items}: memory=False has none")
+        if self.attention and not self.decoder:
+            raise ValueError("attention works on the decoder: with decoder=False set attention=False too")
+        if self.memory and not self.memory_weight and (self.memory_steps or not self.values_from_cosine):
+            raise ValueError(
+                "memory_weight=0 leaves L_cos to train the memories: set values_from_cosine, memory_steps=0"
+            )
 
 
 class Recall(nn.Module):
@@ -68,7 +86,6 @@ class MemoryDeSTSeg(DeSTSeg):
     config: MemoryDeSTSegConfig
 
     def __init__(self, config: MemoryDeSTSegConfig, teacher: str | Provenance) -> None:
-        _check(config)
         super().__init__(config, teacher)
         channels = self.teacher.channels
         if config.memory:
@@ -103,7 +120,7 @@ class MemoryDeSTSeg(DeSTSeg):
             name="memory",
             trains=memories,
             optimiser=torch.optim.SGD(items, c.memory_lr, c.momentum, weight_decay=c.weight_decay),
-            loss=lambda batch: self.memory_terms(self.targets(batch.image) if batch.targets is None else batch.targets),
+            loss=lambda batch: self.memory_terms(self.targets_of(batch)),
             batch=c.batch,
             steps=c.memory_steps,
             drop_last=True,
@@ -120,7 +137,7 @@ class MemoryDeSTSeg(DeSTSeg):
     def student_loss(self, batch: Batch) -> dict[str, Tensor]:
         """L_KD = L_cos + lambda L_mem (Eq. 12)."""
         c = self.config
-        targets = self.targets(batch.image) if batch.targets is None else batch.targets
+        targets = self.targets_of(batch)
         terms = super().student_loss(replace(batch, targets=targets))
         if c.memory and c.memory_weight:
             terms |= self.memory_terms(targets)
@@ -190,20 +207,3 @@ class MemoryDeSTSeg(DeSTSeg):
         Deviation("ablation dest=False", "-", "cannot run: an argument is missing", "student_input='clean' runs"),
         *DeSTSeg.DEVIATIONS[2:],
     )
-
-
-def _check(config: MemoryDeSTSegConfig) -> None:
-    allowed = {
-        "similarity": ("cosine", "dot"),
-        "combine": ("replace", "residual", "concat"),
-        "memory_loss": ("cosine", "mse"),
-    }
-    check_choices(config, allowed)
-    if list(config.memory_levels) != sorted(set(config.memory_levels)) or not set(config.memory_levels) <= set(LEVELS):
-        raise ValueError(f"memory_levels must be increasing numbers of 1 to 3, got {config.memory_levels}")
-    if config.memory and config.items < 1:
-        raise ValueError(f"items must be at least 1 in each memory, got {config.items}: memory=False has none")
-    if config.attention and not config.decoder:
-        raise ValueError("attention works on the decoder: with decoder=False set attention=False too")
-    if config.memory and not config.memory_weight and (config.memory_steps or not config.values_from_cosine):
-        raise ValueError("memory_weight=0 leaves L_cos to train the memories: set values_from_cosine, memory_steps=0")

@@ -18,13 +18,12 @@ from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher
 from adlib.layers import kaiming_fan_out, smooth
-from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices
+from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices, check_levels
 from adlib.methods.reduced_student import (
     ReducedNetwork,
     ReducedStudent,
     ReducedStudentConfig,
     added,
-    check,
     image_losses,
     level_losses,
     matching_stage,
@@ -49,6 +48,16 @@ class MixedTeacherConfig(ReducedStudentConfig):
     epochs: int = 200  # Sec. 5.2; code: 100 each
     fusion: str = "equation"  # Eq. 11; options: prose (normalised, times its extent), code (columns of unit length)
     parts: str = "both"  # option: resnet or efficientnet, one pair and its map alone
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        allowed = {
+            "efficient_student": ("thin", "copy"),
+            "fusion": ("equation", "prose", "code"),
+            "parts": PARTS,
+        }
+        check_choices(self, allowed)
+        check_levels(self, "efficient_stages", range(1, 8))
 
 
 class EfficientStages(nn.Module):
@@ -140,7 +149,6 @@ class MixedTeacher(Method):
 
     def __init__(self, config: MixedTeacherConfig, teacher: str | Provenance) -> None:
         super().__init__()
-        _check(config)
         self.config = config
         first, second = two_sources(teacher)
         loaded = []
@@ -266,17 +274,3 @@ def _joined(found: list[Provenance]) -> Provenance:
     sources = dict.fromkeys(p.source for p in found)
     digest = hashlib.sha256("".join(p.sha256 for p in found).encode()).hexdigest()
     return Provenance("+".join(sources), "+".join(p.name for p in found), digest)
-
-
-def _check(config: MixedTeacherConfig) -> None:
-    check(config)
-    allowed = {
-        "efficient_student": ("thin", "copy"),
-        "fusion": ("equation", "prose", "code"),
-        "parts": PARTS,
-    }
-    check_choices(config, allowed)
-    if list(config.efficient_stages) != sorted(set(config.efficient_stages)) or not set(config.efficient_stages) <= set(
-        range(1, 8)
-    ):
-        raise ValueError(f"efficient_stages must be increasing numbers of 1 to 7, got {config.efficient_stages}")

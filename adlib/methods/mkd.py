@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from adlib.backbones import Provenance, Teacher, feature_network
 from adlib.layers import NRMemory
 from adlib.methods.base import Deviation, Recipes
-from adlib.methods.memkd import NRConfig, NRDistillation, check_memory
-from adlib.methods.rd import LEVELS, CosineDistillation, RDConfig, check
+from adlib.methods.memkd import NRConfig, NRDistillation, check_items
+from adlib.methods.rd import LEVELS, CosineDistillation, RDConfig
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,12 @@ class MKDConfig(RDConfig):
     cosine: str = "flat"  # MemKD, Eq. 1; option: pixel
     epochs: int = 100  # MemKD, Sec. 5.2
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (self.backbone, self.student):
+            if "resnet" not in name:
+                raise ValueError(f"forward distillation here takes ResNets, got {name!r}")
+
 
 @dataclass(frozen=True)
 class MemMKDConfig(NRConfig, MKDConfig):
@@ -35,6 +41,10 @@ class MemMKDConfig(NRConfig, MKDConfig):
 
     items: tuple[int, ...] = (50, 50)  # L of the memories after layer1 and layer2; 0: no such memory
     temperature: float = 1.0  # MemKD, Eq. 5: none
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_items(self.items, memories=2)
 
 
 def take_twice(block: nn.Module) -> None:
@@ -53,14 +63,9 @@ class MKD(CosineDistillation):
 
     Config: ClassVar = MKDConfig
     RECIPES: ClassVar[Recipes] = {"paper": {}}
-    SMALL: ClassVar = {"epochs": 3, "batch": 8}  # as RD
 
     def __init__(self, config: Any, teacher: str | Provenance) -> None:
         super().__init__()
-        check(config)
-        for name in (config.backbone, config.student):
-            if "resnet" not in name:
-                raise ValueError(f"forward distillation here takes ResNets, got {name!r}")
         self.config = config
         self.teacher = Teacher(config.backbone, teacher, LEVELS)
         self.student = feature_network(config.student, LEVELS)
@@ -105,7 +110,6 @@ class MemMKD(NRDistillation, MKD):
     Config: ClassVar = MemMKDConfig
 
     def __init__(self, config: MemMKDConfig, teacher: str | Provenance) -> None:
-        check_memory(config, slots=2)
         super().__init__(config, teacher)
         pairs = zip(("layer1", "layer2"), config.items, self.teacher.channels[:2], strict=True)
         held = {after: (items, channels) for after, items, channels in pairs if items > 0}

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher
 from adlib.layers import cosine_distance, resize, smooth
-from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices
+from adlib.methods.base import Batch, Deviation, Method, MethodConfig, Recipes, Stage, check_choices
 from adlib.reverse import OneClassBottleneck, ReverseDecoder
 
 LEVELS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
-class RDConfig:
+class RDConfig(MethodConfig):
     """Hyper-parameters; the defaults are the recipe `paper`."""
 
     backbone: str = "wide_resnet50_2"  # code; also resnet18, resnet34, resnet50
@@ -34,19 +34,16 @@ class RDConfig:
     align_corners: bool = True  # code, of the upsampling
     sigma: float = 4.0  # pixels of the image, of the Gaussian over the map; 0: none
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, {"cosine": ("pixel", "flat"), "fusion": ("sum", "product")})
+
 
 def flat_cosine_distance(a: Tensor, b: Tensor) -> Tensor:
     """Compute 1 - cos of two maps (N, C, H, W), each image's map flattened to one vector: (N,) in [0, 2]."""
     a, b, whole = a.float(), b.float(), (1, 2, 3)
     lengths = torch.linalg.vector_norm(a, dim=whole) * torch.linalg.vector_norm(b, dim=whole)
     return 1 - (a * b).sum(dim=whole) / lengths.clamp_min(1e-12)
-
-
-def check(config: RDConfig) -> None:
-    """Raise ValueError for a field that the shared formulas do not know."""
-    check_choices(config, {"cosine": ("pixel", "flat"), "fusion": ("sum", "product")})
-    if len(config.betas) != 2:
-        raise ValueError(f"betas must be two numbers, got {config.betas!r}")
 
 
 def check_size(features: Sequence[Tensor], images: Tensor) -> Sequence[Tensor]:
@@ -62,9 +59,11 @@ class CosineDistillation(Method):
     A subclass builds `teacher`, says which modules learn (`learners`) and what the student makes of the images.
     """
 
+    SMALL: ClassVar = {"epochs": 3, "batch": 8}  # alike, as they are compared with each other
+
     def learners(self) -> tuple[nn.Module, ...]:
         """Return the modules that train."""
-        raise AttributeError(f"{type(self).__name__} has no learners()")
+        raise NotImplementedError(f"{type(self).__name__} has no learners()")
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Compute the teacher's maps of layer1..layer3, finest first."""
@@ -72,7 +71,7 @@ class CosineDistillation(Method):
 
     def student_maps(self, images: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
         """Compute the student's version of `features`, the teacher's maps of `images`."""
-        raise AttributeError(f"{type(self).__name__} has no student_maps()")
+        raise NotImplementedError(f"{type(self).__name__} has no student_maps()")
 
     def stages(self) -> list[Stage]:
         """Return the single stage: Adam on everything but the teacher, no schedule, the last epoch is kept."""
@@ -114,13 +113,11 @@ class RD(CosineDistillation):
 
     Config: ClassVar = RDConfig
     RECIPES: ClassVar[Recipes] = {"paper": {}, "code": {"cosine": "flat"}}
-    SMALL: ClassVar = {"epochs": 3, "batch": 8}  # and all that are compared with it
 
     config: RDConfig
 
     def __init__(self, config: RDConfig, teacher: str | Provenance) -> None:
         super().__init__()
-        check(config)
         self.config = config
         self.teacher = Teacher(config.backbone, teacher, LEVELS)
         self.bottleneck = OneClassBottleneck(config.backbone)

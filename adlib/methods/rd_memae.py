@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adlib.layers import Memory
-from adlib.methods.base import Batch, Deviation, Recipes
+from adlib.methods.base import Batch, Deviation, Recipes, check_choices
 from adlib.methods.memkd import MemoryRD, MemoryRDConfig
 
 
@@ -22,6 +22,10 @@ class RDMemAEConfig(MemoryRDConfig):
     addressing: str = "cosine"  # MemKD, Fig. 4(b); MemAE's code: dot
     shrink: float = 0.0  # MemKD: none drawn; MemAE's code: 0.0025
     lambda_entropy: float = 0.0  # MemKD: none named; MemAE's code: 2e-4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, {"addressing": ("cosine", "dot")})
 
 
 class RDMemAE(MemoryRD):

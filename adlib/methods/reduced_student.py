@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from adlib.backbones import Provenance, Teacher
-from adlib.layers import BasicBlock, kaiming_fan_out, resize, smooth, squared_distance
-from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices
+from adlib.layers import ResidualBlock, kaiming_fan_out, resize, smooth, squared_distance
+from adlib.methods.base import Batch, Deviation, Method, MethodConfig, Recipes, Stage, check_choices, check_levels
 
 
 @dataclass(frozen=True)
-class ReducedStudentConfig:
+class ReducedStudentConfig(MethodConfig):
     """Hyper-parameters; the defaults are the recipe `paper`."""
 
     backbone: str = "resnet18"
@@ -46,6 +46,19 @@ class ReducedStudentConfig:
     image_score: str = "sum"  # Eq. 12; code: max
     preprocess: str = "resize"  # Sec. 5.2; code: resize_nearest
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        allowed = {
+            "stem": ("pooled", "convolution"),
+            "batch_reduction": ("mean", "sum"),
+            "level_reduction": ("sum", "mean"),
+            "optimiser": ("sgd", "adam"),
+            "image_score": ("sum", "max"),
+            "preprocess": ("resize", "resize_nearest"),
+        }
+        check_choices(self, allowed)
+        check_levels(self, "levels", range(5))  # 0 is the stem
+
 
 class ReducedNetwork(nn.Module):
     """A ResNet stem and one basic block of stride 2 a stage: images -> the maps of the chosen levels, finest first."""
@@ -56,7 +69,7 @@ class ReducedNetwork(nn.Module):
         self.convolution = nn.Sequential(
             nn.Conv2d(3, channels[0], 7, 2, 3, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()
         )
-        self.blocks = nn.ModuleList(BasicBlock(a, b, stride=2) for a, b in pairwise(channels))
+        self.blocks = nn.ModuleList(ResidualBlock(a, b, "down") for a, b in pairwise(channels))
         kaiming_fan_out(self)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -101,7 +114,6 @@ class ReducedStudent(Method):
 
     def __init__(self, config: ReducedStudentConfig, teacher: str | Provenance) -> None:
         super().__init__()
-        check(config)
         self.config = config
         self.teacher = Teacher(config.backbone, teacher, range(max(config.levels) + 1))
         self.student = ReducedNetwork(self.teacher.channels, config.levels, config.stem)
@@ -253,18 +265,3 @@ def matching_stage(
 
 def _one_cycle(peak: float, optimiser: torch.optim.Optimizer, steps: int) -> OneCycleLR:
     return OneCycleLR(optimiser, max_lr=peak, total_steps=steps)
-
-
-def check(config: ReducedStudentConfig) -> None:
-    """Raise ValueError for a value that no recipe and no option knows."""
-    allowed = {
-        "stem": ("pooled", "convolution"),
-        "batch_reduction": ("mean", "sum"),
-        "level_reduction": ("sum", "mean"),
-        "optimiser": ("sgd", "adam"),
-        "image_score": ("sum", "max"),
-        "preprocess": ("resize", "resize_nearest"),
-    }
-    check_choices(config, allowed)
-    if list(config.levels) != sorted(set(config.levels)) or not set(config.levels) <= {0, 1, 2, 3, 4}:
-        raise ValueError(f"levels must be increasing numbers of 0 (the stem) to 4, got {config.levels}")

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from adlib.backbones import Provenance, Teacher, feature_network
 from adlib.layers import resize, squared_distance
-from adlib.methods.base import SETTLED, Batch, Deviation, Method, Recipes, Stage, check_choices
+from adlib.methods.base import SETTLED, Batch, Deviation, Method, MethodConfig, Recipes, Stage, check_choices
 
 
 @dataclass(frozen=True)
-class STPMConfig:
+class STPMConfig(MethodConfig):
     """Hyper-parameters; the defaults are the recipe `paper`."""
 
     backbone: str = "resnet18"
@@ -38,6 +38,10 @@ class STPMConfig:
     settle: bool = False  # ours, for few steps: when the student is done its BatchNorms take their statistics anew
     validation: float = 0.2  # share of the training images held out; the epoch with the lowest mean map is kept
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, {"fusion": ("product", "sum"), "fusion_size": ("image", "level")})
+
 
 class STPM(Method):
     """Student and teacher of one shape, matched at several levels."""
@@ -52,7 +56,6 @@ class STPM(Method):
 
     def __init__(self, config: STPMConfig, teacher: str | Provenance) -> None:
         super().__init__()
-        check_choices(config, {"fusion": ("product", "sum"), "fusion_size": ("image", "level")})
         self.config = config
         self.teacher = Teacher(config.backbone, teacher, config.levels)
         # The same random initialisation as torchvision's: no zero-initialised BatchNorm.

@@ -1,7 +1,6 @@
 """Write a finished teacher: the stages that methods read, in half precision, and a card that says what it is."""
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from adlib.backbones import feature_network
 from adlib.environment import environment
-from adlib.files import whole_file
+from adlib.files import sha256, whole_file
 from adlib.pretrain.training import Pretraining
 
 SHIPPED = {"resnet18": 3}  # the highest level of each student that methods read; 4 for all others
@@ -49,7 +48,7 @@ def write_teacher(
         "network": c.student,
         "levels": list(range(1, level + 1)),
         "parameters": sum(v.numel() for v in state.values()),
-        "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
+        "sha256": sha256(out),
         "bytes": out.stat().st_size,
         **training.origin(),
         "data": data,

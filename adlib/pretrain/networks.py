@@ -1,6 +1,5 @@
 """The source network, the student with its throw-away projections, and the losses between them."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from adlib.backbones import _TENSORFLOW_STYLE, IMAGENET_TAGS, tensors_sha256
+from adlib.backbones import IMAGENET_TAGS, tensorflow_style, tensors_sha256
+from adlib.files import sha256
 from adlib.images import MEAN, STD
 
 STRIDE = 32  # of the coarsest level of every network used here
@@ -71,7 +71,7 @@ class Source(nn.Module):
     def __init__(self, name: str, weights: str, levels: Sequence[int], classify: bool = True) -> None:
         super().__init__()
         self.name = name
-        self.same = name in _TENSORFLOW_STYLE and weights != "imagenet"
+        self.same = tensorflow_style(name, weights)
         if weights == "imagenet":
             network = timm.create_model(IMAGENET_TAGS.get(name, name), pretrained=True)
         else:
@@ -85,7 +85,7 @@ class Source(nn.Module):
                 network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
             except RuntimeError as error:
                 raise ValueError(f"{weights} does not hold a whole {name}: {error}") from error
-            self.sha256 = hashlib.sha256(Path(weights).expanduser().read_bytes()).hexdigest()
+            self.sha256 = sha256(Path(weights).expanduser())
         else:
             self.sha256 = tensors_sha256(network.state_dict())
         half = (0.5, 0.5, 0.5)

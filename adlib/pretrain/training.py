@@ -68,7 +68,7 @@ class Pretraining:
 
     def compare(self, network: nn.Module, images: Tensor, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Name the terms of the loss for images in [0, 1] made from `pixels[index]`, and add up what they weigh."""
-        raise AttributeError(f"{type(self).__name__} has no compare()")
+        raise NotImplementedError(f"{type(self).__name__} has no compare()")
 
     def measure(self) -> dict[str, float]:
         """Measure the averaged network on the images held out; empty where there is nothing to measure."""

@@ -168,7 +168,7 @@ def options(parser: argparse.ArgumentParser, topic: str) -> argparse.Namespace:
 def others(path: Path, by: Sequence[str], again: Collection[str] | None) -> list[dict[str, Any]]:
     """Return a file's rows whose columns `by`, joined by '/', are not among those to be measured again.
 
-    None where there is no file, or nothing is named to be measured again: then everything is.
+    No rows where there is no file, or nothing is named to be measured again: then everything is.
     """
     if not again or not path.is_file():
         return []

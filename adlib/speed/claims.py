@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from adlib import speed
-from adlib.paper import parts
+from adlib.paper import names_in
 from adlib.verdicts import NOT_TESTED, RATIO, about, of_ratio, untested
 
 PATCHCORE_CUT = "patchcore 1 %"  # a coreset that its library does not take by itself
@@ -24,7 +24,7 @@ def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str
     table = _timings(timings)
     variant, lines = table[table["name"] == claim["variant"]], []
     stated = _stated(claim, metric)
-    for name, claimed in zip(parts(str(claim["baseline"])), stated, strict=False):
+    for name, claimed in zip(names_in(str(claim["baseline"])), stated, strict=True):
         baseline = table[table["name"] == name]
         pairs = variant.merge(
             baseline, on=["device", "threads", "commit", "table", "backbone"], suffixes=("", "_other")
@@ -61,13 +61,13 @@ def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str
 
 def _stated(claim: Mapping[str, Any], metric: str) -> list[float]:
     """Compute the claimed ratios, one a baseline; 1 where the claim only says lower."""
-    names = parts(str(claim["baseline"]))
+    names = names_in(str(claim["baseline"]))
     if metric == "fps" and claim["paper_baseline"]:
-        return [float(claim["paper_variant"]) / float(b) for b in parts(str(claim["paper_baseline"]))]
+        return [float(claim["paper_variant"]) / float(b) for b in names_in(str(claim["paper_baseline"]))]
     if metric == "fps":
         return [1 / 3 for _ in names]  # "3 times slower", printed without numbers
     if claim["paper_baseline"]:
-        return [_number(parts(str(claim["paper_variant"]))[0]) / _number(parts(str(claim["paper_baseline"]))[0])]
+        return [_number(names_in(str(claim["paper_variant"]))[0]) / _number(names_in(str(claim["paper_baseline"]))[0])]
     return [1.0 for _ in names]
 
 

@@ -38,15 +38,14 @@ def smooth_noise(rng: Generator, rows: int, columns: int) -> Field:
     return enlarge(rng.standard_normal((rows, columns), dtype=np.float32))
 
 
-def fractal(rng: Generator, base: int = 4, octaves: int = 5, decay: float = 0.6, stretch: float = 1.0) -> Field:
-    """Cloudy noise of unit variance; `stretch` > 1 draws it out along x."""
+def fractal(rng: Generator, base: int = 4, octaves: int = 5, decay: float = 0.6) -> Field:
+    """Cloudy noise of unit variance."""
     side = min(GRID, base * 2**octaves)  # twice the finest octave; the rest of the way is smooth
     total = np.zeros((side, side), np.float32)
     power = 0.0
     for octave in range(octaves):
-        rows = min(GRID, base * 2**octave)
-        columns = max(2, round(rows / stretch))
-        cells = rng.standard_normal((rows, columns), dtype=np.float32)
+        count = min(GRID, base * 2**octave)
+        cells = rng.standard_normal((count, count), dtype=np.float32)
         total += np.float32(decay**octave) * enlarge(cells, side)
         power += 0.6 * decay ** (2 * octave)  # bicubic interpolation keeps about 0.6 of the variance
     return enlarge(total / np.float32(np.sqrt(power)))

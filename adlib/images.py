@@ -27,9 +27,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adlib import decoded
+from adlib.datasets.table import COLUMNS
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, RGB
-COLUMNS = ("image", "mask", "label", "defect", "split")
 PREPROCESS = ("resize", "resize_nearest")
 CLASS_INDICES = 16  # a mask below this holds class numbers (VisA), not gray levels
 MANY = 200  # images from which a progress bar is worth its lines
@@ -255,7 +255,7 @@ def _cores() -> int:
 def _check_samples(samples: pd.DataFrame) -> None:
     missing = [column for column in COLUMNS if column not in samples.columns]
     if missing:
-        raise ValueError(f"samples lack the columns {missing}: expected {list(COLUMNS)}")
+        raise ValueError(f"samples lack the columns {missing}: expected {COLUMNS}")
     if samples.empty:
         raise ValueError("no samples: the table is empty")
     if not samples["label"].isin([0, 1]).all():

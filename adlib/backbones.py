@@ -42,7 +42,7 @@ _TENSORFLOW_STYLE = {"mobilenetv2_100"}
 
 
 def tensorflow_style(backbone: str, source: str) -> bool:
-    """Whether a network with weights from `source` expects TensorFlow's padding and range of pixels."""
+    """Whether a network with weights from `source` expects TensorFlow's padding and range of pixels: a file's do."""
     return backbone in _TENSORFLOW_STYLE and source not in ("imagenet", "random", "bundled")
 
 
@@ -149,7 +149,7 @@ class Teacher(nn.Module):
         scale, shift = (std / 0.5, (mean - 0.5) / 0.5) if tensorflow else (1 + 0 * std, 0 * mean)
         self.register_buffer("input_scale", scale.view(3, 1, 1), persistent=False)
         self.register_buffer("input_shift", shift.view(3, 1, 1), persistent=False)
-        self._tensorflow = tensorflow
+        self.tensorflow = tensorflow  # images are brought to [-1, 1] first
         self.requires_grad_(False)
         self.eval()
 
@@ -160,7 +160,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map normalised images to the feature maps of the chosen levels, finest first."""
-        if self._tensorflow:
+        if self.tensorflow:
             images = images * self.input_scale + self.input_shift
         return self.features(images)
 
@@ -216,6 +216,9 @@ def _imagenet_state(backbone: str) -> tuple[dict[str, Tensor], str]:
             "Save the ones you want as .safetensors and give the path as teacher"
         )
     tag = IMAGENET_TAGS[backbone]
+    by_hand = f"fetch `timm/{tag}` (file model.safetensors) on a machine with a network and pass its path as teacher"
+    if backbone in _TENSORFLOW_STYLE:  # as a file they would be taken for TensorFlow's, which these are not
+        by_hand = "run it once on a machine with a network and copy the hub's cache (HF_HOME)"
     try:
         return timm.create_model(tag, pretrained=True).state_dict(), tag
     except (
@@ -225,9 +228,8 @@ def _imagenet_state(backbone: str) -> tuple[dict[str, Tensor], str]:
     ) as error:  # the hub raises all three without a network
         raise ConnectionError(
             f"the ImageNet weights {tag} could not be fetched from the Hugging Face hub "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}). Either fetch `timm/{tag}` (file "
-            "model.safetensors) on a machine with a network and pass its path as teacher, or use teacher='bundled', "
-            "which ships with the package"
+            f"({type(error).__name__}: {str(error).splitlines()[0]}). Either {by_hand}, or use "
+            "teacher='bundled', which ships with the package"
         ) from error
 
 

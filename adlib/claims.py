@@ -170,11 +170,16 @@ def _relative(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list
         best = max(names, key=lambda name: group.groupby("category")[name].mean().mean())
         group = group.assign(value=100 * (group["variant"] - group[best]))
         conditions = _conditions(setting, group) + f"; against {best}{_otherwise(group, best)}"
-        each = group.groupby("category")["value"].mean()
-        apart = ", ".join(f"{str(place).split('/')[1]} {value:+.1f}" for place, value in each.items())
         line = _line(group, conditions, _coverage(str(claim["dataset"]), group))
-        lines.append(line | {"by_category": apart if len(each) > 1 else ""})
+        lines.append(line | {"by_category": _by_category(group, "+.1f")})
     return lines
+
+
+def _by_category(group: pd.DataFrame, digits: str) -> str:
+    """Word the mean effect in each category, where there are several: an interval over seeds hides how they differ."""
+    each = group.groupby("category")["value"].mean()
+    apart = [f"{str(place).split('/')[1]} {value:{digits}}" for place, value in each.items()]
+    return ", ".join(apart) if len(apart) > 1 else ""
 
 
 def _of_one_teacher(paired: pd.DataFrame, suffix: str) -> pd.Series:
@@ -198,8 +203,9 @@ def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[
         parts = pd.DataFrame([json.loads(text) for text in group["parts"]]).mean()
         made_of = ", ".join(f"{name} {value:.3g}" for name, value in parts.items())
         said = [conditions, ", ".join(sorted(group["category"].unique())), *([f"mean {made_of}"] if made_of else [])]
-        line = _line(group, "; ".join(said), "")
-        lines.append(line | {"unit": POINTS if metric in FRACTIONS else NUMBER})
+        points = metric in FRACTIONS
+        line = _line(group, "; ".join(said), "") | {"unit": POINTS if points else NUMBER}
+        lines.append(line | {"by_category": _by_category(group, "+.1f" if points else "+.3g")})
     return lines
 
 

@@ -59,7 +59,8 @@ def destseg_pro(maps: ArrayLike, masks: ArrayLike) -> float:
 
     Per region, the ROC curve of that region against all normal pixels, up to FPR 0.3, re-sampled
     by INDEX to the number of points of the pooled ROC curve; the curves averaged, trapezoid,
-    divided by the last FPR. Costs one pass over the kept thresholds a region.
+    divided by the last FPR. Costs one pass over the kept thresholds a region. NaN also where a region's
+    curve has no point with an FPR in (0, 0.3], as of tied background: there the code goes beyond 0.3.
     """
     split = split_pixels(maps, masks)
     if not split.defect.size or not split.normal.size:
@@ -78,6 +79,8 @@ def destseg_pro(maps: ArrayLike, masks: ArrayLike) -> float:
     regions = int(split.region.max()) + 1
     for region in range(regions):
         curve = _roc(values, false_rate, split.defect[split.region == region])
+        if curve[0][curve[0] <= FPR_LIMIT].max() == 0:
+            return _undefined("destseg_pro", f"the ROC curve of region {region} has no point with an FPR in (0, 0.3]")
         index = _sample_index(curve[0], size)
         for total, axis in zip((fpr, tpr), curve, strict=True):
             total += np.interp(index, np.arange(axis.size), axis) / regions

@@ -15,8 +15,8 @@ class Plan:
 
     def __init__(self, stage: Stage, number: int, images: int, seed: int) -> None:
         order = torch.from_numpy(permutation(images, seed, number, -1))
-        # One image cannot be split; then all of them train and the last epoch stays.
-        held = math.ceil(stage.validation * images) if images > 1 else 0
+        # One image at least trains; of a single one none is held out, and the last epoch stays.
+        held = min(math.ceil(stage.validation * images), images - 1)
         self.held_out, self.train = order[:held].sort().values, order[held:].sort().values
         count = len(self.train)
         self.seed, self.number = seed, number

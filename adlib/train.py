@@ -88,7 +88,7 @@ def fit(
 
     Raises:
         ValueError: no images, no corruption where one is needed, a resume file of another training or a damaged one.
-        FloatingPointError: a loss became NaN or infinite.
+        FloatingPointError: a loss or the score of held-out images became NaN or infinite.
     """
     device = resolve_device(device)
     if device == "cpu":
@@ -318,6 +318,11 @@ class _Training:
             ]
         self.train_mode(stage, epoch + 1)
         score = float(torch.cat(scores).mean())
+        if not math.isfinite(score):  # no later epoch would ever be lower than NaN
+            raise FloatingPointError(
+                f"the score of the held-out images became {score} in stage {stage.name!r} after epoch {epoch + 1}; "
+                "a smaller learning rate may help"
+            )
         self.log_value("validation", score)
         if not self.best or score < self.best["score"]:
             state = {k: v.clone() for k, v in self.method.state_dict().items() if not k.startswith("teacher")}

@@ -270,6 +270,15 @@ def test_a_diagnostic_is_judged_by_its_numbers(tmp_path):
     assert found["conditions"] == "small; mvtec/bottle; mean rise 0.5"
 
 
+def test_a_diagnostic_of_several_categories_says_what_each_gives(tmp_path):
+    line = {"id": "S0-7", "metric": "l_cos_jump", "dataset": "mvtec", "conditions": "small", "parts": "{}"}
+    values = [("bottle", 0.1), ("bottle", 0.2), ("bottle", 0.3), ("pill", -0.5), ("pill", -0.4), ("pill", -0.3)]
+    rows = [line | {"category": c, "seed": i % 3, "value": value} for i, (c, value) in enumerate(values)]
+    pd.DataFrame(rows).to_csv(tmp_path / "rise.csv", index=False)
+    found = claims.judge(results.read(results.RUNS), diagnostics=tmp_path).set_index(["id", "metric"])
+    assert found.loc[("S0-7", "l_cos_jump"), "by_category"] == "bottle +0.2, pill -0.4"
+
+
 def test_a_diagnostic_counts_only_where_its_claim_speaks_of_it(row, tmp_path):
     line = {"id": "S1-10", "metric": "loss_ratio", "seed": 0, "value": 1.0, "conditions": "small", "parts": "{}"}
     places = [("mvtec", "bottle"), ("mvtec", "tile"), ("aitex", "fabric")]

@@ -136,6 +136,13 @@ def test_destseg_with_a_limit_that_is_a_point_of_the_curve():
     assert legacy.destseg_pro(maps, masks) == pytest.approx(expected, abs=1e-12)
 
 
+def test_destseg_is_undefined_where_the_code_would_go_beyond_its_limit():
+    maps, masks = random_case(3, shape=(3, 24, 24))
+    maps = np.where(masks, maps, np.median(maps[masks]))  # all of the background is tied
+    with pytest.warns(metrics.UndefinedMetric, match=r"region \d+ has no point with an FPR in \(0, 0\.3\]"):
+        assert math.isnan(legacy.destseg_pro(maps, masks))
+
+
 def test_destseg_is_close_to_the_exact_value_where_the_map_is_fine():
     maps, masks = random_case(3, shape=(6, 48, 48))
     assert legacy.destseg_pro(maps, masks) == pytest.approx(metrics.aupro(maps, masks), abs=0.01)

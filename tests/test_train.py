@@ -1,3 +1,4 @@
+import math
 import os
 import platform
 import signal
@@ -319,6 +320,18 @@ def test_one_training_image_trains_without_a_validation_split():
     history = fit(toy, indexed_images(1), device="cpu")
     assert drawn(toy) == [[0], [0]]
     assert history.selected == {}
+
+
+def test_one_image_at_least_trains():
+    toy = Toy(steps=None, epochs=1, select=lambda batch: batch.image.mean((1, 2, 3)), validation=0.9)
+    fit(toy, indexed_images(5), device="cpu")
+    assert len(set(drawn(toy)[0])) == 1
+
+
+def test_a_score_of_held_out_images_that_is_no_number_ends_the_training():
+    toy = Toy(steps=None, epochs=2, select=lambda batch: torch.full((len(batch.image),), math.nan), validation=0.2)
+    with pytest.raises(FloatingPointError, match="held-out images became nan in stage 'toy' after epoch 1"):
+        fit(toy, indexed_images(5), device="cpu")
 
 
 def test_no_image_and_no_corruption_are_errors():

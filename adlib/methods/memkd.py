@@ -265,6 +265,7 @@ class MemKD(NRDistillation, MemoryRD):
             "-",
             "one network: items=(0, 0, 0) is RD with the flattened cosine and this training",
         ),
+        Deviation("exemplars", "N sampled at random", "unofficial: without repetition", "drawn anew, some may repeat"),
         Deviation("order of L1, L2, L3", "not defined", "-", "items[0] is the deepest memory"),
         Deviation(
             "Figure 6",

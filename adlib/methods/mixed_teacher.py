@@ -9,7 +9,7 @@ code differ in nearly everything; each is a recipe.
 import copy
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -160,6 +160,11 @@ class MixedTeacher(Method):
             self.teacher_efficient = Teacher(config.efficient_backbone, second, range(5))
             network = EfficientStages(self.teacher_efficient.features, config.efficient_stages)
             copied = config.efficient_student == "copy"
+            if copied and self.teacher_efficient.tensorflow:
+                raise ValueError(
+                    "efficient_student='copy' begins as its teacher, but would not see what these weights of "
+                    f"{config.efficient_backbone} expect, TensorFlow's range of pixels: take 'thin' or another teacher"
+                )
             self.student_efficient = copy.deepcopy(network).requires_grad_(True) if copied else ThinStudent(network)
             self.teacher_efficient.features = network
             loaded.append(self.teacher_efficient.provenance)
@@ -259,8 +264,9 @@ def fuse(resnet: Tensor, efficient: Tensor, fusion: str) -> Tensor:
 
 def two_sources(teacher: str | Provenance) -> tuple[str | Provenance, str | Provenance]:
     """Split 'a.safetensors+b.safetensors' into the ResNet's and the EfficientNet's source; one word serves both."""
-    if isinstance(teacher, Provenance):
-        return teacher, teacher
+    if isinstance(teacher, Provenance):  # of a checkpoint: `_joined` named both
+        parts = teacher.source.split("+")
+        return replace(teacher, source=parts[0]), replace(teacher, source=parts[-1])
     parts = teacher.split("+")
     if len(parts) > 2:
         raise ValueError(f"teacher takes one source or two joined by one '+', got {teacher!r}")

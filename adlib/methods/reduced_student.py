@@ -172,7 +172,12 @@ class ReducedStudent(Method):
             "the first validation leaves the student in eval mode: statistics stand still from epoch 2",
             "faithful in the recipe code; mended by freeze_statistics=False, as in the recipe paper",
         ),
-        Deviation("validation split", "80 / 20", "80 / 20, drawn without a seed", "80 / 20 from the run's seed"),
+        Deviation(
+            "validation split",
+            "80 / 20",
+            "80 / 20, the fifth rounded down, drawn without a seed",
+            "80 / 20, rounded up as STPM's, from the run's seed",
+        ),
         Deviation(
             "area of the levels",
             "-",

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 import adlib
+from adlib.backbones import Provenance
 from adlib.methods import build
 from adlib.methods.base import Batch
 from adlib.methods.mixed_teacher import fuse, two_sources
@@ -180,6 +182,14 @@ def test_stages_are_the_recipes():
         assert rates[-1] == pytest.approx(4e-3 / 25e4, rel=1e-3)
 
 
+def test_a_copied_student_of_tensorflow_style_weights_is_refused(tmp_path):
+    network = timm.create_model("mobilenetv2_100", pad_type="same")
+    save_file(network.state_dict(), tmp_path / "m.safetensors")
+    fields = {"efficient_backbone": "mobilenetv2_100", "efficient_stages": (5, 7)}
+    with pytest.raises(ValueError, match="TensorFlow's range of pixels: take 'thin'"):
+        build("mixed_teacher", "code", f"random+{tmp_path / 'm.safetensors'}", **fields)
+
+
 def test_two_sources_are_loaded_named_and_kept(tmp_path):
     first, second = build("stpm", teacher="random").teacher.features, mixed("code").teacher_efficient.features
     paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
@@ -195,6 +205,8 @@ def test_two_sources_are_loaded_named_and_kept(tmp_path):
     adlib.save(method, tmp_path / "method.safetensors")
     assert adlib.load(tmp_path / "method.safetensors").provenance == method.provenance
     assert two_sources("imagenet") == ("imagenet", "imagenet")
+    loaded = two_sources(Provenance("a.safetensors+random", "a+b", "0"))  # of a checkpoint
+    assert [source.source for source in loaded] == ["a.safetensors", "random"]
     with pytest.raises(ValueError, match="one '\\+'"):
         two_sources("a+b+c")
 

@@ -1,5 +1,6 @@
 """What the training loop and the predictor ask of a method."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -85,7 +86,7 @@ class MethodConfig:
             raise ValueError(f"betas must be two numbers, got {self.betas!r}")  # type: ignore[attr-defined]
 
 
-class Method(nn.Module):
+class Method(nn.Module, ABC):
     """Base of all methods: holds the config and the frozen teacher.
 
     A subclass sets `Config` (a frozen dataclass whose defaults are the recipe `paper`), `RECIPES` (fields that a recipe
@@ -114,13 +115,13 @@ class Method(nn.Module):
         """Which weights the frozen network holds."""
         return self.teacher.provenance
 
+    @abstractmethod
     def stages(self) -> list[Stage]:
         """Return the stages of the training, in order."""
-        raise NotImplementedError(f"{type(self).__name__} has no stages()")
 
+    @abstractmethod
     def anomaly_map(self, images: Tensor) -> Tensor:
         """Map normalised images (N, 3, H, W) to anomaly maps (N, H, W); higher is worse."""
-        raise NotImplementedError(f"{type(self).__name__} has no anomaly_map()")
 
     def targets(self, images: Tensor) -> list[Tensor]:
         """Compute what the frozen networks give to learn from; cached over a stage whose images never change."""

@@ -5,6 +5,7 @@ equation numbers are its own. The authors published no code. What the text leave
 re-implementation by others, SimonThomine/RememberingNormality at commit b851e06, called 'unofficial' below.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -77,9 +78,9 @@ class NRDistillation(CosineDistillation):
 
     memories: nn.ModuleDict
 
+    @abstractmethod
     def normality(self, targets: Sequence[Tensor]) -> dict[str, Tensor]:
         """Return the feature that each memory learns, from the exemplars' `targets`, finest first."""
-        raise NotImplementedError(f"{type(self).__name__} has no normality()")
 
     def stages(self) -> list[Stage]:
         """Return the single stage, with exemplars where L_NM is on."""
@@ -121,9 +122,9 @@ class MemoryRD(CosineDistillation):
         """Return the levels that the teacher computes."""
         return LEVELS
 
+    @abstractmethod
     def memory(self, items: int, channels: int) -> nn.Module:
         """Make one memory."""
-        raise NotImplementedError(f"{type(self).__name__} has no memory()")
 
     def learners(self) -> tuple[nn.Module, ...]:
         """Return bottleneck, decoder and memories."""

@@ -5,6 +5,7 @@ hq-deng/RD4AD at commit 6554076. The student is a decoder: it rebuilds the teach
 of them, which good images teach it to do; an anomaly does not pass the embedding.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -61,17 +62,17 @@ class CosineDistillation(Method):
 
     SMALL: ClassVar = {"epochs": 3, "batch": 8}  # alike, as they are compared with each other
 
+    @abstractmethod
     def learners(self) -> tuple[nn.Module, ...]:
         """Return the modules that train."""
-        raise NotImplementedError(f"{type(self).__name__} has no learners()")
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Compute the teacher's maps of layer1..layer3, finest first."""
         return self.teacher(images)
 
+    @abstractmethod
     def student_maps(self, images: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
         """Compute the student's version of `features`, the teacher's maps of `images`."""
-        raise NotImplementedError(f"{type(self).__name__} has no student_maps()")
 
     def stages(self) -> list[Stage]:
         """Return the single stage: Adam on everything but the teacher, no schedule, the last epoch is kept."""

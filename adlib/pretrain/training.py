@@ -6,6 +6,7 @@ happened; where the schedule follows the clock, it goes on at the time it had re
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
@@ -34,7 +35,7 @@ from adlib.pretrain.networks import (
 CLEAN_BATCHES = 30  # at most, for the final BatchNorm statistics
 
 
-class Pretraining:
+class Pretraining(ABC):
     """One training of a network; `run` it, `finish` it, then `student` is the averaged network.
 
     A subclass says what is learnt, by `compare`, and may measure it, by `measure`.
@@ -66,9 +67,9 @@ class Pretraining:
         ]
         self.optimiser = torch.optim.AdamW(parameters, config.lr, weight_decay=0.0, fused=True)
 
+    @abstractmethod
     def compare(self, network: nn.Module, images: Tensor, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Name the terms of the loss for images in [0, 1] made from `pixels[index]`, and add up what they weigh."""
-        raise NotImplementedError(f"{type(self).__name__} has no compare()")
 
     def measure(self) -> dict[str, float]:
         """Measure the averaged network on the images held out; empty where there is nothing to measure."""

@@ -107,7 +107,8 @@ def judge(
     Args:
         rows: as `results.read` gives them.
         timings: the folder of the speed tables.
-        diagnostics: the folder of tables with the columns id, metric, value, dataset, category, seed, conditions.
+        diagnostics: the folder of tables with the columns id, metric, value, parts, dataset, category, seed,
+            conditions, and `why`, where there is a line without a value.
     """
     lines: list[dict[str, Any]] = []
     for claim in ({str(k): v for k, v in line.items()} for line in claims(folder).to_dict("records")):
@@ -197,8 +198,13 @@ def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[
     found = found[[of == "all" or _in_scope(str(claim["dataset"]), of, category) for of, category in places]]
     if found.empty:
         return [untested("a diagnostic: no such measurement is committed")]
+    found["value"] = pd.to_numeric(found["value"])
     lines = []
     for (conditions, _), group in found.groupby(["conditions", found["dataset"].map(origin)], sort=True):
+        if group["value"].isna().all():
+            lines.append(untested("; ".join(group["why"].unique())) | {"conditions": conditions})
+            continue
+        group = group.dropna(subset="value")
         group = _with_enough_seeds(group.assign(category=group["dataset"] + "/" + group["category"]))
         parts = pd.DataFrame([json.loads(text) for text in group["parts"]]).mean()
         made_of = ", ".join(f"{name} {value:.3g}" for name, value in parts.items())

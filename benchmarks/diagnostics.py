@@ -5,8 +5,9 @@
 Topics: `rise` and `trial` (memory DeSTSeg, Figs. 9, 11, 17), `recall` and `values` (MemKD, Figs. 6 and 7), `layers`
 (MixedTeacher, Sec. 4.2 and Fig. 2), `depth` (DSKD's limitations). `value` is made so that the claim `id` says it is
 above 0; `parts` are the numbers that it was made of. `curves/` beside the tables holds what figures are drawn from.
-`values` compares categories, so it has one row a seed. Rows that a file has already are not made again. What a memory
-recalls takes more epochs than scale `small` has (--override memkd.epochs=10); ten are too few for `values`.
+`values` compares categories, so it has one row a seed. A number that says nothing is left out of its row, and `why`
+says so. Rows that a file has already are not made again. Memories take more steps than scale `small` has: with
+--override memkd.epochs=6 memkd.batch=4 memkd.exemplars=4 rd_memae.epochs=6 rd_memae.batch=4 they move far enough.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import csv
 import itertools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,12 @@ from adlib.run import Run
 
 ALARMS = 0.01  # share of the pixels of normal test images that the threshold lets through
 COLLAPSED = 0.05  # of a distance left, of normal pixels and of defects: the memory gives one feature for all
+UNMOVED = "the learned values are where they began: train longer"
 DEEP = 16  # pixels from the border of a defect
 EDGES = (0, 4, 8, 16, 32, np.inf)
 Make = Callable[..., Run]
-# (claim, metric, value, parts) of each number, and the tables of curves by name
-Found = tuple[list[tuple[str, str, float, dict[str, float]]], dict[str, pd.DataFrame]]
+# (claim, metric, value or why there is none, parts) of each number, and the tables of curves by name
+Found = tuple[Sequence[tuple[str, str, float | str, dict[str, float]]], dict[str, pd.DataFrame]]
 
 
 def rise(make: Make) -> Found:
@@ -83,8 +85,7 @@ def recall(make: Make) -> Found:
     recall the same: then no distance is left of any pixel, and a share of nothing says nothing.
     """
     run, fresh = make("memkd"), make("memkd", trained=False)
-    before, after = _values(fresh), _values(run)
-    moved = {memory: {"before": before[memory], "after": after[memory]} for memory in before}
+    moved = _moved(_values(fresh), _values(run))
     labels = run.test.labels
     good, bad = (torch.nonzero(labels == label).flatten() for label in (0, 1))
     normal, masks = run.test.normalised(good), run.test.masks[bad].float()
@@ -102,28 +103,25 @@ def recall(make: Make) -> Found:
     table = pd.DataFrame(lines)
     kept = (table["after"] / table["before"]).groupby(table["pixels"]).mean()
     # Two statements: distances shrink, and those of anomalies shrink more. The lesser of both margins decides.
-    value = min(1 - kept["defect"], kept["normal"] - kept["defect"])
-    if diagnostics.alike(moved):
-        print("the learned values still are what they began as: train longer; only the distances are kept", flush=True)
-        value = math.nan
-    if (kept < COLLAPSED).all():
-        print(
-            "every pixel recalls the same, so that no distance is left to compare; the distances are kept", flush=True
-        )
-        value = math.nan
+    value: float | str = min(1 - kept["defect"], kept["normal"] - kept["defect"])
+    if not moved:
+        value = UNMOVED
+    elif (kept < COLLAPSED).all():
+        value = "every pixel recalls nearly the same, so that no distance is left to compare"
     return [("S2-12", "feature_distance", value, kept.to_dict())], {"recall": table}
 
 
 def values(makes: dict[str, Make]) -> Found:
     """How apart the learned values of the categories are, with NR memories and with MemAE's; all categories at once."""
     held: dict[str, dict[str, dict[str, np.ndarray]]] = {}  # method -> memory -> category -> (L, C)
+    moved = []
     for category, make in makes.items():
         for method in ("memkd", "rd_memae"):
-            for memory, found in _values(make(method)).items():
+            after = _values(make(method))
+            for memory, found in after.items():
                 held.setdefault(method, {}).setdefault(memory, {})[category] = found
-    if diagnostics.alike(held["memkd"]):
-        print("the learned values are the same in all categories, item by item: train longer", flush=True)
-        return [], {}
+            if method == "memkd":
+                moved.append(_moved(_values(make(method, trained=False)), after))
     scores = {m: float(np.mean([diagnostics.compactness(v) for v in of.values()])) for m, of in held.items()}
     planes: dict[str, list[float]] = {}
     frames = []
@@ -138,7 +136,8 @@ def values(makes: dict[str, Make]) -> Found:
             frames.append(frame.assign(method=method, memory=memory))
     seen = {method: float(np.mean(found)) for method, found in planes.items()}  # what the eye sees in the picture
     numbers = [
-        ("S2-13", metric, of["memkd"] - of["rd_memae"], of) for metric, of in (("silhouette", scores), ("t-SNE", seen))
+        ("S2-13", metric, of["memkd"] - of["rd_memae"] if all(moved) else UNMOVED, of)
+        for metric, of in (("silhouette", scores), ("t-SNE", seen))
     ]
     return numbers, {"values": pd.concat(frames)}
 
@@ -146,6 +145,11 @@ def values(makes: dict[str, Make]) -> Found:
 def _values(run: Run) -> dict[str, np.ndarray]:
     """The values of each memory, (L, C)."""
     return {name: v.float().numpy() for name, v in run.method.memory_values().items()}  # type: ignore[operator]
+
+
+def _moved(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> bool:
+    """Whether training has taken the values of any memory away from where the seed put them."""
+    return not diagnostics.alike({name: {"before": before[name], "after": after[name]} for name in before})
 
 
 def layers(make: Make) -> Found:
@@ -199,7 +203,7 @@ TOPICS: dict[str, Callable[..., Found]] = {
 
 
 def main() -> None:
-    """Make all rows that are missing; a value that is NaN (say, no defect is that deep) is left out and said."""
+    """Make all rows that are missing."""
     options = _options()
     conditions = f"teacher {options.teacher}, {options.scale} scale, {json.dumps(_all(options), sort_keys=True)}"
     conditions += "" if options.precision == "fp32" else f", {options.precision}"
@@ -213,28 +217,37 @@ def main() -> None:
             drawn = options.out / "curves" / path.name
             if tuple(map(str, where.values())) in _done(path) | _done(drawn):
                 continue
-            makes = {
-                p: partial(_train, options, *p.split("/", 1), seed) for p in (options.category if together else [place])
-            }
+            # Compared categories begin apart, as separate trainings do: one seed would give them one beginning.
+            places = {p: seed + 100 * i for i, p in enumerate(options.category)} if together else {place: seed}
+            makes = {p: partial(_train, options, *p.split("/", 1), seed=begun) for p, begun in places.items()}
             numbers, curves = TOPICS[topic](makes if together else makes[place])
             origin = {k: v for k, v in environment(options.device).items() if k in ("device", "commit", "created")}
             rows = [
-                {"id": claim, "metric": metric, "value": value, "parts": json.dumps(parts)} | where | origin
+                {"id": claim, "metric": metric, **_value_or_why(value), "parts": json.dumps(parts)} | where | origin
                 for claim, metric, value, parts in numbers
             ]
-            _append(path, [row for row in rows if math.isfinite(row["value"])])
+            _append(path, rows)
             for name, curve in curves.items():
                 _append(options.out / "curves" / f"{name}.csv", curve.assign(**where).to_dict("records"))
             for row in rows:
-                print(place, seed, row["id"], row["metric"], row["value"], row["parts"], flush=True)
+                print(place, seed, row["id"], row["metric"], row["value"], row["why"], row["parts"], flush=True)
+
+
+def _value_or_why(value: float | str) -> dict[str, float | str]:
+    if isinstance(value, str):
+        return {"value": "", "why": value}
+    if not math.isfinite(value):
+        return {"value": "", "why": "no image has what is measured"}
+    return {"value": value, "why": ""}
 
 
 def _train(
     options: argparse.Namespace,
     dataset: str,
     category: str,
-    seed: int,
     method: str,
+    *,
+    seed: int,
     trained: bool = True,
     **fields: Any,
 ) -> Run:
@@ -281,7 +294,7 @@ def _done(path: Path) -> set[tuple[str, ...]]:
         return {(r["dataset"], r["category"], r["seed"], r["conditions"]) for r in csv.DictReader(file)}
 
 
-def _append(path: Path, rows: list[dict[str, Any]]) -> None:
+def _append(path: Path, rows: Sequence[Mapping[Any, Any]]) -> None:
     if not rows:
         return
     path.parent.mkdir(parents=True, exist_ok=True)

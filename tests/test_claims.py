@@ -279,6 +279,19 @@ def test_a_diagnostic_of_several_categories_says_what_each_gives(tmp_path):
     assert found.loc[("S0-7", "l_cos_jump"), "by_category"] == "bottle +0.2, pill -0.4"
 
 
+def test_a_diagnostic_that_says_nothing_is_not_judged_and_says_why(tmp_path):
+    line = {"id": "S2-12", "metric": "feature_distance", "dataset": "mvtec", "category": "bottle", "parts": "{}"}
+    lines = [line | {"conditions": "short", "seed": seed, "value": "", "why": "not moved"} for seed in range(3)]
+    lines += [line | {"conditions": "long", "seed": seed, "value": 0.1 + seed, "why": ""} for seed in range(3)]
+    lines += [line | {"conditions": "long", "seed": 3, "value": "", "why": "not moved"}]
+    pd.DataFrame(lines).to_csv(tmp_path / "recall.csv", index=False)
+    found = claims.judge(results.read(results.RUNS), diagnostics=tmp_path).set_index("id").loc["S2-12"]
+    found = found.set_index(found["conditions"].str.split(";").str[0])
+    assert list(found.loc["short", ["verdict", "why", "pairs"]]) == [verdicts.NOT_TESTED, "not moved", 0]
+    assert list(found.loc["long", ["why", "pairs"]]) == ["", 3]
+    assert found.loc["long", "effect"] == pytest.approx(1.1)
+
+
 def test_a_diagnostic_counts_only_where_its_claim_speaks_of_it(row, tmp_path):
     line = {"id": "S1-10", "metric": "loss_ratio", "seed": 0, "value": 1.0, "conditions": "small", "parts": "{}"}
     places = [("mvtec", "bottle"), ("mvtec", "tile"), ("aitex", "fabric")]

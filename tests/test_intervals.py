@@ -62,3 +62,18 @@ def test_19_of_20_intervals_cover_the_mean_of_all_categories(categories):
         _, low, high = intervals.over_categories(table(drawn))
         covered.append(low <= 1 <= high)
     assert 0.93 <= np.mean(covered) <= 0.97
+
+
+# Demsar 2006: the quantiles of Table 5(a), and the example of Section 3.2.3 (four methods, 14 data sets).
+@pytest.mark.parametrize(("methods", "quantile"), [(2, 1.960), (5, 2.728), (10, 3.164)])
+def test_the_critical_difference_is_the_published_one(methods, quantile):
+    expected = quantile * math.sqrt(methods * (methods + 1) / 6)
+    assert intervals.critical_difference(methods, 1) == pytest.approx(expected, rel=3e-4)
+    assert intervals.critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
+
+
+def test_in_one_of_twenty_studies_without_a_difference_some_ranks_lie_further_apart():
+    ranks = np.random.default_rng(0).random((4000, 30, 5)).argsort(axis=2) + 1
+    spans = np.ptp(ranks.mean(axis=1), axis=1)
+    assert 0.035 <= np.mean(spans > intervals.critical_difference(5, 30)) <= 0.06
+    assert math.isnan(intervals.critical_difference(1, 30))

@@ -127,6 +127,7 @@ def test_killed_and_resumed_gives_the_same_row(trained, tmp_path, monkeypatch):
     assert not resume.exists()
 
 
+@pytest.mark.filterwarnings("ignore::adlib.images.UnknownMask")
 def test_a_row_of_other_images_of_the_same_name_is_not_replaced_unsaid(tmp_path):
     def of(folder, good):
         for kind, count, seed in (("train/good", 4, 1), ("test/good", good, 2), ("test/square", 2, 3)):
@@ -141,7 +142,7 @@ def test_a_row_of_other_images_of_the_same_name_is_not_replaced_unsaid(tmp_path)
     path = run.write()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warnings.simplefilter("ignore", UnknownMask)
+        warnings.simplefilter("ignore", UnknownMask)  # the folder has no masks
         prepared(tmp_path, category=first, dataset="folder", out_dir=tmp_path / "rows")
     with pytest.warns(UserWarning, match=f"{path.name} was made with other images of the same name"):
         prepared(tmp_path, category=second, dataset="folder", out_dir=tmp_path / "rows")

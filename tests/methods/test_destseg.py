@@ -37,9 +37,9 @@ def test_initialisation_is_the_codes(method):
     encoder = method.student.encoder
     assert (encoder.layer1[0].bn2.weight == 0).all(), "the encoder's blocks start as the identity"
     assert (method.student.decoder[0][0].body[-1].weight == 1).all(), "the decoder's do not"
-    weight = method.segmentation.residual[0].body[0].weight
+    weight = method.segmentation.residual[0].body[0].weight.detach()
     assert float(weight.std()) == pytest.approx(math.sqrt(2 / (256 * 9)), rel=0.01)  # Kaiming, fan out
-    head = method.segmentation.head[0].dilated[0][0].weight
+    head = method.segmentation.head[0].dilated[0][0].weight.detach()
     assert float(head.abs().max()) <= 1 / math.sqrt(256 * 9) + 1e-6  # PyTorch's default is uniform
 
 

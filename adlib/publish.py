@@ -20,12 +20,18 @@ from adlib.paper import PAPERS
 CLAIMS = PROJECT / "results" / "claims.csv"
 README = PROJECT / "README.md"
 BEGIN, END = "<!-- written by python -m adlib.publish -->", "<!-- end -->"
+HEADS = ["claim", "metric", "paper", "ours", "difference", "verdict", "all lines", "seeds"]
+HEADS += ["ours, by category", "conditions of ours"]
+NUMBERS = {"paper", "ours", "difference", "seeds"}
 NO_BREAK = "\u00a0"
 READING = (
     "Mixed: some of its lines are supported, others contradicted; in part: the others are inconclusive. "
+    "Of a claim that was tested in several settings, the table shows that of the paper: the methods as its text has "
+    "them, nothing changed, on real images; `all lines` sums up every setting, and the paper's notebook shows them. "
     "pp: percent points. A difference stands only where ours was measured under the paper's conditions."
 )
-THEIRS = re.compile(r"paper, full, teacher imagenet, [^{]* fp32;")  # the papers' conditions; an override has a brace
+PLAIN = re.compile(r"paper, (?!.*generated images)[^{]*$")  # the text's recipe; an override has a brace
+THEIRS = re.compile(r"paper, full, teacher imagenet, [^{]* fp32;")  # the papers' conditions
 # What the scores are of, the most like the papers' first; a setting without rows has no table.
 SETTINGS = [
     {"recipe": "paper", "scale": scale, "teacher": teacher}
@@ -50,6 +56,8 @@ def claims_table(judged: pd.DataFrame) -> str:
     said = ", ".join(f"{counts[name]} {name}" for name in verdicts.VERDICTS if name in counts)
     summed = f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why."
     tested = judged[judged["verdict"] != verdicts.NOT_TESTED]
+    plain = tested["conditions"].str.match(PLAIN)
+    tested = tested.assign(shown=plain | ~plain.groupby(tested["id"]).transform("any"))
     parts = [_of_paper(str(source), group) for source, group in tested.groupby("source", sort=False)]
     return "\n\n".join([f"{summed} {READING}", *parts])
 
@@ -57,18 +65,24 @@ def claims_table(judged: pd.DataFrame) -> str:
 def _of_paper(source: str, tested: pd.DataFrame) -> str:
     """Word the claims of a paper: a line a claim and conditions; the claim is named in its first line.
 
-    Metrics of one claim under the same conditions stand in one line of the table, below each other: their cells do not
-    wrap, so that they stay level.
+    Of `tested` the lines whose `shown` is False count only in what is said of all. Metrics of one claim under the same
+    conditions stand in one line of the table, below each other: their cells do not wrap, so that they stay level.
     """
     name, notebook = PAPERS[f"seed{source}"]
     lines = [
         f"### {name}: [in full](notebooks/{notebook}.ipynb)",
         "",
-        "| claim | metric | paper | ours | difference | verdict | seeds | ours, by category | conditions of ours |",
-        "| --- | --- | --: | --: | --: | --- | --: | --- | --- |",
+        f"| {' | '.join(HEADS)} |",
+        f"| {' | '.join('--:' if head in NUMBERS else '---' for head in HEADS)} |",
     ]
+    summed = {
+        line["id"]: f"{line['verdict']} ({line['lines tested']})" for _, line in claims.by_claim(tested).iterrows()
+    }
+    hidden = set(tested.loc[~tested["shown"], "id"])
     before = ""
-    for (number, claim, seeds, conditions), group in tested.groupby(["id", "claim", "seeds", "conditions"], sort=False):
+    for (number, claim, seeds, conditions), group in tested[tested["shown"]].groupby(
+        ["id", "claim", "seeds", "conditions"], sort=False
+    ):
         each = [(str(line["metric"]), *_effect(line), str(line["verdict"])) for line in group.to_dict("records")]
         level = ["<br>".join(texts).replace(" ", NO_BREAK) for texts in zip(*each, strict=True)]
         missing = "; ".join(why for why in group["why"].drop_duplicates() if why)
@@ -76,6 +90,7 @@ def _of_paper(source: str, tested: pd.DataFrame) -> str:
         cells = [
             str(number) if number == before else f"{number}: {claim}",
             *level,
+            summed[number] if number in hidden - {before} else "",
             str(seeds or ""),
             apart.replace(" ", NO_BREAK),
             f"{conditions}{missing and f' ({missing})'}",

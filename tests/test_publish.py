@@ -35,21 +35,34 @@ def table(*lines):
 def test_a_verdict_stands_beside_what_was_claimed_and_what_differs():
     _, text = table(line())
     assert text.startswith("| S2-1: MemKD beats RD | aupro | +0.6 pp | +1.2 pp [+0.5, +2.0] |  |")
-    assert text.endswith("| supported | 3 |  | small; bottle |")
+    assert text.endswith("| supported |  | 3 |  | small; bottle |")
     papers = "paper, full, teacher imagenet, resnet18, 40 steps, fp32; bottle"
     for other in ("code" + papers[5:], papers.replace("fp32", "bf16"), papers.replace("; b", ', {"batch": 4}; b')):
-        assert "|  | supported | 3 |" in table(line(conditions=other))[1]
-    assert "| +0.7 | supported | 3 |  | " in table(line(conditions=papers))[1]
+        assert "|  | supported |  | 3 |" in table(line(conditions=other))[1]
+    assert "| +0.7 | supported |  | 3 |  | " in table(line(conditions=papers))[1]
     part = table(line(conditions=papers, why="1 of 15 categories"))[1]
-    assert part.endswith(f"|  | supported | 3 |  | {papers} (1 of 15 categories) |")
+    assert part.endswith(f"|  | supported |  | 3 |  | {papers} (1 of 15 categories) |")
 
 
 def test_several_conditions_of_a_claim_are_a_line_each_and_disagreement_is_said():
     summed, *lines = table(line(), line(effect=-3.0, verdict=verdicts.CONTRADICTED, conditions="small; pill"))
-    assert lines[0].endswith("| supported | 3 |  | small; bottle |")
-    assert "| -3.0 pp [+0.5, +2.0] |  | contradicted | 3 |  | small; pill |" in lines[1]
+    assert lines[0].endswith("| supported |  | 3 |  | small; bottle |")
+    assert "| -3.0 pp [+0.5, +2.0] |  | contradicted |  | 3 |  | small; pill |" in lines[1]
     assert [line.split(" | ")[0] for line in lines] == ["| S2-1: MemKD beats RD", "| S2-1"]
     assert summed.startswith("Of 1 claims: 1 mixed;")
+
+
+def test_of_several_settings_that_of_the_paper_is_shown_and_all_are_summed_up():
+    papers = "paper, small, teacher bundled, fp32; bottle"
+    others = ["code" + papers[5:], papers.replace(";", ', {"batch": 4};'), papers.replace(";", ", generated images;")]
+    against = {"effect": -3.0, "verdict": verdicts.CONTRADICTED}
+    summed, *lines = table(*(line(conditions=other, **against) for other in others), line(conditions=papers))
+    assert len(lines) == 1
+    assert f"| supported | mixed (4) | 3 |  | {papers} |" in lines[0]
+    assert summed.startswith("Of 1 claims: 1 mixed;")
+    both = papers.replace("small", "full")
+    _, *lines = table(line(conditions=others[0], **against), line(conditions=papers), line(conditions=both))
+    assert [text.split(" | ")[6] for text in lines] == ["mixed (3)", ""]
 
 
 def test_each_paper_has_a_table_that_names_its_notebook():
@@ -69,12 +82,12 @@ def test_metrics_under_the_same_conditions_share_a_line():
     )
     assert len(lines) == 1
     assert "| aupro<br>image_auroc | +0.6 pp<br> | " in lines[0]
-    assert lines[0].endswith("| <br> | supported<br>inconclusive | 3 | <br>pill -3.0 | small; bottle |")
+    assert lines[0].endswith("| <br> | supported<br>inconclusive |  | 3 | <br>pill -3.0 | small; bottle |")
 
 
 def test_ratios_and_numbers_have_no_points_and_what_is_not_printed_is_empty():
     ratio = line(unit=verdicts.RATIO, stated=1.3, effect=1.5, low=1.4, high=1.6, seeds=0)
-    assert "| 1.3x | 1.5x [1.4, 1.6] |  | supported |  |" in table(ratio)[1]
+    assert "| 1.3x | 1.5x [1.4, 1.6] |  | supported |  |  |" in table(ratio)[1]
     assert "| aupro |  | 1.25 [0.5, 2] |  | supported |" in table(line(unit=verdicts.NUMBER, stated=math.nan))[1]
 
 

@@ -180,7 +180,10 @@ def histogram(scores: NDArray, labels: NDArray, title: str = "", threshold: floa
 
 
 def losses(history: pd.DataFrame) -> Figure:
-    """Draw each stage's loss terms over its steps; a validation score, where there is one, as dots."""
+    """Draw each stage's loss terms over its steps; where epochs are chosen, the score of held-out images as dots.
+
+    The score has an axis of its own, on the right, as it need not be a loss: STPM's is the mean of its maps.
+    """
     stages = list(dict.fromkeys(history["stage"]))
     figure, axes = plt.subplots(1, len(stages), figsize=(5 * len(stages), 2.8), squeeze=False, layout="constrained")
     terms = [c for c in history.columns if c not in ("stage", "step", "epoch", "loss", "validation")]
@@ -189,7 +192,10 @@ def losses(history: pd.DataFrame) -> Figure:
         for term in (t for t in terms if part[t].notna().any()):
             axis.plot(part["step"], part[term], label=term, linewidth=1)
         if "validation" in part and part["validation"].notna().any():
-            axis.plot(part["step"], part["validation"], "k.", label="validation")
+            right = axis.twinx()
+            right.plot(part["step"], part["validation"], "k.")
+            right.set(ylabel="held-out images (dots)", ylim=(0, None))
+            right.spines["top"].set_visible(False)
         axis.set(title=stage, xlabel="step", ylabel="loss")
         axis.legend(fontsize=7, frameon=False)
         sns.despine(ax=axis)

@@ -2,6 +2,7 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from adlib import plots
@@ -52,3 +53,14 @@ def test_bins_hold_every_score_also_of_one_value():
         edges, logarithmic = plots.score_bins(scores)
         assert not logarithmic
         assert np.histogram(scores, edges)[0].sum() == len(scores)
+
+
+def test_losses_of_each_stage_are_lines_and_the_held_out_score_has_an_axis_of_its_own():
+    log = pd.DataFrame({"stage": ["a", "a", "b", "b"], "step": [0, 1, 2, 3], "epoch": 0, "loss": 9.0})
+    log = log.assign(pull=[1.0, 0.5, np.nan, np.nan], push=[np.nan, np.nan, 4.0, 3.0])
+    log["validation"] = [np.nan, 0.001, np.nan, np.nan]
+    first, second, right = plots.losses(log).axes
+    assert [line.get_label() for line in first.lines] == ["pull"]
+    assert [list(line.get_ydata()) for line in second.lines] == [[4.0, 3.0]]
+    assert np.array_equal(right.lines[0].get_ydata(), [np.nan, 0.001], equal_nan=True)
+    assert right.get_ylim()[1] < 0.01

@@ -127,12 +127,11 @@ def values(makes: dict[str, Make]) -> Found:
     frames = []
     for method, memories in held.items():
         for memory, by_category in memories.items():
-            points = TSNE(init="pca", perplexity=15, random_state=0).fit_transform(
-                np.concatenate([*by_category.values()])
-            )
+            found = np.concatenate([*by_category.values()])
+            points = TSNE(init="pca", perplexity=15, random_state=0).fit_transform(found).astype(float).round(2)
             names = np.repeat([*by_category], [len(v) for v in by_category.values()])
             planes.setdefault(method, []).append(float(silhouette_score(points, names)))
-            frame = pd.DataFrame({"of": names, "x": points[:, 0], "y": points[:, 1]}).round(3)
+            frame = pd.DataFrame({"of": names, "x": points[:, 0], "y": points[:, 1]})
             frames.append(frame.assign(method=method, memory=memory))
     seen = {method: float(np.mean(found)) for method, found in planes.items()}  # what the eye sees in the picture
     numbers = [

@@ -347,13 +347,13 @@ def test_the_best_epoch_by_the_held_out_images_is_kept():
     kept = []
 
     def select(batch):
-        kept.append(float(toy.weight))
+        kept.append(toy.weight.item())
         return torch.full((len(batch.image),), next(scores))
 
     toy.stage["select"] = select
     history = fit(toy, indexed_images(4), device="cpu")
     assert history.selected == {"toy": 1}
-    assert float(toy.weight) == kept[1] != kept[2]
+    assert toy.weight.item() == kept[1] != kept[2]
     assert history.losses["validation"].dropna().tolist() == [3.0, 1.0, 2.0]
     assert all(len(set(b)) == 3 for b in drawn(toy)), "the held-out image never trains"
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from adlib.backbones import Teacher
 from adlib.images import MEAN, STD
 from adlib.pretrain import Augmentation, Classification, Config, Distillation, data
-from adlib.pretrain.__main__ import _config, _parser
+from adlib.pretrain.__main__ import _config, _parser, make
 from adlib.pretrain.augment import blurred, crops, mixed, views
 from adlib.pretrain.data import HELD_OUT
 from adlib.pretrain.export import write_teacher
@@ -148,6 +148,17 @@ def test_classes_are_learnt_and_their_file_starts_a_distillation(tmp_path: Path)
         Classification(config(), {"procedural": textures}, labels)
     with pytest.raises(ValueError, match="no label each"):
         Classification(recipe, {"procedural": textures, "tiny": textures}, labels)
+
+
+def test_the_card_names_the_teacher_that_a_training_began_from(tmp_path: Path):
+    recipe = "--procedural 4 --canvas 64 --sizes 64 --batch 2 --steps 1 --augment mixup=0,cutmix=0 --ship-level 3"
+    first, second = (tmp_path / f"{name}.safetensors" for name in ("first", "second"))
+    make([*recipe.split(), "--device", "cpu", "--out", str(first)])
+    make([*recipe.split(), "--device", "cpu", "--out", str(second), "--start", str(first)])
+    begun, then = (json.loads(path.with_suffix(".json").read_text()) for path in (first, second))
+    assert "start" not in begun
+    assert then["start"] == {"file": "first.safetensors", "sha256": begun["sha256"]}
+    assert then["sha256"] != begun["sha256"]
 
 
 def test_classes_come_from_folders_or_names(tmp_path: Path):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from adlib.device import resolve_device
+from adlib.files import sha256
 from adlib.pretrain import data
 from adlib.pretrain.augment import Augmentation
 from adlib.pretrain.config import Config
@@ -53,7 +54,9 @@ def make(arguments: list[str]) -> None:
     training.run(options.resume, options.save_every, report=lambda line: print(line, flush=True))
     measured = training.finish()
     print("held out:", {name: round(value, 4) for name, value in measured.items()}, flush=True)
-    more = {"licences": options.licences} if options.licences else {}
+    more: dict[str, Any] = {"licences": options.licences} if options.licences else {}
+    if options.start is not None:  # its own card says what went into it
+        more["start"] = {"file": options.start.name, "sha256": sha256(options.start)}
     card = write_teacher(training, options.out, counts, measured, options.ship_level, more)
     print(f"{options.out}: {card['bytes'] / 2**20:.2f} MiB, {card['images_seen']} views, {card['seconds']:.0f} s")
     if options.resume is not None:

@@ -71,13 +71,17 @@ def peak_memory(device: str = "cpu") -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
+def _processor(information: Path = Path("/proc/cpuinfo")) -> str:
+    """Name the processor, with the numbers of its generation: clouds hide it behind a bare 'AMD EPYC'."""
+    found: dict[str, str] = {}
     if information.is_file():
         for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine() or "unknown"
+            name, _, value = line.partition(":")
+            found.setdefault(name.strip(), value.strip())  # of the first core
+    if "model name" not in found:
+        return platform.processor() or platform.machine() or "unknown"
+    generation = " ".join(f"{key.split()[-1]} {found[key]}" for key in ("cpu family", "model") if key in found)
+    return found["model name"] + (f" ({generation})" if generation else "")
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -243,6 +243,27 @@ class Run:
         masks, labels, known = (part.cpu().numpy() for part in truth)
         return metrics.evaluate(found.maps, masks, found.scores, labels, known)
 
+    def by_kind(self) -> pd.DataFrame:
+        """Measure each kind of defect alone, beside all normal test images: one line a kind, the least found first.
+
+        `images` of the kind, `share` of their pixels that is defect (mean over those with a mask), and the metrics;
+        NaN where they are undefined, as for pixels of a kind that nobody outlined.
+        """
+        found, kinds = self.predicted, self.test.table["defect"].to_numpy()
+        truth = (self.test.masks, self.test.labels, self.test.mask_known)
+        masks, labels, known = (part.cpu().numpy() for part in truth)
+        lines = {}
+        for kind in sorted(set(kinds[labels == 1])):
+            own = (kinds == kind) & (labels == 1)
+            of = own | (labels == 0)
+            values, _ = metrics.evaluate(found.maps[of], masks[of], found.scores[of], labels[of], known[of])
+            outlined = masks[own & known]
+            share = float(outlined.mean()) if len(outlined) else math.nan
+            shown = {name: values[name] for name in ("image_auroc", "pixel_auroc", "aupro")}
+            lines[kind] = {"images": int(own.sum()), "share": share, **shown}
+        columns = ["images", "share", "image_auroc", "pixel_auroc", "aupro"]
+        return pd.DataFrame.from_dict(lines, orient="index", columns=columns).sort_values("image_auroc")
+
     def evaluate_legacy(self) -> dict[str, float]:
         """Compute the "PRO"s of the RD, STPM and DeSTSeg code, for comparison columns; NaN without known defects."""
         found = self.predicted

@@ -12,35 +12,16 @@ About three minutes with two threads.
 """
 
 import argparse
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
 
 from adlib import speed
 from adlib.methods import METHODS, build
 from adlib.methods.base import Method
 
 SIZE = 256
-
-
-def arithmetic_peak(device: str, sizes: tuple[int, ...]) -> float:
-    """The best GFLOP/s in fp32 of a square matrix product or of a 3 x 3 convolution with 512 channels.
-
-    Two libraries: on some processors the one behind matmul reaches half of what convolutions do.
-    """
-    rates = []
-    for n in sizes:
-        a, b = torch.rand(n, n, device=device), torch.rand(n, n, device=device)
-        rates.append(2e-9 * n**3 / min(speed.timed(lambda a=a, b=b: a @ b, 7, 2, device).seconds))
-    for batch in (1, 16):
-        images = torch.rand(batch, 512, 32, 32, device=device).contiguous(memory_format=torch.channels_last)
-        weights = torch.rand(512, 512, 3, 3, device=device).contiguous(memory_format=torch.channels_last)
-        call = partial(conv2d, images, weights, padding=1)
-        rates.append(1e-9 * speed.flops(call) / min(speed.timed(call, 7, 2, device).seconds))
-    return max(rates)
 
 
 def copy_peak(device: str, mib: int) -> float:
@@ -107,7 +88,10 @@ def main() -> None:
     options = speed.options(parser, "roofline")
     torch.backends.cuda.matmul.allow_tf32 = False
     sizes, mib = ((512,), 64) if options.smoke else ((1024, 2048, 4096), 512)
-    roof = {"peak_gflops": arithmetic_peak(options.device, sizes), "peak_gbytes_per_s": copy_peak(options.device, mib)}
+    roof = {
+        "peak_gflops": speed.arithmetic_peak(options.device, sizes=sizes),
+        "peak_gbytes_per_s": copy_peak(options.device, mib),
+    }
     print(f"roof: {roof['peak_gflops']:.0f} GFLOP/s, {roof['peak_gbytes_per_s']:.1f} GB/s")
     place, rows = speed.conditions(options.device), []
     for name in METHODS:

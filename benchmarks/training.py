@@ -10,6 +10,10 @@ neighbouring blocks, with their 10 and 90 % quantiles; `speedup_free_loader` is 
 loading took no time, as with enough idle cores; `speedup_of_step` is over the variant before. `user_s` and `system_s`
 are seconds of processor time an image. Validation is on neither side. The reference's teachers compute no gradients.
 
+`gflop` is what a step computes in convolutions and matrix products, an image (a multiply-add is two), `peak_gflops` the
+best rate that this machine reached in them in that precision, measured once before, and `share` how much of it the
+training reaches. `speedup_at_peak` is what `speedup` would be at that rate if nothing else took time: a bound.
+
 Ours is also measured in bf16, which `precision="auto"` chooses where the processor multiplies it faster. stpm and
 destseg stage 1 are taken apart: each variant adds one thing to the one before. Images are generated, 256 x 256; in the
 cases `1024` the files are 4 x 4 of them side by side, which costs the reference's loader about what MVTec AD's files
@@ -112,6 +116,8 @@ def main() -> None:
         serve(**json.loads(options.child))
         return
     rows = speed.others(options.out, ["case"], options.only)
+    sizes = (512,) if options.smoke else (1024, 2048, 4096)
+    peaks = {precision: speed.arithmetic_peak(options.device, precision, sizes) for precision in ("fp32", "bf16")}
     with tempfile.TemporaryDirectory() as folder:
         write_files(Path(folder), 8 if options.smoke else 40)
         for name in options.only or CASES:
@@ -121,13 +127,15 @@ def main() -> None:
                 variants.pop("ours, compiled", None)  # minutes
             if case.method == "destseg":
                 variants.pop("+ teacher cached", None)  # its images are turned anew each time
-            for row in measure(name, case, variants, folder, options.device):
+            for row in measure(name, case, variants, folder, options.device, peaks):
                 rows.append(row)
                 print(f"{name:28s} {row['variant']:18s} {row['images_per_s']:8.2f}/s x{row['speedup']:.2f}", flush=True)
             speed.write(rows, options.out)
 
 
-def measure(name: str, case: Case, variants: dict[str, Variant], folder: str, device: str) -> list[dict[str, Any]]:
+def measure(
+    name: str, case: Case, variants: dict[str, Variant], folder: str, device: str, peaks: dict[str, float]
+) -> list[dict[str, Any]]:
     """Let the variants take turns; a row for each, compared with the first."""
     children = {v: Child(case, variant, folder, device) for v, variant in variants.items()}
     try:
@@ -157,6 +165,10 @@ def measure(name: str, case: Case, variants: dict[str, Variant], folder: str, de
             "user_s": children[v].mean("user") / count,
             "system_s": children[v].mean("system") / count,
             "once_s": children[v].once,
+            "gflop": children[v].gflop,
+            "peak_gflops": (peak := peaks[variants[v].precision]),
+            "share": count / timing.p50 * children[v].gflop / peak,
+            "speedup_at_peak": found[REFERENCE].p50 / count * peak / children[v].gflop,
             "blocks": len(timing.seconds),
             **speed.conditions(device, variants[v].precision),
         }
@@ -171,7 +183,7 @@ class Child:
         self.specification = {"case": asdict(case), "variant": asdict(variant), "folder": folder, "device": device}
         self.process: subprocess.Popen[str] | None = None
         self.reports: list[dict[str, float]] = []
-        self.once = 0.0
+        self.once = self.gflop = 0.0
 
     def start(self) -> None:
         """Start the process and wait until it has made its first step."""
@@ -181,7 +193,8 @@ class Child:
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.once = self._answer()["once"]
+        answer = self._answer()
+        self.once, self.gflop = answer["once"], answer["gflop"]
 
     def block(self) -> None:
         """Let it train one block."""
@@ -218,7 +231,13 @@ def serve(case: dict[str, Any], variant: dict[str, Any], folder: str, device: st
     step = (reference if how.reference else ours)(method, made, how, Path(folder), device)
     step()
     speed.wait(device)
-    print(json.dumps({"once": time.perf_counter() - start}), flush=True)
+    once = time.perf_counter() - start
+    counted = step
+    if how.compile:  # its operations cannot be counted: those of the same step without
+        method = build(made.method, made.recipe, "random", **kind)
+        counted = ours(method, made, replace(how, compile=False), Path(folder), device)
+    gflop = speed.flops(counted) / 1e9 / made.batch
+    print(json.dumps({"once": once, "gflop": gflop}), flush=True)
     for _ in sys.stdin:
         before = resource.getrusage(resource.RUSAGE_SELF)
         loader = sum(step() for _ in range(made.steps))

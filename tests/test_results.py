@@ -406,6 +406,16 @@ def git(folder, *words):
     )  # fmt: skip
 
 
+def test_a_processor_is_named_with_its_generation(tmp_path):
+    """Two generations of one name, of which one computes twice as much a second."""
+    core = "processor\t: {}\ncpu family\t: {}\nmodel\t\t: {}\nmodel name\t: AMD EPYC\n\n"
+    for name, family, model in (("older", 25, 17), ("newer", 26, 2)):
+        (tmp_path / name).write_text(core.format(0, family, model) + core.format(1, family, model))
+        assert environment._processor(tmp_path / name) == f"AMD EPYC (family {family} model {model})"
+    (tmp_path / "arm").write_text("processor\t: 0\nBogoMIPS\t: 50.00\n")  # no name there
+    assert environment._processor(tmp_path / "arm")
+
+
 def test_commit_is_unknown_clean_or_dirty(tmp_path):
     assert environment.commit(tmp_path) == "unknown"
     git(tmp_path, "init")

@@ -4,13 +4,15 @@ import math
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 import adlib
 from adlib import paper, results, tables
-from adlib.images import UnknownMask
+from adlib.images import Images, UnknownMask
+from adlib.predict import Prediction
 from tests.conftest import tiny_images, write_category
 
 TINY = {"stpm": {"epochs": 1, "batch": 4}, "destseg": {"batch": 2, "student_steps": 1, "segmentation_steps": 1}}
@@ -43,6 +45,37 @@ def test_a_row_says_everything_and_reads_back(trained, tmp_path):
     assert 0 <= row["image_auroc"] <= 1
     assert set(row["legacy"]) == {"rd_pro", "stpm_pro", "destseg_pro"}
     assert path.with_suffix(".png").exists()
+
+
+def test_each_kind_of_defect_is_measured_alone_beside_all_normal_images(data_root):
+    run = prepared(data_root)
+    size = run.test.masks.shape[-1]
+    masks = torch.zeros(5, size, size, dtype=torch.bool)
+    masks[1, : size // 2] = masks[2, : size // 4] = True  # image 3 is a defect that nobody outlined
+    maps = np.zeros((5, size, size), np.float32)
+    maps[1, : size // 2] = 1  # found whole, and the image scores highest
+    maps[2, size // 4 :] = 1  # everything but the defect
+    kinds, labels = ["good", "dent", "scratch", "scratch", "good"], torch.tensor([0, 1, 1, 1, 0])
+    table = pd.DataFrame({"image": [*"abcde"], "defect": kinds, "label": labels.numpy()})
+    pixels, known = torch.zeros(5, 3, size, size, dtype=torch.uint8), torch.tensor([True, True, True, False, True])
+    run.test = Images(pixels, masks, labels, known, table)
+    run.prediction = Prediction(maps, np.array([1.0, 3.0, 0.0, 2.0, 1.0], np.float32))
+    found = run.by_kind()
+    assert [*found.index] == ["scratch", "dent"]  # the least found first
+    assert found.loc["dent"].to_dict() == {
+        "images": 1, "share": 0.5, "image_auroc": 1.0, "pixel_auroc": 1.0, "aupro": 1.0,
+    }  # fmt: skip
+    # Of two scratches one scores below both good images and one above; only the outlined one has pixels, of which all
+    # lie below the 3/4 of its own normal ones and level with those of the good images (2 of 2.75 parts).
+    assert found.loc["scratch", ["images", "share", "image_auroc"]].tolist() == [2, 0.25, 0.5]
+    assert found.loc["scratch", "pixel_auroc"] == pytest.approx(2 / 2.75 / 2)
+
+
+def test_without_a_defect_there_is_no_kind(data_root):
+    run = prepared(data_root)
+    run.test = tiny_images(3, size=256)
+    run.prediction = Prediction(np.zeros((3, 256, 256), np.float32), np.zeros(3, np.float32))
+    assert run.by_kind().empty
 
 
 def test_the_same_seed_gives_the_same_row_and_another_seed_another(trained):

@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn.functional import conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
 from adlib.environment import PROJECT, environment
@@ -107,6 +109,24 @@ def flops(call: Call) -> int:
     with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops()
+
+
+def arithmetic_peak(device: str = "cpu", precision: str = "fp32", sizes: Sequence[int] = (1024, 2048, 4096)) -> float:
+    """Measure the best GFLOP/s of a square matrix product, or of a 3 x 3 convolution with 512 channels.
+
+    Two libraries: on some processors the one behind matmul reaches half of what convolutions do.
+    """
+    kind = {"device": device, "dtype": torch.bfloat16 if precision == "bf16" else torch.float32}
+    rates = []
+    for n in sizes:
+        a, b = torch.rand(n, n, **kind), torch.rand(n, n, **kind)  # type: ignore[call-overload]
+        rates.append(2e-9 * n**3 / min(timed(lambda a=a, b=b: a @ b, 7, 2, device).seconds))  # type: ignore[misc]
+    for batch in (1, 16):
+        images = torch.rand(batch, 512, 32, 32, **kind).contiguous(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        weights = torch.rand(512, 512, 3, 3, **kind).contiguous(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        call = partial(conv2d, images, weights, padding=1)
+        rates.append(1e-9 * flops(call) / min(timed(call, 7, 2, device).seconds))
+    return max(rates)
 
 
 @torch.inference_mode()

@@ -72,14 +72,16 @@ def goals(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Set each goal beside what was measured, a line each; `tables` as `speed.read` gives them, by topic.
 
     `measured` is the best of several variants of a training (`by`), and of several files or methods the worst; `low`
-    and `high` are its 10 and 90 % quantiles where it is a ratio of what took turns.
+    and `high` are its 10 and 90 % quantiles where it is a ratio of what took turns. `at_peak` is what a training would
+    reach if it computed at the measured peak of its machine and nothing else took time: a bound.
     """
     return pd.DataFrame([_line(goal, tables.get(goal.topic, pd.DataFrame())) for goal in GOALS])
 
 
 def _line(goal: Goal, rows: pd.DataFrame) -> dict[str, object]:
     wanted = f"at least {goal.least:g}" if goal.least is not None else f"at most {goal.most:g}"
-    line = {"goal": goal.words, "wanted": wanted, "measured": math.nan, "low": math.nan, "high": math.nan, "by": ""}
+    numbers = dict.fromkeys(("measured", "low", "high", "at_peak"), math.nan)
+    line = {"goal": goal.words, "wanted": wanted, **numbers, "by": ""}
     if goal.topic == "decoding" and len(rows):
         rows = rows.assign(begins=rows["seconds"] - rows["step"])
     found = rows.query(goal.where).dropna(subset=[goal.column]).sort_values(goal.column) if len(rows) else rows
@@ -94,6 +96,7 @@ def _line(goal: Goal, rows: pd.DataFrame) -> dict[str, object]:
         "measured": value,
         "low": chosen.get(f"{goal.column}_p10", math.nan),
         "high": chosen.get(f"{goal.column}_p90", math.nan),
+        "at_peak": chosen.get("speedup_at_peak", math.nan),
         "by": chosen.get("variant", ""),
         "device": chosen["device"],
         "verdict": REACHED if reached else MISSED,

@@ -39,6 +39,7 @@ cost: $(STAMP)
 EXECUTE := $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False
 publish: $(STAMP)
 	$(BIN)/python -m adlib.publish
+	$(BIN)/python benchmarks/cost.py
 	ADLIB_CACHE=off OMP_NUM_THREADS=1 $(EXECUTE) notebooks/*.ipynb
 	$(BIN)/ruff format --quiet notebooks
 

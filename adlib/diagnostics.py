@@ -11,23 +11,29 @@ from scipy import ndimage
 from sklearn.metrics import silhouette_score
 
 
-def abrupt_rise(losses: pd.DataFrame, window: int = 5) -> dict[str, float]:
+def abrupt_rise(losses: pd.DataFrame, window: int = 5, trend: int = 20) -> dict[str, float]:
     """Compare L_cos before and after the student is frozen (memory DeSTSeg, Figs. 9 and 17).
+
+    While the student trains the loss falls, within a few steps by more than a jump may be. So the value before is where
+    the line through its last steps arrives when training stops, which is where the frozen student begins.
 
     Args:
         losses: `History.losses` of a DeSTSeg with `log_both_modes`, whose columns `_cos_train` and `_cos_eval` are
             L_cos with BatchNorm on the batch's statistics and on its own.
-        window: steps averaged on either side.
+        window: steps averaged after the freezing.
+        trend: last steps before it that the line is fitted to.
 
-    Returns `before`, the end of the first stage as it trains; `after` and `after_batch`, the beginning of the second
+    Returns `before`, where the first stage arrives as it trains; `after` and `after_batch`, the beginning of the second
     with the student's own and with the batch's statistics; `rise` = after - before, and `rise_batch`.
     Raises ValueError where the log has no such columns.
     """
     if not {"_cos_train", "_cos_eval"} <= set(losses.columns):
         raise ValueError("the log holds no L_cos in both modes: train with the override log_both_modes=True")
-    first = losses[losses["stage"] == "student"].tail(window)
+    first = losses.loc[losses["stage"] == "student", "_cos_train"].tail(trend).to_numpy()
     second = losses[losses["stage"] == "segmentation"].head(window)
-    before, after = float(first["_cos_train"].mean()), float(second["_cos_eval"].mean())
+    # The loss of a step is that of the weights before it, so the frozen ones are those of one step further.
+    line = np.polynomial.Polynomial.fit(np.arange(len(first)), first, deg=min(1, len(first) - 1))
+    before, after = float(line(len(first))), float(second["_cos_eval"].mean())
     batch = float(second["_cos_train"].mean())
     found = {"before": before, "after": after, "after_batch": batch}
     return found | {"rise": after - before, "rise_batch": batch - before}

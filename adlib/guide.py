@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -101,19 +102,26 @@ def _shared(places: list[set[str]]) -> set[str]:
     return best
 
 
-def advice(table: pd.DataFrame, teacher: str) -> list[str]:
-    """Say which method to take by what `costs_and_merits` found, and how far that can be trusted."""
+def by_kind(rows: pd.DataFrame, timings: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Set accuracy beside cost for textures and for objects alone: what was run on one kind only is compared there."""
+    kinds = [datasets.kind(d, c) for d, c in zip(rows["dataset"], rows["category"], strict=True)]
+    parts = {kind: rows[pd.Series(kinds, rows.index, dtype=object) == kind] for kind in KINDS}
+    return {kind: costs_and_merits(part, timings) for kind, part in parts.items() if len(part)}
+
+
+def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Say which method to take by what `costs_and_merits` and `by_kind` found, and how far that can be trusted."""
     if table.empty or table["image_auroc"].isna().all():
         return ["No advice: there is no category that all methods were run on."]
     said = []
     for kind in KINDS:
-        known = table.dropna(subset=[kind])
-        if known.empty:
+        if kind not in kinds or kinds[kind].empty:
             said.append(f"For {kind}s: no advice, as none was run with all methods.")
             continue
-        best, *others = (line for _, line in known.sort_values(kind, ascending=False).iterrows())
+        best, *others = (line for _, line in kinds[kind].sort_values(kind, ascending=False).iterrows())
         lead = f", {best[kind] - others[0][kind]:.1f} points before {_name(others[0])}" if others else ""
-        said.append(f"For {kind}s: {_name(best)}, image AUROC {best[kind]:.1f}%{lead}.")
+        of = f"{len(kinds[kind])} methods and recipes on {best[f'{kind}s']} {kind}{'s' * (best[f'{kind}s'] > 1)}"
+        said.append(f"For {kind}s: {_name(best)}, image AUROC {best[kind]:.1f}%{lead}; of {of}.")
     timed = table.dropna(subset=["ms"])
     if len(timed):
         quick = timed.iloc[int(timed["ms"].to_numpy().argmin())]
@@ -129,8 +137,8 @@ def advice(table: pd.DataFrame, teacher: str) -> list[str]:
         doubts.append("the teacher is untrained, so that accuracies say nothing about the methods")
     if (few := int(table["seeds"].min())) < SEEDS:
         doubts.append(f"some lines have {few} seed{'s' * (few > 1)}, of which no difference is certain")
-    counts = {kind: int(table[f"{kind}s"].iloc[0]) for kind in KINDS if table[kind].notna().any()}
-    if min(counts.values()) < CATEGORIES:
+    counts = {kind: int(part[f"{kind}s"].iloc[0]) for kind, part in kinds.items() if len(part)}
+    if min(counts.values(), default=CATEGORIES) < CATEGORIES:
         stand = " and ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items())
         doubts.append(f"{stand} stand for all, so that no lead of one method over the next is certain")
     if below := int(table["below_chance"].sum()):

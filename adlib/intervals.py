@@ -17,13 +17,27 @@ def over_seeds(values: pd.DataFrame) -> tuple[float, float, float]:
     For claims: a printed mean is one over a list of categories. Each has a spread over its seeds of its own (degrees of
     freedom: Welch and Satterthwaite). Says nothing of other categories. NaN where a category has a single value.
     """
-    groups = values.groupby("category")["value"]
-    mean, errors, free = groups.mean().mean(), groups.var(ddof=1) / groups.size(), groups.size() - 1
-    if (free == 0).any():
-        return float(mean), math.nan, math.nan
-    total = errors.sum()
-    degrees = total**2 / (errors**2 / free).sum() if total else free.sum()
-    return _interval(float(mean), math.sqrt(total) / len(errors), float(degrees))
+    mean, error, degrees = _welch(values)
+    return _interval(mean, error, degrees)
+
+
+def chance_over_seeds(values: pd.DataFrame) -> float:
+    """How likely a mean at least as far from 0 is where there is no effect: two-sided p, by the t of `over_seeds`."""
+    mean, error, degrees = _welch(values)
+    if error == 0:
+        return float(mean == 0)
+    return float(2 * stats.t.sf(abs(mean) / error, degrees))
+
+
+def holm(chances: pd.Series, level: float = 0.05) -> pd.Series:
+    """Tell which p are conclusive when all are judged at once, so that a false one among them has p at most `level`.
+
+    Holm's step-down method (1979): the smallest of n has to be below level / n, the next below level / (n - 1), until
+    one is not. NaN is not judged.
+    """
+    ordered = chances.dropna().sort_values()
+    bounds = level / (len(ordered) - pd.Series(range(len(ordered)), ordered.index))
+    return (ordered <= bounds).cummin().reindex(chances.index, fill_value=False).astype(bool)
 
 
 def over_categories(values: pd.DataFrame) -> tuple[float, float, float]:
@@ -47,6 +61,17 @@ def critical_difference(methods: int, categories: int) -> float:
         return math.nan
     quantile = float(stats.studentized_range.ppf(0.95, methods, math.inf)) / math.sqrt(2)
     return quantile * math.sqrt(methods * (methods + 1) / (6 * categories))
+
+
+def _welch(values: pd.DataFrame) -> tuple[float, float, float]:
+    """Mean of categories' means, its standard error and degrees of freedom; NaN where a category has one value."""
+    groups = values.groupby("category")["value"]
+    mean, errors, free = groups.mean().mean(), groups.var(ddof=1) / groups.size(), groups.size() - 1
+    if (free == 0).any():
+        return float(mean), math.nan, math.nan
+    total = errors.sum()
+    degrees = total**2 / (errors**2 / free).sum() if total else free.sum()
+    return float(mean), math.sqrt(total) / len(errors), float(degrees)
 
 
 def _interval(mean: float, error: float, degrees: float) -> tuple[float, float, float]:

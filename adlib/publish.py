@@ -12,23 +12,28 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import claims, datasets, results, tables, verdicts
+from adlib import claims, datasets, guide, results, tables, verdicts
 from adlib.environment import PROJECT
 from adlib.files import replace_between, whole_file
+from adlib.intervals import critical_difference, holm
 from adlib.paper import PAPERS
 
 CLAIMS = PROJECT / "results" / "claims.csv"
 README = PROJECT / "README.md"
 BEGIN, END = "<!-- written by python -m adlib.publish -->", "<!-- end -->"
-HEADS = ["claim", "metric", "paper", "ours", "difference", "verdict", "all lines", "seeds"]
+DIFFERENCE = "difference"  # only under the papers' conditions; without any the tables do without the column
+HEADS = ["claim", "metric", "paper", "ours", DIFFERENCE, "verdict", "all lines", "seeds"]
 HEADS += ["ours, by category", "conditions of ours"]
-NUMBERS = {"paper", "ours", "difference", "seeds"}
+NUMBERS = {"paper", "ours", DIFFERENCE, "seeds"}
 NO_BREAK = "\u00a0"
 READING = (
     "Mixed: some of its lines are supported, others contradicted; in part: the others are inconclusive. "
     "Of a claim that was tested in several settings, the table shows that of the paper: the methods as its text has "
-    "them, nothing changed, on real images; `all lines` sums up every setting, and the paper's notebook shows them. "
-    "pp: percent points. A difference stands only where ours was measured under the paper's conditions."
+    "them (of times those of its code, too), nothing changed, on real images; `all lines` sums up every setting, and "
+    "the paper's notebook shows them. What names and numbers mean: [how to read the study](docs/reading_the_study.md). "
+    "Brackets are 95 % intervals over seeds, of these categories and these test images alone; of ratios of times they "
+    "go from the median of one to the 95th percentile of the other, and are no interval of a mean. Rests on: without "
+    "any one of these categories the verdict would be another. pp: percent points."
 )
 PLAIN = re.compile(r"paper, (?!.*generated images)[^{]*$")  # the text's recipe; an override has a brace
 THEIRS = re.compile(r"paper, full, teacher imagenet, [^{]* fp32;")  # the papers' conditions
@@ -47,22 +52,71 @@ def claims_csv(judged: pd.DataFrame) -> str:
 
 def readme(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
     """Word the README's tables: the claims beside what our rows say of them, then each method on each category."""
-    return f"{claims_table(judged)}\n\n{scores(rows)} {ELSEWHERE}"
+    return f"{in_short(rows, judged)}\n\n{claims_table(judged)}\n\n{scores(rows)} {ELSEWHERE}"
+
+
+def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
+    """Word what a reader wants first: how the first claim of each paper fares, and which method ranks best."""
+    summed = claims.by_claim(judged).set_index("id")
+    said = ["In short, under the conditions that are named below:", ""]
+    for source, (name, _) in PAPERS.items():
+        own = judged[judged["source"] == source.removeprefix("seed")]
+        if len(own):
+            first = own.iloc[0]
+            said.append(f"- **{name}**: {first['claim']}? {summed.loc[first['id'], 'verdict'].capitalize()}.")
+    best = _best(rows)
+    return "\n".join([*said, *([f"- {best}"] if best else [])])
+
+
+def _best(rows: pd.DataFrame) -> str:
+    """Say which method has the best mean rank, and from which others it is told apart; nothing of one method."""
+    setting = SETTINGS[-1]
+    part = results.plain(rows[rows["dataset"].map(datasets.origin) == "real"], **setting)
+    part = guide.comparable(part).assign(place=lambda shared: shared["dataset"] + "/" + shared["category"])
+    means = part.groupby(["place", "method"])["image_auroc"].mean().unstack()
+    if means.shape[1] < 2:
+        return ""
+    ranks = means.rank(axis=1, ascending=False).mean().sort_values()
+    apart = critical_difference(means.shape[1], len(means))
+    worse = [str(name) for name in ranks.index[ranks > ranks.iloc[0] + apart]]
+    told = f"told apart from {', '.join(worse)} alone" if worse else "told apart from none of the others"
+    return (
+        f"**Which method?** Of {means.shape[1]} on the {len(means)} real categories that all have, {ranks.index[0]} "
+        f"has the best mean rank by image AUROC, {ranks.iloc[0]:.1f}; at a critical difference of {apart:.1f} it is "
+        f"{told} ({', '.join(f'{name} {value}' for name, value in setting.items())})."
+    )
 
 
 def claims_table(judged: pd.DataFrame) -> str:
     """Word the judged claims in Markdown: how many fare how, and for each paper a table of those that were tested."""
     counts = claims.by_claim(judged)["verdict"].value_counts()
     said = ", ".join(f"{counts[name]} {name}" for name in verdicts.VERDICTS if name in counts)
-    summed = f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why."
+    summed = (
+        f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why. {_at_once(judged)}"
+    )
     tested = judged[judged["verdict"] != verdicts.NOT_TESTED]
     plain = tested["conditions"].str.match(PLAIN)
     tested = tested.assign(shown=plain | ~plain.groupby(tested["id"]).transform("any"))
-    parts = [_of_paper(str(source), group) for source, group in tested.groupby("source", sort=False)]
-    return "\n\n".join([f"{summed} {READING}", *parts])
+    heads = [
+        head for head in HEADS if head != DIFFERENCE or any(_effect(line)[2] for line in tested.to_dict("records"))
+    ]
+    parts = [_of_paper(str(source), group, heads) for source, group in tested.groupby("source", sort=False)]
+    return "\n\n".join([f"{summed} {READING}", _at_once(judged), *parts])
 
 
-def _of_paper(source: str, tested: pd.DataFrame) -> str:
+def _at_once(judged: pd.DataFrame) -> str:
+    """Say how many lines chance alone would make conclusive, and which stay so when all are judged at once."""
+    lines = judged[judged["p"].notna()]
+    sure = lines[lines["verdict"].isin([verdicts.SUPPORTED, verdicts.CONTRADICTED])]
+    stay = lines.loc[holm(lines["p"]), "id"].unique()
+    return (
+        f"{len(lines)} lines are judged by an interval over seeds, each for itself: {len(sure)} "
+        f"{'is' if len(sure) == 1 else 'are'} conclusive, where about {0.05 * len(lines):.0f} would be without any "
+        f"effect. Conclusive when all are judged at once (Holm): of {', '.join(stay) or 'none'}."
+    )
+
+
+def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
     """Word the claims of a paper: a line a claim and conditions; the claim is named in its first line.
 
     Of `tested` the lines whose `shown` is False count only in what is said of all. Metrics of one claim under the same
@@ -72,8 +126,8 @@ def _of_paper(source: str, tested: pd.DataFrame) -> str:
     lines = [
         f"### {name}: [in full](notebooks/{notebook}.ipynb)",
         "",
-        f"| {' | '.join(HEADS)} |",
-        f"| {' | '.join('--:' if head in NUMBERS else '---' for head in HEADS)} |",
+        f"| {' | '.join(heads)} |",
+        f"| {' | '.join('--:' if head in NUMBERS else '---' for head in heads)} |",
     ]
     summed = {
         line["id"]: f"{line['verdict']} ({line['lines tested']})" for _, line in claims.by_claim(tested).iterrows()
@@ -83,7 +137,7 @@ def _of_paper(source: str, tested: pd.DataFrame) -> str:
     for (number, claim, seeds, conditions), group in tested[tested["shown"]].groupby(
         ["id", "claim", "seeds", "conditions"], sort=False
     ):
-        each = [(str(line["metric"]), *_effect(line), str(line["verdict"])) for line in group.to_dict("records")]
+        each = [(str(line["metric"]), *_effect(line), _verdict(line)) for line in group.to_dict("records")]
         level = ["<br>".join(texts).replace(" ", NO_BREAK) for texts in zip(*each, strict=True)]
         missing = "; ".join(why for why in group["why"].drop_duplicates() if why)
         apart = "<br>".join(group["by_category"]) if group["by_category"].any() else ""
@@ -95,9 +149,13 @@ def _of_paper(source: str, tested: pd.DataFrame) -> str:
             apart.replace(" ", NO_BREAK),
             f"{conditions}{missing and f' ({missing})'}",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append("| " + " | ".join(cell for head, cell in zip(HEADS, cells, strict=True) if head in heads) + " |")
         before = str(number)
     return "\n".join(lines)
+
+
+def _verdict(line: Mapping[Hashable, Any]) -> str:
+    return f"{line['verdict']} (rests on {line['rests_on']})" if line["rests_on"] else str(line["verdict"])
 
 
 def scores(rows: pd.DataFrame) -> str:
@@ -114,6 +172,8 @@ def _scores(setting: Mapping[str, str], rows: pd.DataFrame) -> str:
     of = ", ".join(f"{name} {value}" for name, value in setting.items())
     for precision, group in rows.groupby("precision", sort=False):
         of += f", {precision}" if len(group) == len(rows) else f"; {precision}: {', '.join(group['method'].unique())}"
+    for note, group in rows.groupby(rows["notes"].map(lambda notes: notes.get("teacher", "")), sort=False):
+        of += f"; {', '.join(sorted(group['method'].unique()))}: {note}" if note else ""
     return "\n".join(lines) + f"\n\nIn percent, mean ± standard deviation over seeds (how many); real images, {of}."
 
 

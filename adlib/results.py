@@ -35,6 +35,7 @@ CIRCUMSTANCES = ("seconds_train", "seconds_test", "peak_memory_mib", "commit", "
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "stpm(1,2)": ("stpm", {"levels": [1, 2]}),
     "stpm(2,3)": ("stpm", {"levels": [2, 3]}),
+    "stpm(settle=off)": ("stpm", {"settle": False}),
     "memory_destseg(mse)": ("memory_destseg", {"memory_loss": "mse"}),
     "memory_destseg(memory=off)": ("memory_destseg", {"memory": False}),
     "memkd(nm=off)": ("memkd", {"lambda_nm": 0.0}),

@@ -27,6 +27,7 @@ TIMES: dict[str, Callable[[float], float]] = {
     "infer_time_s": lambda ms: ms / 1000,
 }
 NOT_BUILT = "not one of the methods built here"
+WHERE = " -r out_dir results/runs"  # where the notebooks read their rows
 TEACHERS = ("random", "bundled", "imagenet")  # from the least to the most like the papers'
 
 
@@ -159,6 +160,21 @@ def why(beside: pd.DataFrame) -> pd.DataFrame:
     return counts.to_frame().rename_axis("conditions of ours, or why there is none")
 
 
+def to_fill(beside: pd.DataFrame) -> list[str]:
+    """List the commands of `reproduced` that would fill what is missing, each run once: loops over categories first."""
+    commands = [text for text in beside["command"].unique() if text]
+    loops = {text: set(_runs(text)) for text in commands if text.startswith("for ")}
+    loops = {text: runs for text, runs in loops.items() if not any(runs < other for other in loops.values())}
+    covered = set().union(*loops.values())
+    return [*sorted(loops), *sorted(text for text in commands if not text.startswith("for ") and text not in covered)]
+
+
+def _runs(loop: str) -> list[str]:
+    """Write out a loop of `_command`: the line of each category."""
+    names, one = loop.removeprefix("for c in ").removesuffix("; done").split("; do ", 1)
+    return [one.replace("OUT-$c", "OUT").replace("$c", name) for name in names.split()]
+
+
 def _marks(beside: pd.DataFrame) -> dict[str, str]:
     """Give each of the conditions under which there is a number of ours a letter: a to z, then aa to zz."""
     conditions = enumerate(beside.loc[beside["ours"] != "", "conditions"].unique())
@@ -256,11 +272,11 @@ def _command(name: str, dataset: str, category: str) -> str:
     method, overrides = results.VARIANTS.get(name, (name, {}))
     run = {"method": method, "recipe": "paper", "dataset": dataset, "seed": 0, "scale": "full", "teacher": "imagenet"}
     if not category.startswith("mean"):
-        return results.command(run | {"category": category, "overrides": overrides})
+        return results.command(run | {"category": category, "overrides": overrides}) + WHERE
     wanted = {"mean_textures": ["texture"], "mean_objects": ["object"]}.get(category, ["texture", "object"])
     names = [name for name in PUBLISHED[dataset] if kind(dataset, name) in wanted]
     one = results.command(run | {"category": "CATEGORY", "overrides": overrides}, "OUT-CATEGORY.ipynb")
-    return f"for c in {' '.join(names)}; do {one.replace('CATEGORY', '$c')}; done"
+    return f"for c in {' '.join(names)}; do {one.replace('CATEGORY', '$c')}{WHERE}; done"
 
 
 def _text(mean: float, std: float, n: int) -> str:

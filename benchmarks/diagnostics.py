@@ -121,8 +121,7 @@ def values(makes: dict[str, Make]) -> Found:
             after = _values(make(method))
             for memory, found in after.items():
                 held.setdefault(method, {}).setdefault(memory, {})[category] = found
-            if method == "memkd":
-                moved.append(_moved(_values(make(method, trained=False)), after))
+            moved.append(_moved(_values(make(method, trained=False)), after))
     scores = {m: float(np.mean([diagnostics.compactness(v) for v in of.values()])) for m, of in held.items()}
     planes: dict[str, list[float]] = {}
     frames = []
@@ -135,8 +134,9 @@ def values(makes: dict[str, Make]) -> Found:
             frame = pd.DataFrame({"of": names, "x": points[:, 0], "y": points[:, 1]})
             frames.append(frame.assign(method=method, memory=memory))
     seen = {method: float(np.mean(found)) for method, found in planes.items()}  # what the eye sees in the picture
+    # Two statements: the values of a category lie together, and more so than MemAE's. The lesser margin decides.
     numbers = [
-        ("S2-13", metric, of["memkd"] - of["rd_memae"] if all(moved) else UNMOVED, of)
+        ("S2-13", metric, min(of["memkd"], of["memkd"] - of["rd_memae"]) if all(moved) else UNMOVED, of)
         for metric, of in (("silhouette", scores), ("t-SNE", seen))
     ]
     return numbers, {"values": pd.concat(frames)}

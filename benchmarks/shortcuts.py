@@ -85,6 +85,7 @@ def main() -> None:
             rows += numbers(dataset, category, options.data_root)
             print(dataset, category, *(f"{row['number']} {row['auroc']:.3f}" for row in rows[-2:]), flush=True)
     else:
+        rows = speed.others(options.out / "equalised.csv", ["method"], options.methods)
         for place in options.category:
             dataset, category = place.split("/")
             for method in options.methods:

@@ -135,6 +135,36 @@ def test_of_several_baselines_the_best_on_average_counts_not_the_luckiest_of_eac
     found = judged(pd.concat(rows), "S3-2")
     assert found["effect"] == pytest.approx(100 * (0.6 - 1.6 / 3))
     assert found["conditions"].endswith("against dskd(decoder alone)")
+    assert found["by_category"] == "against dskd(encoder alone) +10.0"  # what the claim says of the other is not hidden
+
+
+def test_a_verdict_names_the_categories_that_it_rests_on(row):
+    """Three categories; the second one alone makes the mean what it is."""
+    seeds = range(3)
+    before = {(category, seed): 0.9 for category in ("bottle", "pill", "screw") for seed in seeds}
+    gains = {"bottle": 0.01, "pill": -0.08, "screw": 0.01}
+    after = {(category, seed): 0.9 + gains[category] + 0.001 * seed for category, seed in before}
+    found = judged(pd.concat([without_items(row, before), table(row, "memkd", after)]), "S2-1")
+    assert (found["verdict"], found["rests_on"]) == (verdicts.CONTRADICTED, "pill")
+    alike = {(category, seed): 0.91 + 0.001 * seed for category, seed in before}
+    found = judged(pd.concat([without_items(row, before), table(row, "memkd", alike)]), "S2-1")
+    assert (found["verdict"], found["rests_on"]) == (verdicts.SUPPORTED, "")
+    assert found["p"] < 0.05
+    one = {place: value for place, value in alike.items() if place[0] == "bottle"}
+    found = judged(pd.concat([without_items(row, before), table(row, "memkd", one)]), "S2-1")
+    assert (found["verdict"], found["rests_on"]) == (verdicts.SUPPORTED, "bottle")  # one, of a claim on fifteen
+
+
+def test_stpm_is_a_baseline_as_its_source_has_it_too(row):
+    places = [("bottle", seed) for seed in range(3)]
+    dskd = table(row, "dskd", {place: 0.9 + 0.001 * place[1] for place in places})
+    ours = table(row, "stpm", dict.fromkeys(places, 0.95), config={"settle": True})
+    source = table(row, "stpm", dict.fromkeys(places, 0.85), config={"settle": False}, overrides={"settle": False})
+    found = claims.judge(pd.concat([dskd, ours, source]))
+    found = found[(found["id"] == "S3-1") & (found["metric"] == "image_auroc")]
+    assert [*found["verdict"]] == [verdicts.CONTRADICTED, verdicts.SUPPORTED]
+    assert found["conditions"].iloc[1].split("against ")[1].startswith("stpm(settle=off)")
+    assert claims.judge(pd.concat([dskd, ours])).query("id == 'S3-1' and metric == 'image_auroc'").shape[0] == 1
 
 
 def test_what_differs_in_the_training_of_both_sides_is_said(row):

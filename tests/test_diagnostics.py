@@ -5,20 +5,39 @@ import pandas as pd
 import pytest
 
 from adlib import diagnostics
+from adlib.claims import DIAGNOSTICS
 
 
 def test_the_abrupt_rise_is_the_step_between_the_stages():
     log = pd.DataFrame(
         {
             "stage": ["student"] * 4 + ["segmentation"] * 4,
-            "_cos_train": [3.0, 2.0, 1.0, 1.0, 1.5, 1.5, 9.0, 9.0],
+            "_cos_train": [9.0, 4.0, 3.0, 2.0, 1.5, 1.5, 9.0, 9.0],  # falls by 1 a step, and so arrives at 1
             "_cos_eval": [9.0, 9.0, 9.0, 9.0, 4.0, 6.0, 9.0, 9.0],
         }
     )
-    found = diagnostics.abrupt_rise(log, window=2)
-    assert found == {"before": 1.0, "after": 5.0, "after_batch": 1.5, "rise": 4.0, "rise_batch": 0.5}
+    found = diagnostics.abrupt_rise(log, window=2, trend=3)
+    assert found == pytest.approx({"before": 1.0, "after": 5.0, "after_batch": 1.5, "rise": 4.0, "rise_batch": 0.5})
+    assert diagnostics.abrupt_rise(log.iloc[3:])["before"] == 2  # of a single step it is that one
     with pytest.raises(ValueError, match="log_both_modes=True"):
         diagnostics.abrupt_rise(log[["stage"]])
+
+
+def test_a_loss_that_only_goes_on_falling_has_no_rise():
+    steps = np.arange(40.0)
+    log = pd.DataFrame({"stage": ["student"] * 40 + ["segmentation"] * 5})
+    log["_cos_train"] = log["_cos_eval"] = [*(1 - 0.02 * steps), *[1 - 0.02 * 40] * 5]  # frozen where it has arrived
+    assert diagnostics.abrupt_rise(log)["rise_batch"] == pytest.approx(0, abs=1e-12)
+
+
+def test_the_committed_rises_follow_from_the_committed_curves():
+    keys = ["dataset", "category", "seed", "conditions"]
+    rows = pd.read_csv(DIAGNOSTICS / "rise.csv")
+    jumps = rows[(rows["id"] == "S0-7") & (rows["metric"] == "l_cos_jump")].set_index(keys)["value"]
+    curves = pd.read_csv(DIAGNOSTICS / "curves" / "rise.csv")
+    for place, curve in curves[curves["variant"] == "destseg"].groupby(keys):
+        assert jumps[place] == pytest.approx(diagnostics.abrupt_rise(curve)["rise"])
+    assert len(jumps) >= 3
 
 
 def test_a_hollow_defect_is_found_at_its_border_alone():

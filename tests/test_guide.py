@@ -78,7 +78,7 @@ def test_a_line_is_of_one_setting_and_a_changed_network_has_no_latency():
     table = guide.costs_and_merits(pd.DataFrame([*both, *part]), TIMINGS).set_index("method")
     assert table.loc["destseg", "overrides"] == '{"map": "dest"}'
     assert table.loc["destseg", "image_auroc"] == pytest.approx(20)
-    assert "methods with overrides" in guide.advice(table.reset_index(), "")[0]
+    assert "methods with overrides" in guide.advice(table.reset_index(), "", {})[0]
     table = guide.costs_and_merits(pd.DataFrame([*both, *part, row("destseg", "tile", 0.9)]), TIMINGS)
     whole = table.set_index("method").loc["destseg"]
     assert (whole.overrides, whole.textures, whole.objects) == ("", 1, 0)
@@ -90,27 +90,39 @@ def test_a_line_is_of_one_setting_and_a_changed_network_has_no_latency():
 
 
 def test_advice_names_the_best_and_the_doubts():
-    table = guide.costs_and_merits(ROWS, TIMINGS)
-    doubts, *said = guide.advice(table, "imagenet")
+    table, kinds = guide.costs_and_merits(ROWS, TIMINGS), guide.by_kind(ROWS, TIMINGS)
+    doubts, *said = guide.advice(table, "imagenet", kinds)
     assert doubts.startswith("Careful: some lines have 1 seed, of which")
     assert "1 texture and 1 object stand for all, so that no lead" in doubts
     assert "in 1 cases a method is below chance" in doubts  # rd on tile
     assert "untrained" not in doubts
     assert "different machines" not in doubts
     moved = ROWS.assign(device=["cpu", *["cuda"] * (len(ROWS) - 1)])
-    assert "training times are of different machines" in guide.advice(guide.costs_and_merits(moved, TIMINGS), "")[0]
-    assert "For textures: stpm (paper), image AUROC 50.0%, 10.0 points before rd (paper)." in said
-    assert "For objects: rd (paper), image AUROC 90.0%, 20.0 points before stpm (paper)." in said
+    assert "training times are of different machines" in guide.advice(guide.costs_and_merits(moved, TIMINGS), "", {})[0]
+    of = "of 2 methods and recipes on 1"
+    assert f"For textures: stpm (paper), image AUROC 50.0%, 10.0 points before rd (paper); {of} texture." in said
+    assert f"For objects: rd (paper), image AUROC 90.0%, 20.0 points before stpm (paper); {of} object." in said
     assert "Shortest training: stpm (paper), 10 s." in said
-    assert "the teacher is untrained" in guide.advice(table, "random")[0]
+    assert "the teacher is untrained" in guide.advice(table, "random", kinds)[0]
+
+
+def test_a_method_that_was_run_on_objects_alone_is_compared_on_these():
+    """It lacks the textures that all others have, and is the best one on objects."""
+    both = [row(m, c, 0.5) for m in ("stpm", "rd") for c in ("bottle", "pill", "tile", "wood")]
+    rows = pd.DataFrame([*both, *(row("destseg", c, 0.9) for c in ("bottle", "pill"))])
+    table = guide.costs_and_merits(rows, TIMINGS)
+    assert "destseg" not in set(table["method"])
+    said = guide.advice(table, "", guide.by_kind(rows, TIMINGS))
+    assert any(s.startswith("For objects: destseg (paper), image AUROC 90.0%, 40.0 points") for s in said)
+    assert any(s.endswith("of 2 methods and recipes on 2 textures.") for s in said)
 
 
 def test_nothing_shared_gives_no_advice():
     apart = pd.DataFrame([row("stpm", "bottle", 0.8), row("rd", "tile", 0.9)])
-    assert guide.advice(guide.costs_and_merits(apart, pd.DataFrame()), "imagenet") == [
+    assert guide.advice(guide.costs_and_merits(apart, pd.DataFrame()), "imagenet", {}) == [
         "No advice: there is no category that all methods were run on."
     ]
-    assert guide.advice(guide.costs_and_merits(apart[:0], pd.DataFrame()), "imagenet")[0].startswith("No advice")
+    assert guide.advice(guide.costs_and_merits(apart[:0], pd.DataFrame()), "imagenet", {})[0].startswith("No advice")
 
 
 def test_the_front_holds_what_nothing_beats():

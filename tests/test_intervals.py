@@ -77,3 +77,18 @@ def test_in_one_of_twenty_studies_without_a_difference_some_ranks_lie_further_ap
     spans = np.ptp(ranks.mean(axis=1), axis=1)
     assert 0.035 <= np.mean(spans > intervals.critical_difference(5, 30)) <= 0.06
     assert math.isnan(intervals.critical_difference(1, 30))
+
+
+def test_the_chance_of_an_effect_is_that_of_students_test():
+    values = [0.5, 1.5, 2.5, 1.0]
+    found = intervals.chance_over_seeds(pd.DataFrame({"category": "a", "value": values}))
+    assert found == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    bounds = intervals.over_seeds(pd.DataFrame({"category": "a", "value": values}))[1:]
+    assert (found < 0.05) == (bounds[0] > 0 or bounds[1] < 0)
+    assert intervals.chance_over_seeds(pd.DataFrame({"category": "a", "value": [1.0, 1.0]})) == 0
+    assert intervals.chance_over_seeds(pd.DataFrame({"category": "a", "value": [0.0, 0.0]})) == 1
+
+
+def test_holm_judges_from_the_smallest_on_and_stops_at_the_first_that_fails():
+    chances = pd.Series([0.013, 0.04, float("nan"), 0.001, 0.03], index=[*"abcde"])  # of four: .0125, .0167, .025, .05
+    assert intervals.holm(chances).to_dict() == {"a": True, "b": False, "c": False, "d": True, "e": False}

@@ -22,6 +22,7 @@ def line(**fields):
         "high": 2.0,
         "conditions": "small; bottle",
         "seeds": 3,
+        "p": 0.01,
     }
     return base | {"verdict": verdicts.SUPPORTED, "why": ""} | fields
 
@@ -32,22 +33,41 @@ def table(*lines):
     return [summed, *(line for line in rest if line.startswith("| S"))]
 
 
+def test_what_a_verdict_rests_on_stands_beside_it():
+    assert "| supported (rests on pill) |" in table(line(rests_on="pill"))[1]
+
+
+def test_what_chance_alone_would_give_is_said():
+    """Twenty lines, one conclusive: as many as without any effect. Holm keeps none at .01, and it at .001."""
+    dull = [line(verdict=verdicts.INCONCLUSIVE, p=0.5) for _ in range(19)]
+    text = publish.claims_table(pd.DataFrame([line(), *dull, line(p=math.nan)])).splitlines()[2]
+    assert text.startswith(
+        "20 lines are judged by an interval over seeds, each for itself: 1 is conclusive, where about 1 "
+    )
+    assert text.endswith("(Holm): of none.")
+    assert publish.claims_table(pd.DataFrame([line(p=0.001), *dull])).splitlines()[2].endswith("(Holm): of S2-1.")
+
+
 def test_a_verdict_stands_beside_what_was_claimed_and_what_differs():
     _, text = table(line())
-    assert text.startswith("| S2-1: MemKD beats RD | aupro | +0.6 pp | +1.2 pp [+0.5, +2.0] |  |")
+    assert text.startswith("| S2-1: MemKD beats RD | aupro | +0.6 pp | +1.2 pp [+0.5, +2.0] | supported |")
     assert text.endswith("| supported |  | 3 |  | small; bottle |")
+    assert "difference" not in publish.claims_table(pd.DataFrame([line()]))  # a column without a number
     papers = "paper, full, teacher imagenet, resnet18, 40 steps, fp32; bottle"
     for other in ("code" + papers[5:], papers.replace("fp32", "bf16"), papers.replace("; b", ', {"batch": 4}; b')):
-        assert "|  | supported |  | 3 |" in table(line(conditions=other))[1]
+        assert "+2.0] | supported |  | 3 |" in table(line(conditions=other))[1]
     assert "| +0.7 | supported |  | 3 |  | " in table(line(conditions=papers))[1]
     part = table(line(conditions=papers, why="1 of 15 categories"))[1]
-    assert part.endswith(f"|  | supported |  | 3 |  | {papers} (1 of 15 categories) |")
+    assert part.endswith(f"+2.0] | supported |  | 3 |  | {papers} (1 of 15 categories) |")
+    _, with_one, without = table(line(conditions=papers), line(conditions=papers.replace("bottle", "pill"), why="part"))
+    assert "| +0.7 | supported |" in with_one
+    assert "+2.0] |  | supported |" in without
 
 
 def test_several_conditions_of_a_claim_are_a_line_each_and_disagreement_is_said():
     summed, *lines = table(line(), line(effect=-3.0, verdict=verdicts.CONTRADICTED, conditions="small; pill"))
     assert lines[0].endswith("| supported |  | 3 |  | small; bottle |")
-    assert "| -3.0 pp [+0.5, +2.0] |  | contradicted |  | 3 |  | small; pill |" in lines[1]
+    assert "| -3.0 pp [+0.5, +2.0] | contradicted |  | 3 |  | small; pill |" in lines[1]
     assert [line.split(" | ")[0] for line in lines] == ["| S2-1: MemKD beats RD", "| S2-1"]
     assert summed.startswith("Of 1 claims: 1 mixed;")
 
@@ -62,7 +82,7 @@ def test_of_several_settings_that_of_the_paper_is_shown_and_all_are_summed_up():
     assert summed.startswith("Of 1 claims: 1 mixed;")
     both = papers.replace("small", "full")
     _, *lines = table(line(conditions=others[0], **against), line(conditions=papers), line(conditions=both))
-    assert [text.split(" | ")[6] for text in lines] == ["mixed (3)", ""]
+    assert [text.split(" | ")[5] for text in lines] == ["mixed (3)", ""]
 
 
 def test_each_paper_has_a_table_that_names_its_notebook():
@@ -82,13 +102,13 @@ def test_metrics_under_the_same_conditions_share_a_line():
     )
     assert len(lines) == 1
     assert "| aupro<br>image_auroc | +0.6 pp<br> | " in lines[0]
-    assert lines[0].endswith("| <br> | supported<br>inconclusive |  | 3 | <br>pill -3.0 | small; bottle |")
+    assert lines[0].endswith("+2.0] | supported<br>inconclusive |  | 3 | <br>pill -3.0 | small; bottle |")
 
 
 def test_ratios_and_numbers_have_no_points_and_what_is_not_printed_is_empty():
     ratio = line(unit=verdicts.RATIO, stated=1.3, effect=1.5, low=1.4, high=1.6, seeds=0)
-    assert "| 1.3x | 1.5x [1.4, 1.6] |  | supported |  |  |" in table(ratio)[1]
-    assert "| aupro |  | 1.25 [0.5, 2] |  | supported |" in table(line(unit=verdicts.NUMBER, stated=math.nan))[1]
+    assert "| 1.3x | 1.5x [1.4, 1.6] | supported |  |  |" in table(ratio)[1]
+    assert "| aupro |  | 1.25 [0.5, 2] | supported |" in table(line(unit=verdicts.NUMBER, stated=math.nan))[1]
 
 
 def test_untested_claims_are_counted_and_not_shown():
@@ -101,5 +121,9 @@ def test_scores_name_the_precision_and_of_several_whose_it_is():
     base = results.read(results.RUNS).iloc[0].to_dict() | {"scale": "small", "teacher": "bundled", "recipe": "paper"}
     base |= {"dataset": "mvtec", "category": "bottle", "overrides": {}, "precision": "fp32"}
     one, other = base | {"method": "rd"}, base | {"method": "destseg", "precision": "bf16"}
+    one["notes"] = {}
+    other["notes"] = {"teacher": "backbone resnet18 in place of wide_resnet50_2"}
     assert publish.scores(pd.DataFrame([one])).endswith("teacher bundled, fp32.")
-    assert publish.scores(pd.DataFrame([one, other])).endswith("teacher bundled; fp32: rd; bf16: destseg.")
+    assert publish.scores(pd.DataFrame([one, other])).endswith(
+        "teacher bundled; fp32: rd; bf16: destseg; destseg: backbone resnet18 in place of wide_resnet50_2."
+    )

@@ -94,6 +94,18 @@ def test_the_command_of_a_mean_runs_each_of_its_categories(row, tmp_path):
     assert [words[1] for words in runs] == [f"OUT-{name}.ipynb" for name in PUBLISHED["mvtec"]]
 
 
+def test_what_would_fill_a_table_names_each_run_once():
+    """A loop over five textures is part of one over all fifteen, and so is the line of one category."""
+    missing = tables.reproduced(results.read(results.RUNS).head(0), "seed000", "Table 1")
+    found = tables.to_fill(missing)
+    assert len(found) == 2
+    assert all(line.startswith("for c in ") and line.count("results/runs") == 1 for line in found)
+    alone = missing[missing["category"] == "bottle"]
+    (one, two) = tables.to_fill(alone)
+    assert one.startswith("papermill notebooks/run.ipynb OUT.ipynb -r method destseg")
+    assert {one, two} == set(alone["command"]) - {""}
+
+
 def test_a_mean_needs_all_its_categories_and_is_one_over_them_for_each_seed(row):
     values = {name: [0.9, 0.8] if name == "bottle" else [1.0, 1.0] for name in NEEDED}
     rows = [made(row, "destseg", name, of, teacher="imagenet", scale="full") for name, of in values.items()]

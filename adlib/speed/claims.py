@@ -16,18 +16,19 @@ from adlib.paper import names_in
 from adlib.verdicts import NOT_TESTED, RATIO, about, of_ratio, untested
 
 PATCHCORE_CUT = "patchcore 1 %"  # a coreset that its library does not take by itself
+WAYS = {"optimised": "ours as the fast path", "plain": "ours as plain modules"}
 RATIOS = {"fps": "images a second", "seconds": "median latency", "memory": "peak memory"}
 
 
 def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str, Any]]:
-    """Judge a claim on time or memory, for one image, our methods made for speed (`adlib.optimised`)."""
+    """Judge a claim on time or memory of one image: ours made for speed (`adlib.optimised`), and as plain modules."""
     table = _timings(timings)
     variant, lines = table[table["name"] == claim["variant"]], []
     stated = _stated(claim, metric)
     for name, claimed in zip(names_in(str(claim["baseline"])), stated, strict=True):
         baseline = table[table["name"] == name]
         pairs = variant.merge(
-            baseline, on=["device", "threads", "commit", "table", "backbone"], suffixes=("", "_other")
+            baseline, on=["device", "threads", "commit", "table", "backbone", "way"], suffixes=("", "_other")
         )
         both = pairs["recipe"].isin(["paper", "code"]) & pairs["recipe_other"].isin(["paper", "code"])
         pairs = pairs[~both | (pairs["recipe"] == pairs["recipe_other"])]
@@ -47,7 +48,7 @@ def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str
             judged = about(low, high, claimed) if roughly else of_ratio(low, high, claimed, lower=metric != "fps")
             other = f"{name} ({pair['recipe_other']})" if pair["recipe_other"] else name
             text = f"{RATIOS[metric]}, {claim['variant']} ({pair['recipe']}) by {other}, {pair['backbone']}, batch 1"
-            where = f"{pair['device']}, {pair['threads']} threads, "
+            where = f"{pair['way']}, {pair['device']}, {pair['threads']} threads, "
             where += "inference.csv" if metric == "memory" else f"{pair['table']}.csv, p50 to p95"
             why = "" if metric != "memory" else "measured once: no spread, no verdict"
             lines.append(
@@ -74,13 +75,28 @@ def _stated(claim: Mapping[str, Any], metric: str) -> list[float]:
 def _timings(folder: Path) -> pd.DataFrame:
     """Read the latencies of one image by our names and the peers', each table for itself."""
     ours, memory, peers = (speed.read(topic, folder) for topic in ("turns", "inference", "peers"))
-    columns = ["name", "recipe", "backbone", "table", "p50_ms", "p95_ms", "peak_mib", "device", "threads", "commit"]
+    columns = [
+        "name",
+        "recipe",
+        "backbone",
+        "table",
+        "way",
+        "p50_ms",
+        "p95_ms",
+        "peak_mib",
+        "device",
+        "threads",
+        "commit",
+    ]
     if ours.empty or memory.empty or peers.empty:
         return pd.DataFrame(columns=columns)
     memory = memory[(memory["variant"] == "optimised") & (memory["batch"] == 1) & (memory["size"] == 256)]
     ours = ours.merge(memory[["method", "recipe", "backbone", "peak_mib"]], how="left").assign(table="turns")
-    ours = ours.assign(name=ours["method"])
-    peers = peers[(peers["batch"] == 1) & peers["variant"].isin(["optimised", "model"])]
+    ours = ours.assign(name=ours["method"], way=WAYS["optimised"])
+    # Of a peer there is one way, which stands beside both of ours.
+    peers = peers[(peers["batch"] == 1) & peers["variant"].isin([*WAYS, "model"])]
+    beside = [peers.loc[peers["variant"].isin([variant, "model"])].assign(way=way) for variant, way in WAYS.items()]
+    peers = pd.concat(beside)
     words = peers["detector"].str.split(" ", n=1, expand=True)
     peers = peers.assign(
         name=words[0], recipe=words[1].fillna(""), table="peers", peak_mib=math.nan, backbone="resnet18"

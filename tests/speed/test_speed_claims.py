@@ -58,9 +58,12 @@ def test_recipes_are_not_mixed(tmp_path):
 def test_peers_are_of_their_own_environment(tmp_path):
     ours = peer("reduced_student paper", 10.0, 11.0, variant="optimised")
     theirs = peer("fastflow", 100.0, 110.0, environment="peers")
-    (line,) = judged(tmp_path, "S1-5", timed("stpm", 1.0, 1.0), peers=[ours, theirs])
-    assert line["effect"] == pytest.approx(10.0)
-    assert "peers.csv" in line["conditions"]
+    plain = peer("reduced_student paper", 50.0, 55.0, variant="plain")
+    fast, slow = judged(tmp_path, "S1-5", timed("stpm", 1.0, 1.0), peers=[ours, plain, theirs])
+    assert (fast["effect"], slow["effect"]) == pytest.approx((10.0, 2.0))
+    assert "ours as the fast path" in fast["conditions"]
+    assert "ours as plain modules" in slow["conditions"]
+    assert "peers.csv" in fast["conditions"]
 
 
 def test_without_measurements_nothing_is_judged(tmp_path):

@@ -63,7 +63,10 @@ def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
         own = judged[judged["source"] == source.removeprefix("seed")]
         if len(own):
             first = own.iloc[0]
-            said.append(f"- **{name}**: {first['claim']}? {summed.loc[first['id'], 'verdict'].capitalize()}.")
+            lines = own[(own["id"] == first["id"]) & own["conditions"].str.match(PLAIN)]
+            plain = [f"as the paper has it {_verdict(line)}; " for line in lines.to_dict("records")[:1]]
+            over = f"over all its lines {summed.loc[first['id'], 'verdict']}"
+            said.append(f"- **{name}**: {first['claim']}? By {first['metric']}: {''.join(plain)}{over}.")
     best = _best(rows)
     return "\n".join([*said, *([f"- {best}"] if best else [])])
 
@@ -91,9 +94,7 @@ def claims_table(judged: pd.DataFrame) -> str:
     """Word the judged claims in Markdown: how many fare how, and for each paper a table of those that were tested."""
     counts = claims.by_claim(judged)["verdict"].value_counts()
     said = ", ".join(f"{counts[name]} {name}" for name in verdicts.VERDICTS if name in counts)
-    summed = (
-        f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why. {_at_once(judged)}"
-    )
+    summed = f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why."
     tested = judged[judged["verdict"] != verdicts.NOT_TESTED]
     plain = tested["conditions"].str.match(PLAIN)
     tested = tested.assign(shown=plain | ~plain.groupby(tested["id"]).transform("any"))

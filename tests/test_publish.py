@@ -117,6 +117,19 @@ def test_untested_claims_are_counted_and_not_shown():
     assert summed.startswith("Of 2 claims: 1 supported, 1 not tested here;")
 
 
+def test_the_answer_names_the_claim_its_verdict_and_no_winner_without_rows():
+    papers = "paper, small, teacher bundled, fp32; bottle"
+    lines = [
+        line(conditions="code" + papers[5:], verdict=verdicts.INCONCLUSIVE),
+        line(conditions=papers, rests_on="pill"),
+    ]
+    rows = results.read(results.RUNS)
+    text = publish.in_short(rows.head(0), pd.DataFrame(lines))
+    said = "By aupro: as the paper has it supported (rests on pill); over all its lines supported in part."
+    assert text.endswith(f"- **MemKD**: MemKD beats RD? {said}")
+    assert "- **Which method?** Of " in publish.in_short(rows, pd.DataFrame(lines))
+
+
 def test_scores_name_the_precision_and_of_several_whose_it_is():
     base = results.read(results.RUNS).iloc[0].to_dict() | {"scale": "small", "teacher": "bundled", "recipe": "paper"}
     base |= {"dataset": "mvtec", "category": "bottle", "overrides": {}, "precision": "fp32"}

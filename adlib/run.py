@@ -325,7 +325,7 @@ class Run:
             self.test,
             self.predicted.maps,
             self.predicted.scores,
-            title=path.relative_to(target).with_suffix("").as_posix(),
+            title=f"{path.relative_to(target).with_suffix('').as_posix()}: image AUROC {row.image_auroc:.1%}",
         )
         with whole_file(path.with_suffix(".png")) as temporary:
             figure.savefig(temporary, dpi=80, format="png", bbox_inches="tight")

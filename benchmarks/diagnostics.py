@@ -32,7 +32,7 @@ import adlib
 from adlib import diagnostics
 from adlib.claims import DIAGNOSTICS
 from adlib.environment import environment
-from adlib.layers import resize, smooth
+from adlib.layers import resize
 from adlib.run import Run
 
 ALARMS = 0.01  # share of the pixels of normal test images that the threshold lets through
@@ -281,11 +281,9 @@ def _train(
 @torch.inference_mode()
 def _level_map(run: Run, level: int) -> np.ndarray:
     """The map of one level of the mixed teacher's EfficientNet pair alone."""
-    pair: Any = run.method.pairs[1]  # type: ignore[index]
-    found = []
-    for index in torch.arange(len(run.test)).split(16):
-        images = run.test.normalised(index)
-        found.append(smooth(resize(pair.distances(images)[level], images.shape[-2:]), pair.config.sigma))
+    method: Any = run.method
+    parts = torch.arange(len(run.test)).split(16)
+    found = [method.efficient_level_map(run.test.normalised(index), level) for index in parts]
     return torch.cat(found).numpy()
 
 

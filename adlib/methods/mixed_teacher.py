@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher
-from adlib.layers import kaiming_fan_out, smooth
+from adlib.layers import kaiming_fan_out, resize, smooth
 from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices, check_levels
 from adlib.methods.reduced_student import (
     ReducedNetwork,
@@ -230,6 +230,11 @@ class MixedTeacher(Method):
     def score(self, maps: Tensor) -> Tensor:
         """Sum all pixels (Eq. 12), or take their maximum: (N,)."""
         return reduced(maps, self.config.image_score)
+
+    def efficient_level_map(self, images: Tensor, level: int) -> Tensor:
+        """Compute the smoothed map of one level of the EfficientNet pair alone (Sec. 4.2, Fig. 2): (N, H, W)."""
+        pair = next(pair for pair in self.pairs if pair.name == "efficientnet")
+        return smooth(resize(pair.distances(images)[level], images.shape[-2:]), pair.config.sigma)
 
     DEVIATIONS = (
         *ReducedStudent.DEVIATIONS[1:],

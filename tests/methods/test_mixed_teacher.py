@@ -226,3 +226,13 @@ def test_wrong_levels_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             mixed(**overrides)
+
+
+def test_the_map_of_a_level_is_its_distance_alone():
+    method = build("mixed_teacher", teacher="random", sigma=0.0).eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        distances = method.pairs[1].distances(images)
+        for level, distance in enumerate(distances):
+            expected = torch.nn.functional.interpolate(distance[:, None], size=(64, 64), mode="bilinear")[:, 0]
+            assert torch.allclose(method.efficient_level_map(images, level), expected)

@@ -187,7 +187,7 @@ def _against(names: list[str], claim: Mapping[str, Any], metric: str, rows: pd.D
         against = {name: group.assign(value=100 * (group["variant"] - group[name])) for name in names}
         conditions = _conditions(setting, group) + f"; against {best}{_otherwise(group, best)}"
         line = _line(against[best], conditions, _coverage(str(claim["dataset"]), group), _wanted(str(claim["dataset"])))
-        others = [f"against {n} {m:+.1f}" for n in names if n != best for m, _, _ in (over_seeds(against[n]),)]
+        others = [f"against {name} {over_seeds(against[name])[0]:+.1f}" for name in names if name != best]
         apart = "; ".join(filter(None, [_by_category(against[best], "+.1f"), *others]))
         lines.append(line | {"by_category": apart})
     return lines
@@ -227,9 +227,8 @@ def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[
         made_of = ", ".join(f"{name} {value:.3g}" for name, value in parts.items())
         said = [conditions, ", ".join(sorted(group["category"].unique())), *([f"mean {made_of}"] if made_of else [])]
         points = metric in FRACTIONS
-        line = _line(group, "; ".join(said), "", _wanted(str(claim["dataset"]))) | {
-            "unit": POINTS if points else NUMBER
-        }
+        line = _line(group, "; ".join(said), "", _wanted(str(claim["dataset"])))
+        line["unit"] = POINTS if points else NUMBER
         lines.append(line | {"by_category": _by_category(group, "+.1f" if points else "+.3g")})
     return lines
 

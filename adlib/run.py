@@ -321,11 +321,12 @@ class Run:
             raise ValueError("no folder was given for the row: pass one, or out_dir to prepare")
         row = row or self.row()
         path = results.row_path(target, row)
+        reached = "" if math.isnan(row.image_auroc) else f": image AUROC {row.image_auroc:.1%}"
         figure = plots.best_and_worst(
             self.test,
             self.predicted.maps,
             self.predicted.scores,
-            title=f"{path.relative_to(target).with_suffix('').as_posix()}: image AUROC {row.image_auroc:.1%}",
+            title=path.relative_to(target).with_suffix("").as_posix() + reached,
         )
         with whole_file(path.with_suffix(".png")) as temporary:
             figure.savefig(temporary, dpi=80, format="png", bbox_inches="tight")

@@ -75,19 +75,8 @@ def _stated(claim: Mapping[str, Any], metric: str) -> list[float]:
 def _timings(folder: Path) -> pd.DataFrame:
     """Read the latencies of one image by our names and the peers', each table for itself."""
     ours, memory, peers = (speed.read(topic, folder) for topic in ("turns", "inference", "peers"))
-    columns = [
-        "name",
-        "recipe",
-        "backbone",
-        "table",
-        "way",
-        "p50_ms",
-        "p95_ms",
-        "peak_mib",
-        "device",
-        "threads",
-        "commit",
-    ]
+    columns = ["name", "recipe", "backbone", "table", "way", "p50_ms", "p95_ms", "peak_mib"]
+    columns += ["device", "threads", "commit"]
     if ours.empty or memory.empty or peers.empty:
         return pd.DataFrame(columns=columns)
     memory = memory[(memory["variant"] == "optimised") & (memory["batch"] == 1) & (memory["size"] == 256)]

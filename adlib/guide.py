@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from adlib import datasets, plots
+from adlib.intervals import critical_difference
 
 KINDS = ("texture", "object")
 MEASURED = ["image_auroc", "aupro", "seconds_train", "peak_memory_mib"]
@@ -90,6 +91,17 @@ def comparable(rows: pd.DataFrame) -> pd.DataFrame:
     shared = _shared([set(part) for _, part in places.groupby(line, sort=False)])
     whole = [name for name, part in places.groupby(line) if shared <= set(part)]
     return rows[places.isin(shared) & line.isin(whole)]
+
+
+def mean_ranks(rows: pd.DataFrame, metric: str) -> tuple[pd.Series, float]:
+    """Rank the methods on each category that all compared ones have, 1 is best, and average, best first.
+
+    Returns the mean ranks, and by how much two of them have to differ (`intervals.critical_difference`).
+    """
+    rows = comparable(rows)
+    means = rows.groupby([rows["dataset"] + "/" + rows["category"], "method"])[metric].mean().unstack()
+    ranks = means.rank(axis=1, ascending=False).mean().sort_values()
+    return ranks, critical_difference(len(ranks), len(means))
 
 
 def _shared(places: list[set[str]]) -> set[str]:

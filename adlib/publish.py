@@ -15,7 +15,7 @@ import pandas as pd
 from adlib import claims, datasets, guide, results, tables, verdicts
 from adlib.environment import PROJECT
 from adlib.files import replace_between, whole_file
-from adlib.intervals import critical_difference, holm
+from adlib.intervals import holm
 from adlib.paper import PAPERS
 
 CLAIMS = PROJECT / "results" / "claims.csv"
@@ -75,16 +75,14 @@ def _best(rows: pd.DataFrame) -> str:
     """Say which method has the best mean rank, and from which others it is told apart; nothing of one method."""
     setting = SETTINGS[-1]
     part = results.plain(rows[rows["dataset"].map(datasets.origin) == "real"], **setting)
-    part = guide.comparable(part).assign(place=lambda shared: shared["dataset"] + "/" + shared["category"])
-    means = part.groupby(["place", "method"])["image_auroc"].mean().unstack()
-    if means.shape[1] < 2:
+    ranks, apart = guide.mean_ranks(part, "image_auroc")
+    if len(ranks) < 2:
         return ""
-    ranks = means.rank(axis=1, ascending=False).mean().sort_values()
-    apart = critical_difference(means.shape[1], len(means))
+    places = guide.comparable(part)[["dataset", "category"]].drop_duplicates()
     worse = [str(name) for name in ranks.index[ranks > ranks.iloc[0] + apart]]
     told = f"told apart from {', '.join(worse)} alone" if worse else "told apart from none of the others"
     return (
-        f"**Which method?** Of {means.shape[1]} on the {len(means)} real categories that all have, {ranks.index[0]} "
+        f"**Which method?** Of {len(ranks)} on the {len(places)} real categories that all have, {ranks.index[0]} "
         f"has the best mean rank by image AUROC, {ranks.iloc[0]:.1f}; at a critical difference of {apart:.1f} it is "
         f"{told} ({', '.join(f'{name} {value}' for name, value in setting.items())})."
     )

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from adlib import datasets, guide, plots
+from adlib import datasets, guide, intervals, plots
 
 
 def row(
@@ -115,6 +115,15 @@ def test_a_method_that_was_run_on_objects_alone_is_compared_on_these():
     said = guide.advice(table, "", guide.by_kind(rows, TIMINGS))
     assert any(s.startswith("For objects: destseg (paper), image AUROC 90.0%, 40.0 points") for s in said)
     assert any(s.endswith("of 2 methods and recipes on 2 textures.") for s in said)
+
+
+def test_mean_ranks_are_over_the_shared_categories_and_best_first():
+    rows = [row(m, c, v) for m, values in {"stpm": (0.9, 0.5), "rd": (0.8, 0.6), "dskd": (0.7, 0.4)}.items()
+            for c, v in zip(("bottle", "pill"), values, strict=True)]  # fmt: skip
+    ranks, apart = guide.mean_ranks(pd.DataFrame([*rows, row("stpm", "wood", 0.1)]), "image_auroc")
+    assert ranks.to_dict() == {"rd": 1.5, "stpm": 1.5, "dskd": 3.0}
+    assert ranks.index[-1] == "dskd"
+    assert apart == pytest.approx(intervals.critical_difference(3, 2))
 
 
 def test_nothing_shared_gives_no_advice():

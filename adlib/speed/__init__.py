@@ -116,14 +116,14 @@ def arithmetic_peak(device: str = "cpu", precision: str = "fp32", sizes: Sequenc
 
     Two libraries: on some processors the one behind matmul reaches half of what convolutions do.
     """
-    kind = {"device": device, "dtype": torch.bfloat16 if precision == "bf16" else torch.float32}
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     rates = []
     for n in sizes:
-        a, b = torch.rand(n, n, **kind), torch.rand(n, n, **kind)  # type: ignore[call-overload]
-        rates.append(2e-9 * n**3 / min(timed(lambda a=a, b=b: a @ b, 7, 2, device).seconds))  # type: ignore[misc]
+        a, b = (torch.rand(n, n, device=device, dtype=dtype) for _ in range(2))
+        rates.append(2e-9 * n**3 / min(timed(partial(torch.matmul, a, b), 7, 2, device).seconds))
     for batch in (1, 16):
-        images = torch.rand(batch, 512, 32, 32, **kind).contiguous(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        weights = torch.rand(512, 512, 3, 3, **kind).contiguous(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = torch.rand(batch, 512, 32, 32, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+        weights = torch.rand(512, 512, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
         call = partial(conv2d, images, weights, padding=1)
         rates.append(1e-9 * flops(call) / min(timed(call, 7, 2, device).seconds))
     return max(rates)

@@ -196,7 +196,8 @@ def kinds(make: Make) -> Found:
     """Measure each kind of defect of a category alone, by STPM and RD."""
     runs = {method: make(method) for method in ("stpm", "rd")}
     tables = [run.by_kind().rename_axis("kind").reset_index().assign(method=method) for method, run in runs.items()]
-    return [], {"kinds": pd.concat(tables)}
+    found = environment(runs["stpm"].device)
+    return [], {"kinds": pd.concat(tables).assign(device=found["device"], commit=found["commit"])}
 
 
 TOPICS: dict[str, Callable[..., Found]] = {

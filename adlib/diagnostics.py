@@ -55,28 +55,31 @@ def recall_by_depth(
         maps, masks: (N, H, W); the depth of a pixel is its distance to the nearest pixel outside, in pixels.
         edges: of the bins, increasing; a pixel belongs to (edges[i], edges[i + 1]].
     """
-    depth = np.concatenate([np.empty(0), *(ndimage.distance_transform_edt(m)[m] for m in masks.astype(bool))])
-    found = maps[masks.astype(bool)] > threshold
-    which = np.digitize(depth, edges, right=True) - 1
-    count = np.bincount(which, minlength=len(edges) - 1)
-    hits = np.bincount(which, weights=found, minlength=len(edges) - 1)
-    recall = np.divide(hits, count, out=np.full(len(count), np.nan), where=count > 0)
-    return pd.DataFrame({"depth": edges[1:], "pixels": count, "recall": recall})
+    found = _above_by_distance(maps, masks.astype(bool), threshold, edges)
+    return found.set_axis(["depth", "pixels", "recall"], axis=1)
 
 
-def halo(maps: np.ndarray, masks: np.ndarray, threshold: float, width: float = 16) -> dict[str, float]:
-    """Compare false alarms beside defects with those far from them, in the same images (N, H, W).
+def alarms_by_distance(
+    maps: np.ndarray, masks: np.ndarray, threshold: float, edges: Sequence[float] = (0, 4, 8, 16, 32, np.inf)
+) -> pd.DataFrame:
+    """Count false alarms by how far they lie from a defect: `distance` (its upper edge), `pixels`, `alarms` (a share).
 
-    Returns `near`, the share of the normal pixels within `width` pixels of a defect that exceed the threshold, and
-    `far`, that of all others. NaN where there are no such pixels.
+    Only images with a defect count; otherwise as `recall_by_depth`, of the pixels outside.
     """
+    masks = masks.astype(bool)
     shown = masks.any(axis=(1, 2))
-    if not shown.any():
-        return {"near": np.nan, "far": np.nan}
-    distance = np.stack([ndimage.distance_transform_edt(~m) for m in masks[shown].astype(bool)])
-    alarms = maps[shown] > threshold
-    near, far = (distance > 0) & (distance <= width), distance > width
-    return {name: float(alarms[at].mean()) if at.any() else np.nan for name, at in (("near", near), ("far", far))}
+    found = _above_by_distance(maps[shown], ~masks[shown], threshold, edges)
+    return found.set_axis(["distance", "pixels", "alarms"], axis=1)
+
+
+def _above_by_distance(maps: np.ndarray, regions: np.ndarray, threshold: float, edges: Sequence[float]) -> pd.DataFrame:
+    """Of the pixels of `regions`, by their distance to its complement: upper edge, count, share above the threshold."""
+    distance = np.concatenate([np.empty(0), *(ndimage.distance_transform_edt(region)[region] for region in regions)])
+    which = np.digitize(distance, edges, right=True) - 1
+    count = np.bincount(which, minlength=len(edges) - 1)
+    above = np.bincount(which, weights=maps[regions] > threshold, minlength=len(edges) - 1)
+    share = np.divide(above, count, out=np.full(len(count), np.nan), where=count > 0)
+    return pd.DataFrame({"edge": edges[1:], "count": count, "share": share})
 
 
 def normal_noise(maps: np.ndarray, masks: np.ndarray) -> float:

@@ -38,7 +38,8 @@ from adlib.run import Run
 ALARMS = 0.01  # share of the pixels of normal test images that the threshold lets through
 COLLAPSED = 0.05  # of a distance left, of normal pixels and of defects: the memory gives one feature for all
 UNMOVED = "the learned values are where they began: train longer"
-DEEP = 16  # pixels from the border of a defect
+DEEP = 16  # pixels from the border of a defect, inwards
+NEAR = 16  # the same outwards
 EDGES = (0, 4, 8, 16, 32, np.inf)
 Make = Callable[..., Run]
 # (claim, metric, value or why there is none, parts) of each number, and the tables of curves by name
@@ -184,12 +185,15 @@ def depth(make: Make) -> Found:
     large = np.array([ndimage.distance_transform_edt(mask).max() > DEEP for mask in masks])
     border, inside = diagnostics.recall_by_depth(maps[large], masks[large], threshold, (0, DEEP, np.inf))["recall"]
     sizes = {"small": ~large, "large": large}
-    near = {size: diagnostics.halo(maps[of], masks[of], threshold)["near"] for size, of in sizes.items()}
+    beside = {n: partial(diagnostics.alarms_by_distance, maps[of], masks[of], threshold) for n, of in sizes.items()}
+    near = {size: alarms(edges=(0, NEAR, np.inf))["alarms"][0] for size, alarms in beside.items()}
     numbers = [
         ("S3-6", "recall_by_depth", border - inside, {"border": border, "inside": inside}),
         ("S3-6", "halo_fpr", near["small"] - near["large"], near),
     ]
-    return numbers, {"depth": diagnostics.recall_by_depth(maps, masks, threshold, EDGES)}
+    curves = {"depth": diagnostics.recall_by_depth(maps, masks, threshold, EDGES)}
+    curves["halo"] = pd.concat([alarms(edges=EDGES).assign(size=size) for size, alarms in beside.items()])
+    return numbers, curves
 
 
 def kinds(make: Make) -> Found:

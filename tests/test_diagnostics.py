@@ -59,11 +59,12 @@ def test_a_halo_is_counted_near_and_only_in_images_with_a_defect():
     rows, columns = np.indices((64, 64))
     distance = np.hypot(rows - 32, columns - 32)
     maps = np.stack([(distance <= 8).astype(float), np.ones((64, 64))])
-    found = diagnostics.halo(maps, masks, 0.5, width=16)
+    found = diagnostics.alarms_by_distance(maps, masks, 0.5, edges=(0, 16, np.inf)).set_index("distance")
     ring = (distance > 0) & (distance <= 16)
-    assert found["near"] == pytest.approx(((distance <= 8) & ring).sum() / ring.sum())
-    assert found["far"] == 0
-    assert np.isnan([*diagnostics.halo(maps, np.zeros((2, 64, 64)), 0.5).values()]).all()
+    assert found.loc[16, "pixels"] == ring.sum()
+    assert found.loc[16, "alarms"] == pytest.approx(((distance <= 8) & ring).sum() / ring.sum())
+    assert found.loc[np.inf, "alarms"] == 0
+    assert diagnostics.alarms_by_distance(maps, np.zeros((2, 64, 64)), 0.5)["alarms"].isna().all()
 
 
 def test_noise_is_the_deviation_in_units_of_the_contrast():

@@ -28,12 +28,15 @@ class Plan:
     def batches(self, start: int, device: str, further: int = 0) -> Iterator[tuple[int, int, Tensor]]:
         """Yield (step, epoch, indices) to the end and `further` epochs.
 
-        An epoch is a permutation of the images, repeated if fewer than a batch.
+        An epoch is a permutation of the images, repeated if fewer than a batch. It moves to the device once, and
+        nothing waits for that.
         """
+        drawn, order = -1, self.train
         for step in range(start, self.steps + further * self.per_epoch):
             epoch, position = divmod(step, self.per_epoch)
-            order = self.order(epoch)
-            yield step, epoch, order[position * self.batch : (position + 1) * self.batch].to(device)
+            if epoch != drawn:
+                drawn, order = epoch, self.order(epoch).to(device, non_blocking=True)
+            yield step, epoch, order[position * self.batch : (position + 1) * self.batch]
 
     def order(self, epoch: int) -> Tensor:
         """Return the indices of an epoch in order, repeated if there are fewer than a batch."""

@@ -83,8 +83,8 @@ def fit(
             interrupt and at the end; if it exists, the training goes on from it. The caller deletes it once the result
             is safe.
         identity: says what is trained; a resume file of another identity is refused.
-        compile: hand each stage's loss to torch.compile: a minute or more at its first step, a tenth less time in each
-            of the others (`results/speed/training.csv`), and results that differ by rounding.
+        compile: hand each stage's loss to torch.compile: a minute or more at its first step, and results that differ by
+            rounding. On the CPUs of `results/speed/training.csv` it makes no step faster; a GPU was not measured.
 
     Raises:
         ValueError: no images, no corruption where one is needed, a resume file of another training or a damaged one.
@@ -288,7 +288,8 @@ class _Training:
         if not stage.exemplars:
             return {}
         rng = np.random.default_rng(derive(self.seed, self.stage, step, 3))
-        index = torch.from_numpy(rng.integers(len(self.images), size=stage.exemplars)).to(self.device)
+        drawn = torch.from_numpy(rng.integers(len(self.images), size=stage.exemplars))
+        index = drawn.to(self.device, non_blocking=True)
         return {"exemplars": self.images.normalised(index), "exemplar_targets": _take(cache, index)}
 
     def settle(self, stage: Stage, plan: Plan) -> None:

@@ -6,8 +6,10 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import adlib
+from adlib import train
 from adlib.backbones import Provenance
 from adlib.corrupt import Corruption, procedural_textures
 from adlib.methods import METHODS, build, resolve
@@ -203,3 +205,51 @@ class Suite:
 @pytest.mark.parametrize(("name", "recipe"), CASES, ids=map("-".join, CASES), scope="class")
 class TestMethod(Suite):
     """All methods that are registered."""
+
+
+WAITS = {  # what needs a value, or a size that depends on values, before it can go on: a GPU's queue has to empty first
+    "_local_scalar_dense",
+    "bincount",
+    "equal",
+    "is_nonzero",
+    "masked_select",
+    "nonzero",
+    "repeat_interleave",
+    "unique_dim",
+    "_unique2",
+}
+
+
+class Waits(TorchDispatchMode):
+    """Collects the operations that would make a GPU wait."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        masked = name in ("index", "index_put_") and any(i is not None and i.dtype == torch.bool for i in args[1])
+        if name in WAITS or masked:
+            self.found.add(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_no_step_of_a_training_waits_for_the_device(case, monkeypatch):
+    waits, advance = Waits(), train._Training.advance
+
+    def watched(*arguments):
+        with waits:
+            return advance(*arguments)
+
+    monkeypatch.setattr(train._Training, "advance", watched)
+    fit(tiny(*case, epochs=1) if "epochs" in vars(METHODS[case[0]].Config()) else tiny(*case))
+    assert not waits.found
+
+
+def test_a_step_that_waits_is_seen():
+    with Waits() as waits:
+        torch.ones(2).sum().item()
+        torch.ones(2)[torch.tensor([True, False])]
+    assert waits.found == {"_local_scalar_dense", "index"}

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from adlib import speed
+from adlib import results, speed
 from adlib.speed import goals
 
 
@@ -33,8 +33,37 @@ def test_what_was_not_measured_is_neither_reached_nor_missed():
     assert set(goals.goals({})["verdict"]) == {goals.NOT_MEASURED}
 
 
-def test_every_goal_with_a_topic_is_measured_by_the_committed_rows():
-    topics = {goal.topic for goal in goals.GOALS if goal.topic}
-    found = goals.goals({topic: speed.read(topic) for topic in topics})
-    without = {goal.words for goal in goals.GOALS if not goal.topic}
+def runs(method, category, seconds, device="cuda: NVIDIA H100", overrides=None):
+    return {"method": method, "recipe": "paper", "dataset": "mvtec", "category": category, "scale": "full"} | {
+        "teacher": "imagenet",
+        "precision": "bf16",
+        "device": device,
+        "seed": 0,
+        "seconds_train": seconds - 1.0,
+        "seconds_test": 1.0,
+        "overrides": overrides or {},
+    }
+
+
+def test_a_whole_table_is_the_sum_of_all_its_categories():
+    table = [runs("rd", f"category{i}", 240.0) for i in range(15)]
+    ablation = [runs("rd", f"category{i}", 1.0, overrides={"lr": 1.0}) for i in range(15)]
+    summed = goals.of_runs(pd.DataFrame(table + ablation))
+    found = line({"runs": summed}, "MVTec AD's table")
+    assert (found["measured"], found["verdict"]) == (3600, "reached")
+    without_one = goals.of_runs(pd.DataFrame(table[1:]))
+    assert line({"runs": without_one}, "MVTec AD's table")["verdict"] == goals.NOT_MEASURED
+
+
+@pytest.mark.parametrize(("slowest", "verdict"), [(180, "reached"), (181, "missed")])
+def test_of_the_categories_the_slowest_counts(slowest, verdict):
+    rows = [runs("destseg", "bottle", 100), runs("destseg", "pill", slowest), runs("destseg", "screw", 900, "cpu: A")]
+    found = line({"runs": goals.of_runs(pd.DataFrame(rows))}, "a category of DeSTSeg")
+    assert (found["measured"], found["verdict"]) == (slowest, verdict)
+
+
+def test_every_goal_is_measured_by_the_committed_rows_but_those_of_a_gpu():
+    tables = {goal.topic: speed.read(goal.topic) for goal in goals.GOALS if goal.topic != "runs"}
+    found = goals.goals(tables | {"runs": goals.of_runs(results.read(results.RUNS))})
+    without = {goal.words for goal in goals.GOALS if "H100" in goal.where}
     assert set(found.loc[found["verdict"] == goals.NOT_MEASURED, "goal"]) == without

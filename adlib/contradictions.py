@@ -1,4 +1,4 @@
-"""Where a paper contradicts itself, found again from its printed tables: means, captions, prose and its own baseline.
+"""Where a paper contradicts itself or another, found again from printed tables: means, captions, prose, copied columns.
 
 Everything stands in `results/paper/`: the tables as printed, and `prose.csv`, what the text says of them.
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from adlib.paper import FOLDER, paper
+from adlib.paper import DATASETS, FOLDER, METRICS, paper
 
 COLUMNS = ["source", "where", "check", "stated", "found", "verdict"]
 CONTRADICTED, ROUNDING, AGREES = "contradicted", "within rounding", "agrees"
@@ -20,9 +20,10 @@ STEP = 0.1  # percent points: the last printed digit of the tables' percentages
 
 def contradictions(folder: str | Path = FOLDER) -> pd.DataFrame:
     """Check all tables of the papers in every way below: one line a check, `COLUMNS`, the contradicted ones first."""
-    numbers = paper(folder)
-    numbers = numbers[numbers["source"].str.startswith("seed")]
-    found = pd.concat([means(numbers), captions(numbers), prose(numbers, folder), losses(numbers)], ignore_index=True)
+    everything = paper(folder)
+    numbers = everything[everything["source"].str.startswith("seed")]
+    checks = [means(numbers), captions(numbers), prose(numbers, folder), copies(everything), losses(numbers)]
+    found = pd.concat(checks, ignore_index=True)
     order = found["verdict"].map({CONTRADICTED: 0, ROUNDING: 1, COUNTED: 2, AGREES: 3})
     return found.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
 
@@ -110,6 +111,32 @@ def prose(numbers: pd.DataFrame, folder: str | Path = FOLDER) -> pd.DataFrame:
         if said["unit"] == "ahead":
             verdict, texts[0] = (AGREES if found > 0 else CONTRADICTED), "ahead"
         lines.append((said["source"], f"{said['place']} on {said['table']}", said["says"], *texts, verdict))
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def copies(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Find the columns of the papers' tables that are those of another source, category by category: `COUNTED`.
+
+    They are results of others then, with other networks and trainings, whatever the table says of its own. A column
+    with fewer than three categories is none.
+    """
+    known = numbers[numbers["dataset"].isin(list(DATASETS)) & numbers["metric"].isin(list(METRICS))]
+    known = known[~known["category"].isin(WHOLE)]
+    to_percent = 100 / known["metric"].map(lambda name: METRICS[name][1])
+    known = known.assign(
+        dataset=known["dataset"].map(DATASETS),
+        metric=known["metric"].map(lambda name: METRICS[name][0]),
+        percent=(to_percent * known["value"]).round(1),
+    )
+    ours = known["source"].str.startswith("seed")
+    pairs = known[ours].merge(known[~ours], on=["dataset", "metric", "category"], suffixes=("", "_other"))
+    pairs["equal"] = pairs["percent"] == pairs["percent_other"]
+    lines = []
+    columns = ["source", "table", "method", "metric", "source_other", "method_other"]
+    for (source, table, method, metric, other, theirs), group in pairs.groupby(columns, sort=False):
+        if len(group) >= 3 and group["equal"].all():
+            where, counts = f"{table}, {method}, {metric}", f"{theirs}: {len(group)} of {len(group)}"
+            lines.append((source, where, "values equal to those of another's table", other, counts, COUNTED))
     return pd.DataFrame(lines, columns=COLUMNS)
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
 from string import ascii_lowercase
@@ -14,7 +14,8 @@ import pandas as pd
 from adlib import results, speed
 from adlib.datasets import PUBLISHED, kind
 from adlib.intervals import over_categories
-from adlib.methods import resolve
+from adlib.layers import Memory, NRMemory
+from adlib.methods import build, resolve
 from adlib.paper import CATEGORIES, DATASETS, FOLDER, SIZES, departures, paper
 from adlib.paper import METRICS as PRINTED_METRICS
 
@@ -28,6 +29,8 @@ TIMES: dict[str, Callable[[float], float]] = {
 }
 NOT_BUILT = "not one of the methods built here"
 WHERE = " -r out_dir results/runs"  # where the notebooks read their rows
+MEMORY = "memory_size_M_as_printed"
+COUNTED = "counted: numbers in the memories, in 2^20; the paper does not say what it counts"
 TEACHERS = ("random", "bundled", "imagenet")  # from the least to the most like the papers'
 
 
@@ -92,12 +95,6 @@ def of(source: str, folder: str | Path = FOLDER) -> list[str]:
     return list(numbers.loc[numbers["source"] == source, "table"].unique())
 
 
-def methods(source: str, folder: str | Path = FOLDER) -> list[str]:
-    """Name the methods and variants of ours that a paper's tables speak of, in their order."""
-    aliases = pd.read_csv(Path(folder) / "aliases.csv", dtype=str, keep_default_na=False)
-    return list(aliases.loc[aliases["source"] == source, "method"].unique())
-
-
 def printed(source: str, table: str, folder: str | Path = FOLDER) -> pd.DataFrame:
     """Show a paper's table as it is printed: a line a category and metric, a column a method, the printed texts.
 
@@ -117,8 +114,10 @@ def reproduced(
     Columns: category, method (the printed name), metric, printed, ours (mean ± deviation over seeds, in the printed
     unit), seeds, difference (only under the papers' conditions), conditions (or why there is no number of ours) and
     command (which would fill it with one seed). Of several settings the one nearest to the papers' is taken: ImageNet
-    teacher, then bundled; full scale; no override; recipe paper. Of a time ours is the median of `turns.csv` in the
-    folder `timings`, for the paper's network; a machine is no condition that can be met, so it has no difference.
+    teacher, then bundled; full scale; no override; recipe paper. A mean over fewer categories than the printed one says
+    over how many of them it is, and has no difference. Of a time ours is the median of `turns.csv` in the folder
+    `timings`, for the paper's network, or of `peers.csv`, for another's; a machine is no condition that can be met, so
+    it has no difference. The size of a memory is counted.
 
     Raises ValueError for a table that no file holds.
     """
@@ -126,8 +125,8 @@ def reproduced(
     aliases = pd.read_csv(Path(folder) / "aliases.csv", dtype=str, keep_default_na=False)
     names = aliases[(aliases["source"] == source) & (aliases["table"] == table)].set_index("paper_method")["method"]
     shown = part[["category", "method", "metric", "printed"]].reset_index(drop=True)
-    turns = speed.read("turns", timings)
-    ours = [_ours(rows, line, names.get(line["method"]), turns) for line in part.to_dict("records")]
+    times = {topic: speed.read(topic, timings) for topic in ("turns", "peers")}
+    ours = [_ours(rows, line, names.get(line["method"]), times) for line in part.to_dict("records")]
     return pd.concat([shown, pd.DataFrame(ours, columns=OURS)], axis=1)
 
 
@@ -188,64 +187,90 @@ def _of(numbers: pd.DataFrame, source: str, table: str, folder: str | Path) -> p
     return numbers[(numbers["source"] == source) & (numbers["table"] == table)]
 
 
-def _ours(rows: pd.DataFrame, line: Mapping[Any, Any], name: str | None, turns: pd.DataFrame) -> dict[str, Any]:
+def _ours(
+    rows: pd.DataFrame, line: Mapping[Any, Any], name: str | None, times: Mapping[str, pd.DataFrame]
+) -> dict[str, Any]:
     """What our rows say of one printed number: `OURS`."""
     if name is None:
         return _missing(NOT_BUILT)
     if line["metric"] in TIMES:
-        return _timed(name, TIMES[line["metric"]], turns)
-    if line["metric"] not in PRINTED_METRICS or line["dataset"] not in DATASETS:
-        return _missing("a size: the paper does not say what it counts")
+        return _timed(name, TIMES[line["metric"]], times)
+    if line["metric"] == MEMORY:
+        size = _memory_size(name)
+        gap = round(size, 1) - float(line["value"])
+        return _missing(COUNTED) | {"ours": f"{size:.2f}", "difference": round(gap, 1) + 0.0}
     metric, unit = PRINTED_METRICS[line["metric"]]
     dataset = DATASETS[line["dataset"]]
     category = CATEGORIES.get((line["dataset"], line["category"]), line["category"])
     wanted = {"mean": SIZES.get(dataset, 1), "mean_textures": 5, "mean_objects": 10}.get(category, 1)
+    command = _command(name, dataset, category)
     found = results.select(rows, name)
     if metric not in found:  # the authors' own variant
         found = found.assign(**{metric: [legacy.get(metric, math.nan) for legacy in found["legacy"]]})
-    found = found[(found["dataset"] == dataset) & found[metric].notna()]
-    if averaged := {"mean_textures": "texture", "mean_objects": "object"}.get(category):
-        found = found[found["category"].map(partial(kind, dataset)) == averaged]
-    elif category != "mean":
-        found = found[found["category"] == category]
+    found = _belonging(found[found[metric].notna()], dataset, category)
     if found.empty:
-        where = f"this category of {dataset}" if wanted == 1 else f"{wanted} categories of {dataset}"
-        return _missing(f"not run here: no row on {where}", _command(name, dataset, category))
+        where = f"this category of {dataset}" if wanted == 1 else f"the {wanted} categories of {dataset}"
+        others = "other methods were" if len(_belonging(rows, dataset, category)) else "no method was"
+        return _missing(f"not run here: {others} run on {where}", command)
     setting, group = _nearest(found)
     teacher, scale, rest, recipe, precision = setting
     differs = departures(teacher, scale, recipe, "" if rest == "{}" else rest, precision)
-    of_seed = group.groupby("seed")["category"].nunique()
-    if of_seed.max() < wanted:  # a mean is one seed's, over all of them
-        have = ", ".join(sorted(group.loc[group["seed"] == of_seed.idxmax(), "category"].unique()))
-        why = f"no seed has all {wanted} categories; the one with most has {of_seed.max()}: {have} ({differs})"
-        return _missing(why, _command(name, dataset, category))
-    group = group[group["seed"].isin(of_seed.index[of_seed >= wanted])]
+    # A mean is one seed's, over all the categories that it is said to be over.
+    of_seed = group.groupby("seed")["category"].agg(lambda names: ", ".join(sorted(set(names))))
+    over = max(of_seed.unique(), key=lambda names: (len(names.split(", ")), (of_seed == names).sum()))
+    have = len(over.split(", "))
+    group = group[group["seed"].isin(of_seed.index[of_seed == over])]
     by_seed = unit * group.groupby("seed")[metric].mean().astype(float)
     digits = 1 if unit == 100 else 3
     deviation = f" ± {by_seed.std(ddof=1):.{digits}f}" if len(by_seed) > 1 else ""
-    gap = math.nan if differs else round(float(by_seed.mean()) - float(line["value"]), digits)
+    share, conditions = "", [differs or "as printed"]
+    if have < wanted:
+        share, conditions = f" over {have} of {wanted}", [f"over {over} alone", *([differs] if differs else [])]
+    alike = not differs and have == wanted
     return {
-        "ours": f"{by_seed.mean():.{digits}f}{deviation}",
+        "ours": f"{by_seed.mean():.{digits}f}{deviation}{share}",
         "seeds": len(by_seed),
-        "difference": gap,
-        "conditions": differs or "as printed",
-        "command": "" if not differs else _command(name, dataset, category),
+        "difference": round(float(by_seed.mean()) - float(line["value"]), digits) if alike else math.nan,
+        "conditions": "; ".join(conditions),
+        "command": "" if alike else command,
     }
 
 
-def _timed(name: str, convert: Callable[[float], float], turns: pd.DataFrame) -> dict[str, Any]:
+def _belonging(rows: pd.DataFrame, dataset: str, category: str) -> pd.DataFrame:
+    """Take the rows on a category, or of a mean those that it is over."""
+    rows = rows[rows["dataset"] == dataset]
+    if averaged := {"mean_textures": "texture", "mean_objects": "object"}.get(category):
+        return rows[rows["category"].map(partial(kind, dataset)) == averaged]
+    return rows if category == "mean" else rows[rows["category"] == category]
+
+
+@cache
+def _memory_size(name: str) -> float:
+    """Count the numbers in the memories of a method as its text has it, in 2^20."""
+    method, overrides = results.VARIANTS.get(name, (name, {}))
+    built = build(method, teacher="random", **overrides)
+    memories = [module for module in built.modules() if isinstance(module, Memory | NRMemory)]
+    return sum(p.numel() for memory in memories for p in memory.parameters()) / 2**20
+
+
+def _timed(name: str, convert: Callable[[float], float], times: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """What we measured of one image, converted from ms to the printed unit."""
+    turns, peers = times["turns"], times["peers"]
     if turns.empty:
         return _missing("not measured here: python benchmarks/turns.py")
+    topic = "turns"
     found = turns[(turns["method"] == name) & (turns["recipe"] == "paper") & (turns["batch"] == 1)]
     if len(found):
-        found = found[found["backbone"] == resolve(name).backbone]
+        found = found[found["backbone"] == resolve(name).backbone].assign(variant="optimised")
+    elif len(peers):
+        topic = "peers"
+        found = peers[(peers["detector"] == name) & (peers["batch"] == 1) & (peers["variant"] == "model")]
+        found = found.assign(backbone=found["environment"] + " " + found["version"].astype(str))
     if found.empty:
-        return _missing("not among the methods of turns.csv")
+        return _missing("not among the methods of turns.csv and peers.csv")
     line = found.iloc[0]
-    where = (
-        f"{line['backbone']}, {line['precision']}, {line['device']}, {line['threads']} threads, optimised, turns.csv"
-    )
+    machine = f"{line['precision']}, {line['device']}, {line['threads']} threads"
+    where = f"{line['backbone']}, {machine}, {line['variant']}, {topic}.csv"
     return _missing(where) | {"ours": speed.three_digits(convert(float(line["p50_ms"])))}
 
 

@@ -155,6 +155,27 @@ def test_a_verdict_names_the_categories_that_it_rests_on(row):
     assert (found["verdict"], found["rests_on"]) == (verdicts.SUPPORTED, "bottle")  # one, of a claim on fifteen
 
 
+def test_the_most_is_the_gain_less_the_largest_of_the_others(row):
+    gains = {"transistor": [0.10, 0.11, 0.12], "pill": [0.05, 0.05, 0.05], "bottle": [0.01, 0.02, 0.03]}
+    places = [(category, seed) for category in gains for seed in range(3)]
+    rows = [table(row, "destseg", dict.fromkeys(places, 0.5))]
+    rows.append(table(row, "memory_destseg", {(c, seed): 0.5 + gains[c][seed] for c, seed in places}))
+    found = claims.judge(pd.concat(rows)).set_index("id").loc["S0-3"]
+    assert list(found["effect"]) == pytest.approx([11, 6])  # that it gains, and that it gains most
+    assert set(found["verdict"]) == {verdicts.SUPPORTED}
+    assert found["conditions"].iloc[1].endswith("gain less that of pill, the largest of 2 others")
+    assert math.isnan(found["stated"].iloc[1])
+    alone = pd.concat(part[part["category"] == "transistor"] for part in rows)
+    assert len(claims.judge(alone).query("id == 'S0-3'")) == 1
+
+
+def test_the_answer_names_every_claim_once():
+    judged = claims.judge(results.read(results.RUNS))
+    said = claims.answer(judged)
+    assert all(said.count(f"({number})") == 1 for number in judged["id"].unique())
+    assert all(line.startswith("- **") for line in said.splitlines())
+
+
 def test_stpm_is_a_baseline_as_its_source_has_it_too(row):
     places = [("bottle", seed) for seed in range(3)]
     dskd = table(row, "dskd", {place: 0.9 + 0.001 * place[1] for place in places})

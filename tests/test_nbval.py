@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 
 
-def a_row(project):
+def a_row(metric, project):
     path = next((project / "results" / "runs").rglob("*.json"))
     row = json.loads(path.read_text())
-    path.write_text(json.dumps(row | {"aupro": row["aupro"] / 2}))
+    path.write_text(json.dumps(row | {metric: row[metric] / 2}))
 
 
 def an_average(project):
@@ -25,20 +26,22 @@ def an_average(project):
     file.write_text(text.replace("values.mean()", "values.max() / 2"))
 
 
-def a_metric(project):
+def a_metric(before, after, project):
     file = project / "adlib" / "metrics.py"
     text = file.read_text()
-    assert "fpr_limit: float = 0.3" in text
-    file.write_text(text.replace("fpr_limit: float = 0.3", "fpr_limit: float = 0.2"))
+    assert before in text
+    file.write_text(text.replace(before, after))
 
 
 @pytest.mark.parametrize(
     ("change", "notebook", "passes"),
     [
         (lambda project: None, "summary", True),
-        (a_row, "summary", False),
+        (partial(a_row, "aupro"), "summary", False),
+        (partial(a_row, "iap90"), "summary", False),
         (an_average, "summary", False),
-        (a_metric, "metrics", False),
+        (partial(a_metric, "fpr_limit: float = 0.3", "fpr_limit: float = 0.2"), "metrics", False),
+        (partial(a_metric, "lambda: _ap(images)", "lambda: 0.9 * _ap(images)"), "metrics", False),
     ],
 )
 def test_nbval_fails_where_a_row_an_average_or_a_metric_changed(change, notebook, passes, tmp_path):

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from adlib import paper, results
+from adlib import METHODS, paper, results, speed
 
 
 def value(dataset, category, method, metric, source):
@@ -69,8 +69,8 @@ def test_every_alias_is_used_and_names_a_method():
     aliases = pd.read_csv(paper.FOLDER / "aliases.csv", dtype=str, keep_default_na=False)
     printed = paper.paper().rename(columns={"method": "paper_method"})[["source", "table", "paper_method"]]
     assert len(aliases.merge(printed.drop_duplicates())) == len(aliases)
-    methods = "stpm reduced_student mixed_teacher rd memkd rd_memae mkd mem_mkd destseg"
-    assert set(aliases["method"]) <= {*methods.split(), "memory_destseg", "dskd", *results.VARIANTS}
+    peers = set(speed.read("peers").query("environment == 'anomalib'")["detector"])
+    assert set(aliases["method"]) <= {*METHODS, *results.VARIANTS, *peers}
     assert paper.paper_numbers()["value"].between(0, 1).all()
 
 

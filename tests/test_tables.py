@@ -76,10 +76,11 @@ def test_what_was_not_run_says_so(row):
     rows = made(row, "destseg", "bottle", [0.9], teacher="bundled")
     found = line(rows, "cable")
     assert found["ours"] == ""
-    assert found["conditions"] == "not run here: no row on this category of mvtec"
+    assert found["conditions"] == "not run here: no method was run on this category of mvtec"
     assert "-r method destseg" in found["command"]
     assert "-r category cable" in found["command"]
-    assert line(rows, "mean")["conditions"].startswith("no seed has all 15 categories; the one with most has 1: bottle")
+    others = pd.concat([rows, made(row, "rd", "cable", [0.9], teacher="bundled")])
+    assert line(others, "cable")["conditions"] == "not run here: other methods were run on this category of mvtec"
     assert "; do papermill notebooks/run.ipynb OUT-$c.ipynb " in line(rows, "mean")["command"]
 
 
@@ -116,9 +117,29 @@ def test_a_mean_needs_all_its_categories_and_is_one_over_them_for_each_seed(row)
     one = line(pd.concat(rows).query("seed == 0 or category != 'screw'"), "mean")  # seed 1 is not done
     assert (one["ours"], one["seeds"]) == (f"{means[0]:.1f}", 1)
     halves = pd.concat(rows).query("(seed == 0) == (category < 'h')")  # all categories, and no seed that has them
-    assert line(halves, "mean")["conditions"].startswith(
-        "no seed has all 15 categories; the one with most has 10: hazelnut"
-    )
+    part = line(halves, "mean")
+    assert (part["ours"], part["seeds"]) == ("100.0 over 10 of 15", 1)
+    assert part["conditions"].startswith("over hazelnut, leather, metal_nut, pill, screw, tile, ")
+    assert math.isnan(part["difference"])  # it is no mean over what the paper's is over
+    assert part["command"].startswith("for c in ")
+
+
+def test_a_mean_over_fewer_categories_is_that_of_the_seeds_that_have_the_same(row):
+    rows = [made(row, "destseg", "bottle", [0.9, 0.8, 1.0], teacher="bundled")]
+    rows.append(made(row, "destseg", "pill", [0.7, 0.8], teacher="bundled"))  # seed 2 is not done
+    found = line(pd.concat(rows), "mean")
+    assert (found["ours"], found["seeds"]) == ("80.0 ± 0.0 over 2 of 15", 2)
+    assert found["conditions"] == f"over bottle, pill alone; teacher bundled, {row['scale']} scale"
+
+
+def test_the_size_of_a_memory_is_counted():
+    beside = tables.reproduced(results.read(results.RUNS).head(0), "seed002", "Table 3")
+    found = beside[(beside["metric"] == tables.MEMORY) & (beside["conditions"] == tables.COUNTED)].set_index("method")
+    # 50 keys and values at each of three places, of 512, 1024 and 2048 channels; of MemAE one matrix of items
+    items = 50 * (512 + 1024 + 2048)
+    counts = {"Baseline": 0, "MemAE": items, "Ours": 2 * items}
+    assert found["ours"].to_dict() == {name: f"{count / 2**20:.2f}" for name, count in counts.items()}
+    assert (found["difference"] == 0).all()
 
 
 def test_every_printed_number_has_its_line():
@@ -224,6 +245,11 @@ def test_a_printed_time_stands_beside_our_median_and_has_no_difference(row, tmp_
     assert beside["ours"]["STPM", "latency_ms"] == "20"
     assert beside["difference"].isna().all()
     assert "resnet18, fp32, cpu: A, 2 threads" in beside["conditions"]["STPM", "fps"]
-    assert beside["conditions"]["Ours", "fps"] == "not among the methods of turns.csv"
+    assert beside["conditions"]["Ours", "fps"] == "not among the methods of turns.csv and peers.csv"
+    peer = {"environment": "anomalib", "detector": "fastflow", "variant": "model", "version": "2.7.0", "batch": 1}
+    pd.DataFrame([peer | conditions | {"p50_ms": 40.0}]).to_csv(tmp_path / "peers.csv", index=False)
+    beside = tables.reproduced(rows, "seed001", "Table 3", timings=tmp_path).set_index(["method", "metric"])
+    assert beside["ours"]["FastFlow", "fps"] == "25"
+    assert beside["conditions"]["FastFlow", "fps"] == "anomalib 2.7.0, fp32, cpu: A, 2 threads, model, peers.csv"
     none = tables.reproduced(rows, "seed001", "Table 3", timings=tmp_path / "none")
     assert "not measured here: python benchmarks/turns.py" in set(none["conditions"])

@@ -203,6 +203,7 @@ class MemoryDeSTSeg(DeSTSeg):
             "448 product channels, 28 inner ones",
             "as the code: three maps leave nothing to squeeze by 16",
         ),
+        Deviation("caption of Fig. 16", "coordinate attention", "the figure shows squeeze-excitation", "as the code"),
         Deviation("first trial", "MSE, one memory: worse", "not there", "memory_loss='mse', memory_levels=(2,)"),
         Deviation("ablation dest=False", "-", "cannot run: an argument is missing", "student_input='clean' runs"),
         *DeSTSeg.DEVIATIONS[2:],

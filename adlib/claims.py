@@ -11,10 +11,10 @@
   Eq. 1 and its schedule: RD's own text has another loss.
 - **Absolute** ("A reaches x"): only rows under the paper's conditions count (teacher `imagenet`, full scale, no
   override, every category of the claim and no other): supported where x, rounded as printed, is not above the interval.
-- **Speed**: the ratio of the median times of `results/speed`, the same machine and protocol; its interval is from the
-  median of one to the 95th percentile of the other. Supported where it reaches the claimed ratio up to a tenth;
-  contradicted where all of it falls short. Where a claim says about how much slower, half as much and half again as
-  much are the bounds. Memory, measured once, has no verdict. PatchCore counts with the coreset of a tenth.
+- **Speed**: the median of the ratios of `results/speed`'s turns, on one machine, with its 95 % interval
+  (`intervals.of_median`). Supported where it reaches the claimed ratio up to a tenth; contradicted where all of it
+  falls short. Where a claim says about how much slower, half as much and half again as much are the bounds. Memory,
+  measured once, has no verdict. PatchCore counts with the coreset of a tenth.
 - **Diagnostic**: `results/diagnostics/*.csv` has a number a category and seed, made so that the claim says it is above
   0 (a difference in the claimed direction). Judged as a relative claim.
 
@@ -32,9 +32,10 @@ gears were there; S2-7 asked only whether L_NM gains anything; S2-8 counted metr
 for; S3-2 had other methods as baselines, with other losses; "about" had no upper bound; S0-7 to S0-9 had one
 BatchNorm mode alone, and took for the loss before the freezing the mean of five steps during which it still fell;
 S2-13 asked only whether MemKD's values lie more apart than MemAE's, and not whether they do at all; claims on speed
-had the fast path alone; S0-3 and S0-4 asked only whether transistor gains, and not whether it gains most. One claim is
-worded more weakly than in its paper: S1-8 is of BTAD's class 02 alone. S0-1 to S0-4 turned when short trainings came to
-settle BatchNorm's statistics (`memory_destseg.ipynb` tells it).
+had the fast path alone, and brackets from the median of one to the 95th percentile of the other; S0-3 and S0-4 asked
+only whether transistor gains, and not whether it gains most. One claim is worded more weakly than in its paper: S1-8
+is of BTAD's class 02 alone. S0-1 to S0-4 turned when short trainings came to settle BatchNorm's statistics
+(`memory_destseg.ipynb` tells it).
 """
 
 import json

@@ -1,12 +1,14 @@
 """How sure a difference is: 95 % intervals of a mean of few numbers, and how far apart mean ranks must be.
 
-An interval is of these categories, or of categories like these. Both are Student's t: a bootstrap's is too narrow for
-so few. Without any effect, of one category and three seeds it leaves 0 out in a quarter of all cases, of three
-categories in a fifth.
+An interval is of these categories, of categories like these, or of a median of repetitions. The first two are Student's
+t: a bootstrap's is too narrow for so few. Without any effect, of one category and three seeds it leaves 0 out in a
+quarter of all cases, of three categories in a fifth.
 """
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -38,6 +40,19 @@ def holm(chances: pd.Series, level: float = 0.05) -> pd.Series:
     ordered = chances.dropna().sort_values()
     bounds = level / (len(ordered) - pd.Series(range(len(ordered)), ordered.index))
     return (ordered <= bounds).cummin().reindex(chances.index, fill_value=False).astype(bool)
+
+
+def of_median(values: Sequence[float]) -> tuple[float, float, float]:
+    """Median of repetitions, and between which two of them in order it lies with at least 95 %: median, low, high.
+
+    By the binomial distribution of how many repetitions lie below it, whatever theirs is. NaN for fewer than six,
+    which have no such two.
+    """
+    ordered = np.sort(np.asarray(values, dtype=float))
+    rank = int(stats.binom.ppf(0.025, len(ordered), 0.5))
+    if rank == 0:
+        return float(np.median(ordered)), math.nan, math.nan
+    return float(np.median(ordered)), float(ordered[rank - 1]), float(ordered[-rank])
 
 
 def over_categories(values: pd.DataFrame) -> tuple[float, float, float]:

@@ -31,9 +31,9 @@ READING = (
     "Of a claim that was tested in several settings, the table shows that of the paper: the methods as its text has "
     "them (of times those of its code, too), nothing changed, on real images; `all lines` sums up every setting, and "
     "the paper's notebook shows them. What names and numbers mean: [how to read the study](docs/reading_the_study.md). "
-    "Brackets are 95 % intervals over seeds, of these categories and these test images alone; of ratios of times they "
-    "go from the median of one to the 95th percentile of the other, and are no interval of a mean. Rests on: without "
-    "any one of these categories the verdict would be another. pp: percent points."
+    "Brackets are 95 % intervals over seeds, of these categories and these test images alone; of ratios of times, of "
+    "the median over turns of one session. Rests on: without any one of these categories the verdict would be another. "
+    "pp: percent points."
 )
 PLAIN = re.compile(r"paper, (?!.*generated images)[^{]*$")  # the text's recipe; an override has a brace
 THEIRS = re.compile(r"paper, full, teacher imagenet, [^{]* fp32;")  # the papers' conditions

@@ -5,7 +5,7 @@
 `benchmarks/inference.py` measures one method after another. Between two of them, minutes apart, a machine that others
 use, too, may change its speed by a third, which no percentile of either shows. Here repetition i of one method stands
 beside repetition i of all others: each as `adlib.inference.optimised`, fp32, from a host array (uint8 RGB, 256 x 256)
-to a host map and score. Weights are random, which changes no time.
+to a host map and score; `each_ms` has every repetition. Weights are random, which changes no time.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
     for kind in calls:
         timing = timings["/".join(kind)]
         row = dict(zip(KIND, kind, strict=True)) | {"size": SIZE, "batch": 1, "repeats": repeats}
-        row |= {"p50_ms": 1e3 * timing.p50, "p95_ms": 1e3 * timing.p95}
+        row |= {"p50_ms": 1e3 * timing.p50, "p95_ms": 1e3 * timing.p95, "each_ms": timing.each_ms}
         rows.append(row | speed.conditions())
         print(*kind, f"{row['p50_ms']:.1f} to {row['p95_ms']:.1f} ms", flush=True)
     print("->", speed.write(rows, options.out))

@@ -49,6 +49,11 @@ class Timing:
         return float(np.quantile(self.seconds, 0.95))
 
     @property
+    def each_ms(self) -> str:
+        """The milliseconds of each repetition, as a cell of a row: what took turns with it can be paired."""
+        return " ".join(f"{1e3 * second:.4g}" for second in self.seconds)
+
+    @property
     def spread(self) -> float:
         """The range of the middle half in parts of the median."""
         low, high = np.quantile(self.seconds, (0.25, 0.75))

@@ -1,7 +1,8 @@
 """Judge the claims on time and memory: ratios of what `results/speed` measured on one machine, at one commit.
 
 The methods of `turns.csv` took turns, as did those of `peers.csv`: on a machine that others use, too, two methods
-measured minutes apart differ by more than their percentiles say. Peak memory is that of `inference.csv`.
+measured minutes apart differ by more than their percentiles say. A ratio is the median of the ratios of the turns, with
+its 95 % interval (`intervals.of_median`): of one session on one machine. Peak memory is that of `inference.csv`.
 """
 
 import math
@@ -9,9 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from adlib import speed
+from adlib.intervals import of_median
 from adlib.paper import names_in
 from adlib.verdicts import NOT_TESTED, RATIO, about, of_ratio, untested
 
@@ -36,23 +39,22 @@ def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str
             lines.append(untested(f"no {RATIOS[metric]} of {claim['variant']} and {name} side by side"))
             continue
         for pair in pairs.to_dict("records"):
+            turns = 0
             if metric == "memory":
                 ratio, low, high = pair["peak_mib"] / pair["peak_mib_other"], math.nan, math.nan
-            elif metric == "seconds":
-                ratio = pair["p50_ms"] / pair["p50_ms_other"]
-                low, high = pair["p50_ms"] / pair["p95_ms_other"], pair["p95_ms"] / pair["p50_ms_other"]
             else:
-                ratio = pair["p50_ms_other"] / pair["p50_ms"]
-                low, high = pair["p50_ms_other"] / pair["p95_ms"], pair["p95_ms_other"] / pair["p50_ms"]
+                own, theirs = _turns(pair["each_ms"]), _turns(pair["each_ms_other"])
+                ratio, low, high = of_median(own / theirs if metric == "seconds" else theirs / own)
+                turns = len(own)
             roughly = "about" in claim["claim"] or (metric == "fps" and claimed < 1)
             judged = about(low, high, claimed) if roughly else of_ratio(low, high, claimed, lower=metric != "fps")
             other = f"{name} ({pair['recipe_other']})" if pair["recipe_other"] else name
             text = f"{RATIOS[metric]}, {claim['variant']} ({pair['recipe']}) by {other}, {pair['backbone']}, batch 1"
             where = f"{pair['way']}, {pair['device']}, {pair['threads']} threads, "
-            where += "inference.csv" if metric == "memory" else f"{pair['table']}.csv, p50 to p95"
+            where += "inference.csv" if metric == "memory" else f"{pair['table']}.csv, {turns} turns"
             why = "" if metric != "memory" else "measured once: no spread, no verdict"
             lines.append(
-                {"effect": ratio, "low": low, "high": high, "pairs": 1, "categories": 0, "seeds": 0}
+                {"effect": ratio, "low": low, "high": high, "pairs": turns or 1, "categories": 0, "seeds": 0}
                 | {"conditions": f"{text}, {where}", "unit": RATIO}
                 | {"verdict": NOT_TESTED if why else judged, "why": why}
                 | {"stated": math.nan if claimed == 1 else claimed}
@@ -75,7 +77,7 @@ def _stated(claim: Mapping[str, Any], metric: str) -> list[float]:
 def _timings(folder: Path) -> pd.DataFrame:
     """Read the latencies of one image by our names and the peers', each table for itself."""
     ours, memory, peers = (speed.read(topic, folder) for topic in ("turns", "inference", "peers"))
-    columns = ["name", "recipe", "backbone", "table", "way", "p50_ms", "p95_ms", "peak_mib"]
+    columns = ["name", "recipe", "backbone", "table", "way", "each_ms", "peak_mib"]
     columns += ["device", "threads", "commit"]
     if ours.empty or memory.empty or peers.empty:
         return pd.DataFrame(columns=columns)
@@ -93,6 +95,11 @@ def _timings(folder: Path) -> pd.DataFrame:
     peers = peers[peers["detector"] != PATCHCORE_CUT]
     peers = peers[(peers["environment"] == "adlib") | peers["name"].isin(["fastflow", "patchcore"])]
     return pd.concat([ours[columns], peers[columns]], ignore_index=True)
+
+
+def _turns(each_ms: str | float) -> np.ndarray:
+    """Read the cell that `Timing.each_ms` wrote; a table of single repetitions has numbers."""
+    return np.array(str(each_ms).split(), dtype=float)
 
 
 def _number(text: str) -> float:

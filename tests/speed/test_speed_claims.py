@@ -1,5 +1,7 @@
 """Verdicts on times, from planted ones: what was not measured side by side has none."""
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -9,7 +11,7 @@ from adlib.speed import claims as speed_claims
 WHERE = {"device": "cpu: A", "threads": 2, "commit": "a" * 40, "precision": "fp32"}
 
 
-def timed(method: str, p50: float, p95: float, **fields):
+def timed(method: str, *each: float, **fields):
     base = {
         "method": method,
         "recipe": "paper",
@@ -18,31 +20,40 @@ def timed(method: str, p50: float, p95: float, **fields):
         "size": 256,
         "batch": 1,
     }
-    return base | {"p50_ms": p50, "p95_ms": p95, "peak_mib": 1.0} | WHERE | fields
+    return base | {"each_ms": " ".join(map(str, each)), "peak_mib": 1.0} | WHERE | fields
 
 
-def peer(detector: str, p50: float, p95: float, **fields):
-    base = {"detector": detector, "environment": "adlib", "variant": "model", "batch": 1, "p50_ms": p50, "p95_ms": p95}
-    return base | WHERE | fields
+def peer(detector: str, *each: float, **fields):
+    base = {"detector": detector, "environment": "adlib", "variant": "model", "batch": 1}
+    return base | {"each_ms": " ".join(map(str, each))} | WHERE | fields
 
 
 def judged(folder, name: str, *lines, peers=()):
     table = pd.DataFrame([*lines])
     table.drop(columns=["variant", "peak_mib"]).to_csv(folder / "turns.csv", index=False)
-    table.assign(p50_ms=1e9).to_csv(folder / "inference.csv", index=False)  # memory is read from it, and no time
+    table.to_csv(folder / "inference.csv", index=False)
     pd.DataFrame([*peers, peer("stpm paper", 99.0, 99.0, commit="c" * 40)]).to_csv(folder / "peers.csv", index=False)
     (claim,) = claims.claims()[lambda table: table["id"] == name].to_dict("records")
     found = speed_claims.judge(claim, "seconds" if name == "S2-11" else "fps", folder)
     return [line for line in found if line["verdict"] != verdicts.NOT_TESTED]
 
 
-def test_a_ratio_has_brackets_of_median_and_95th_percentile(tmp_path):
-    (line,) = judged(tmp_path, "S1-4", timed("stpm", 30.0, 33.0), timed("reduced_student", 15.0, 20.0))
-    assert (line["effect"], line["low"], line["high"]) == pytest.approx((2.0, 1.5, 2.2))
-    assert line["verdict"] == verdicts.SUPPORTED
+def test_a_ratio_is_the_median_of_the_turns_with_its_interval(tmp_path):
+    """Turns 1, 3 and 5 are disturbed, for both alike: no ratio of one median to the other's quantile."""
+    slow, fast = [30.0, 60.0, 31.0, 62.0, 32.0, 64.0], [15.0, 40.0, 15.5, 31.0, 16.0, 16.0]
+    (line,) = judged(tmp_path, "S1-4", timed("stpm", *slow), timed("reduced_student", *fast))
+    assert (line["effect"], line["low"], line["high"]) == pytest.approx((2.0, 1.5, 4.0))
+    assert (line["verdict"], line["pairs"]) == (verdicts.SUPPORTED, 6)
     assert line["stated"] == pytest.approx(1.3, abs=0.01)
-    (line,) = judged(tmp_path, "S1-4", timed("stpm", 30.0, 33.0), timed("reduced_student", 30.0, 33.0))
+    assert line["conditions"].endswith("turns.csv, 6 turns")
+    (line,) = judged(tmp_path, "S1-4", timed("stpm", *slow), timed("reduced_student", *slow))
     assert line["verdict"] == verdicts.CONTRADICTED
+
+
+def test_too_few_turns_have_no_interval_and_no_verdict(tmp_path):
+    (line,) = judged(tmp_path, "S1-4", timed("stpm", 30.0, 33.0), timed("reduced_student", 15.0, 20.0))
+    assert math.isnan(line["low"])
+    assert line["verdict"] == verdicts.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("other", [{"commit": "b" * 40}, {"device": "cpu: B"}, {"threads": 1}, {"backbone": "other"}])

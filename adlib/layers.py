@@ -71,17 +71,17 @@ class ResidualBlock(nn.Module):
         super().__init__()
         if squeeze:
             inner = channels_out // squeeze
-            layers = [*conv_bn(channels_in, inner, 1), nn.ReLU(), *conv_bn(inner, inner, 3, change)]
+            layers = [*conv_bn(channels_in, inner, 1), nn.ReLU(inplace=True), *conv_bn(inner, inner, 3, change)]
             last = conv_bn(inner, channels_out, 1)
         else:
             layers, last = conv_bn(channels_in, channels_out, 3, change), conv_bn(channels_out, channels_out, 3)
-        self.body = nn.Sequential(*layers, nn.ReLU(), *last)
+        self.body = nn.Sequential(*layers, nn.ReLU(inplace=True), *last)
         same = change == "same" and channels_in == channels_out
         self.shortcut = nn.Identity() if same else nn.Sequential(*conv_bn(channels_in, channels_out, 1, change))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, channels_in, H, W) to (N, channels_out, H', W')."""
-        return F.relu(self.body(x) + self.shortcut(x))
+        return F.relu(self.body(x) + self.shortcut(x), inplace=True)
 
 
 def residual_stage(

@@ -67,7 +67,7 @@ class ReducedNetwork(nn.Module):
         super().__init__()
         self.levels, self.stem = tuple(levels), stem
         self.convolution = nn.Sequential(
-            nn.Conv2d(3, channels[0], 7, 2, 3, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()
+            nn.Conv2d(3, channels[0], 7, 2, 3, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU(inplace=True)
         )
         self.blocks = nn.ModuleList(ResidualBlock(a, b, "down") for a, b in pairwise(channels))
         kaiming_fan_out(self)

@@ -165,7 +165,7 @@ def _judged(
     if metric in speed_claims.RATIOS:
         return speed_claims.judge(claim, metric, timings)
     if metric not in FRACTIONS:
-        return [untested(f"{metric} is not a column of a row")]
+        return [untested(f"{metric} is no column of a row; numbers in memories are counted beside the printed sizes")]
     in_scope = [_in_scope(str(claim["dataset"]), *at) for at in zip(rows["dataset"], rows["category"], strict=True)]
     part = rows[pd.Series(in_scope, rows.index, dtype=bool)]
     if claim["kind"] == "absolute":

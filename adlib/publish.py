@@ -29,13 +29,16 @@ NO_BREAK = "\u00a0"
 READING = (
     "Mixed: some of its lines are supported, others contradicted; in part: the others are inconclusive. "
     "Of a claim that was tested in several settings, the table shows that of the paper: the methods as its text has "
-    "them (of times those of its code, too), nothing changed, on real images; `all lines` sums up every setting, and "
+    "them, nothing changed, on real images; `all lines` sums up every setting, and "
     "the paper's notebook shows them. What names and numbers mean: [how to read the study](docs/reading_the_study.md). "
     "Brackets are 95 % intervals over seeds, of these categories and these test images alone; of ratios of times, of "
     "the median over turns of one session. Rests on: without any one of these categories the verdict would be another. "
     "pp: percent points."
 )
-PLAIN = re.compile(r"paper, (?!.*generated images)[^{]*$")  # the text's recipe; an override has a brace
+# The text's recipe, of times that of the method in question; an override has a brace.
+PLAIN = re.compile(
+    r"(?:paper, |(?:images a second|median latency|peak memory), \S+ \(paper\) )(?!.*generated images)[^{]*$"
+)
 THEIRS = re.compile(r"paper, full, teacher imagenet, [^{]* fp32;")  # the papers' conditions
 # What the scores are of, the most like the papers' first; a setting without rows has no table.
 SETTINGS = [

@@ -60,6 +60,7 @@ from adlib.verdicts import (
     NOT_TESTED,
     NUMBER,
     POINTS,
+    RATIO,
     SUPPORTED,
     VERDICTS,
     over_lines,
@@ -96,8 +97,7 @@ COLUMNS = [
     "seeds",
 ]
 COLUMNS += ["by_category", "conditions", "verdict", "rests_on", "p", "why"]
-SHOWN = ["id", "metric", "printed", "effect", "low", "high", "unit", "pairs", "categories", "seeds", "verdict"]
-SHOWN += ["rests_on", "by_category", "conditions", "why"]
+SYMBOLS = {POINTS: " pp", RATIO: "x"}  # percent points
 
 
 def claims(folder: str | Path = FOLDER) -> pd.DataFrame:
@@ -136,8 +136,22 @@ def judge(
 
 
 def shown(judged: pd.DataFrame) -> pd.DataFrame:
-    """Give the lines of `judge` for reading: texts, effects with three digits, however small."""
-    return judged[SHOWN].map(speed.three_digits)
+    """Give the lines of `judge` for reading: texts, three digits a number, the effect with its interval and unit.
+
+    `n` is how many pairs, and of how many categories and seeds.
+    """
+    texts = judged.map(speed.three_digits)
+    unit = judged["unit"].map(SYMBOLS).fillna("")
+    interval = (" [" + texts["low"] + ", " + texts["high"] + "]").where(judged["low"].notna(), "")
+    of = (": " + texts["categories"] + " x " + texts["seeds"]).where(judged["seeds"] > 0, "")
+    why = (" (" + texts["why"] + ")").where(judged["why"] != "", "")
+    lines = {
+        "effect": (texts["effect"] + unit + interval).where(judged["effect"].notna(), ""),
+        "n": (texts["pairs"] + of).where(judged["pairs"] > 0, ""),
+        "conditions (why)": texts["conditions"] + why,
+    }
+    columns = ["id", "metric", "printed", "effect", "n", "verdict", "rests_on", "by_category", "conditions (why)"]
+    return texts.assign(**lines)[columns]
 
 
 def by_claim(judged: pd.DataFrame) -> pd.DataFrame:

@@ -355,7 +355,10 @@ def test_a_diagnostic_counts_only_where_its_claim_speaks_of_it(row, tmp_path):
 
 def test_lines_for_reading_keep_small_effects_and_leave_nothing_as_nan():
     judged = claims.judge(results.read(results.RUNS))
-    text = claims.shown(judged.assign(effect=-0.000345, low=float("nan")))
-    assert set(text["effect"]) == {"-0.000345"}
-    assert set(text["low"]) == {""}
+    text = claims.shown(judged.assign(effect=-0.000345, unit=verdicts.RATIO, low=float("nan")))
+    assert set(text["effect"]) == {"-0.000345x"}
     assert list(text["verdict"]) == list(judged["verdict"])
+    one = judged[judged["id"] == "S0-3"].iloc[:1].assign(effect=3.65, low=-1.15, high=6.16, pairs=9, categories=3)
+    line = claims.shown(one).iloc[0]
+    assert (line["effect"], line["n"]) == ("3.65 pp [-1.15, 6.16]", "9: 3 x 3")
+    assert not claims.shown(judged).isna().any(axis=None)

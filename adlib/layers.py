@@ -1,6 +1,7 @@
 """Blocks and formulas that more than one method uses."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,42 @@ def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Compute the squared distance of unit channel vectors, pixel by pixel: (N, H, W), twice the cosine distance."""
-    return (unit(a) - unit(b)).square().sum(dim=1)
+    """Compute the squared distance of unit channel vectors, pixel by pixel: (N, H, W), twice the cosine distance.
+
+    Unlike 2 - 2 cos it is exact for vectors that are nearly equal. A vector of length 0 stays 0.
+    """
+    return _SquaredDistance.apply(a, b)
+
+
+class _SquaredDistance(torch.autograd.Function):
+    """`squared_distance` with its gradient in closed form.
+
+    Autograd would hold both unit vectors and their difference, and pass over them again for each step of the formula:
+    of a shallow network's training that is a third.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        a, b = a.float(), b.float()
+        lengths = [torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp_min(1e-12) for x in (a, b)]
+        distance = (a / lengths[0]).sub_(b / lengths[1]).square_().sum(dim=1)
+        ctx.save_for_backward(a, b, *lengths, distance)
+        return distance
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        a, b, length_a, length_b, distance = ctx.saved_tensors
+        twice = 2 * gradient.unsqueeze(1)
+        cosines = 1 - distance.unsqueeze(1) / 2
+        sides = ((a, b, length_a, length_b), (b, a, length_b, length_a))
+        # d |a/|a| - b/|b||^2 / d a = 2 (cos a/|a| - b/|b|) / |a|
+        both = [
+            (own * (twice * cosines / length.square())).addcmul_(other, twice / (length * of_other), value=-1)
+            if needed
+            else None
+            for (own, other, length, of_other), needed in zip(sides, ctx.needs_input_grad, strict=True)
+        ]
+        return both[0], both[1]
 
 
 def resize(maps: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:

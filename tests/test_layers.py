@@ -5,7 +5,15 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from adlib.layers import CoordinateAttention, Memory, SqueezeExcitation, smooth, top_mean
+from adlib.layers import (
+    CoordinateAttention,
+    Memory,
+    SqueezeExcitation,
+    cosine_distance,
+    smooth,
+    squared_distance,
+    top_mean,
+)
 
 
 def recalled(memory, x):
@@ -137,3 +145,26 @@ def test_top_mean_averages_the_hundred_largest():
     expected = np.sort(maps.flatten(1).double().numpy(), axis=1)[:, -100:].mean(axis=1)
     np.testing.assert_allclose(top_mean(maps, 100), expected, rtol=1e-6)
     np.testing.assert_allclose(top_mean(maps, 1000), maps.mean(dim=(1, 2)), rtol=1e-5)
+
+
+def test_the_squared_distance_and_its_gradient_are_those_of_unit_vectors():
+    torch.manual_seed(0)
+    a, b = (torch.randn(2, 5, 3, 4) for _ in range(2))
+    b[1, :, 2, 3] = 2 * a[1, :, 2, 3]  # the same direction
+    exact = [x.double().requires_grad_() for x in (a, b)]
+    units = [x / x.norm(dim=1, keepdim=True) for x in exact]
+    expected = (units[0] - units[1]).square().sum(dim=1)
+    own = [x.clone().requires_grad_() for x in (a, b)]
+    found = squared_distance(*own)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+    (found * torch.arange(12.0).view(3, 4)).sum().backward()
+    (expected * torch.arange(12.0).view(3, 4)).sum().backward()
+    for x, y in zip(own, exact, strict=True):
+        torch.testing.assert_close(x.grad.double(), y.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_vector_without_a_length_stays_0_in_a_squared_distance():
+    a, b = torch.zeros(1, 3, 1, 2), torch.zeros(1, 3, 1, 2)
+    b[0, 0, 0, 1] = 5.0
+    assert squared_distance(a, b).tolist() == [[[0.0, 1.0]]]
+    assert cosine_distance(a, b).tolist() == [[[1.0, 1.0]]]

@@ -32,7 +32,7 @@ READING = (
     "them, nothing changed, on real images; `all lines` sums up every setting, and "
     "the paper's notebook shows them. What names and numbers mean: [how to read the study](docs/reading_the_study.md). "
     "Brackets are 95 % intervals over seeds, of these categories and these test images alone; of ratios of times, of "
-    "the median over turns of one session. Rests on: without any one of these categories the verdict would be another. "
+    "the median over turns of one run. Rests on: without any one of these categories the verdict would be another. "
     "pp: percent points."
 )
 # The text's recipe, of times that of the method in question; an override has a brace.

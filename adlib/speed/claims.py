@@ -2,7 +2,7 @@
 
 The methods of `turns.csv` took turns, as did those of `peers.csv`: on a machine that others use, too, two methods
 measured minutes apart differ by more than their percentiles say. A ratio is the median of the ratios of the turns, with
-its 95 % interval (`intervals.of_median`): of one session on one machine. Peak memory is that of `inference.csv`.
+its 95 % interval (`intervals.of_median`): of one run on one machine. Peak memory is that of `inference.csv`.
 """
 
 import math

@@ -46,12 +46,12 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import results, speed
-from adlib.datasets import kind, origin
+from adlib import results, scope, speed
+from adlib.datasets import origin
 from adlib.environment import PROJECT
 from adlib.intervals import chance_over_seeds, over_seeds
 from adlib.methods import METHODS
-from adlib.paper import FOLDER, SIZES, names_in
+from adlib.paper import FOLDER, names_in
 from adlib.row import FRACTIONS
 from adlib.speed import claims as speed_claims
 from adlib.verdicts import (
@@ -180,7 +180,9 @@ def _judged(
         return speed_claims.judge(claim, metric, timings)
     if metric not in FRACTIONS:
         return [untested(f"{metric} is no column of a row; numbers in memories are counted beside the printed sizes")]
-    in_scope = [_in_scope(str(claim["dataset"]), *at) for at in zip(rows["dataset"], rows["category"], strict=True)]
+    in_scope = [
+        scope.in_scope(str(claim["dataset"]), *at) for at in zip(rows["dataset"], rows["category"], strict=True)
+    ]
     part = rows[pd.Series(in_scope, rows.index, dtype=bool)]
     if claim["kind"] == "absolute":
         return _absolute(claim, metric, i, part)
@@ -202,11 +204,13 @@ def _against(names: list[str], claim: Mapping[str, Any], metric: str, rows: pd.D
         return [untested(f"no pairs of rows on {claim['dataset']} (rows of {have})")]
     lines = []
     for setting, group in paired.groupby(list(SETTING), sort=True):
-        group = _its_own(str(claim["dataset"]), _with_enough_seeds(group))
+        group = scope.its_own(str(claim["dataset"]), _with_enough_seeds(group))
         best = max(names, key=lambda name: group.groupby("category")[name].mean().mean())
         against = {name: group.assign(value=100 * (group["variant"] - group[name])) for name in names}
         conditions = _conditions(setting, group) + f"; against {best}{_otherwise(group, best)}"
-        line = _line(against[best], conditions, _coverage(str(claim["dataset"]), group), _wanted(str(claim["dataset"])))
+        line = _line(
+            against[best], conditions, scope.coverage(str(claim["dataset"]), group), scope.wanted(str(claim["dataset"]))
+        )
         others = [f"against {name} {over_seeds(against[name])[0]:+.1f}" for name in names if name != best]
         apart = "; ".join(filter(None, [_by_category(against[best], "+.1f"), *others]))
         lines.append(line | {"by_category": apart})
@@ -262,7 +266,7 @@ def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[
     found = pd.concat(tables) if tables else pd.DataFrame(columns=["id", "metric"])
     found = found[(found["id"] == claim["id"]) & (found["metric"] == metric)]
     places = zip(found["dataset"], found["category"], strict=True) if len(found) else ()
-    found = found[[of == "all" or _in_scope(str(claim["dataset"]), of, category) for of, category in places]]
+    found = found[[of == "all" or scope.in_scope(str(claim["dataset"]), of, category) for of, category in places]]
     if found.empty:
         return [untested("a diagnostic: no such measurement is committed")]
     found["value"] = pd.to_numeric(found["value"])
@@ -277,7 +281,7 @@ def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[
         made_of = ", ".join(f"{name} {value:.3g}" for name, value in parts.items())
         said = [conditions, ", ".join(sorted(group["category"].unique())), *([f"mean {made_of}"] if made_of else [])]
         points = metric in FRACTIONS
-        line = _line(group, "; ".join(said), "", _wanted(str(claim["dataset"])))
+        line = _line(group, "; ".join(said), "", scope.wanted(str(claim["dataset"])))
         line["unit"] = POINTS if points else NUMBER
         lines.append(line | {"by_category": _by_category(group, "+.1f" if points else "+.3g")})
     return lines
@@ -319,14 +323,14 @@ def _rests_on(group: pd.DataFrame, wanted: int) -> str:
 def _absolute(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame) -> list[dict[str, Any]]:
     part = _chosen(rows, str(claim["variant"]), metric)
     part = part[(part["teacher"] == "imagenet") & (part["scale"] == "full") & (part["rest"] == "{}")]
-    part = part[part["dataset"] == _names(str(claim["dataset"]))[0]]  # no stand-in from another dataset
+    part = part[part["dataset"] == scope.names(str(claim["dataset"]))[0]]  # no stand-in from another dataset
     part = part.assign(images=part["dataset"].map(origin))
     stated = float(names_in(str(claim["paper_variant"]))[i])
     lines = []
     for setting, group in part.groupby(list(SETTING), sort=True):
         group = group.assign(category=group["dataset"] + "/" + group["category"], value=100 * group["value"])
         categories, seeds = group["category"].nunique(), int(group.groupby("category")["seed"].nunique().min())
-        if categories < _wanted(str(claim["dataset"])) or seeds < SEEDS:
+        if categories < scope.wanted(str(claim["dataset"])) or seeds < SEEDS:
             continue
         mean, low, high = over_seeds(group)
         judged = SUPPORTED if low >= stated - 0.05 else CONTRADICTED if high < stated - 0.05 else INCONCLUSIVE
@@ -366,45 +370,6 @@ def _chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
     # Three splits of the same tiles are one category: each of them as one would give the tiles three votes.
     part = part[(part["dataset"] != "mtd") | (part["category"] == "split0")].dropna(subset=["value"])
     return part[[*PAIRED, "value", "backbone", "weights", "steps", "settle", "device"]]
-
-
-def _names(dataset: str) -> list[str]:
-    """Name the datasets, or the categories of them, that a claim speaks of."""
-    return [name.split("/")[0].split()[0] for name in names_in(dataset)]
-
-
-def _in_scope(dataset: str, of: str, category: str) -> bool:
-    """Whether a claim speaks of a category; where it is of textures or objects, also of those of other datasets."""
-    if dataset.endswith("textures"):
-        return kind(of, category) == "texture"
-    if dataset.endswith("objects"):
-        return of in ("mvtec", "synthetic") and kind(of, category) == "object"
-    names = names_in(dataset)
-    return of in names or f"{of}/{category}" in names
-
-
-def _wanted(dataset: str) -> int:
-    """Count the categories that a claim speaks of; a dataset that `SIZES` lacks is one."""
-    if "/" in dataset:
-        return len(names_in(dataset))
-    kinds = {"textures": 5, "objects": 10}
-    return kinds.get(dataset.split()[-1], sum(SIZES.get(name, 1) for name in _names(dataset)))
-
-
-def _its_own(dataset: str, group: pd.DataFrame) -> pd.DataFrame:
-    """Leave out other datasets' categories where all that a claim speaks of are there: nothing needs a stand-in."""
-    own = group[group["dataset"].isin(_names(dataset))]
-    return own if own["category"].nunique() == _wanted(dataset) else group
-
-
-def _coverage(dataset: str, group: pd.DataFrame) -> str:
-    """Say how much of what a claim speaks of the pairs cover; nothing where it is all of it."""
-    have = group.loc[group["dataset"].isin(_names(dataset)), "category"].nunique()
-    others = group["category"].nunique() - have
-    if have == _wanted(dataset) and not others:
-        return ""
-    text = f"{have} of {_wanted(dataset)} categories of {', '.join(_names(dataset))}"
-    return text + (f", {others} of other datasets in their place" if others else "")
 
 
 def _conditions(setting: tuple[Any, ...], group: pd.DataFrame) -> str:

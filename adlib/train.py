@@ -6,12 +6,8 @@ end of its step: half a step is not kept.
 """
 
 import math
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +25,7 @@ from adlib.corrupt import Corruption
 from adlib.device import autocast, keep_memory, resolve_device, resolve_precision
 from adlib.environment import commit, device_name
 from adlib.images import Images, normalise
+from adlib.interrupts import interrupt_held
 from adlib.methods.base import Batch, Method, Stage
 from adlib.sampling import Plan, derive
 
@@ -119,29 +116,6 @@ def fit(
         for parameter, flag in trainable.items():
             parameter.requires_grad_(flag)
         method.eval()
-
-
-@contextmanager
-def interrupt_held() -> Iterator[None]:
-    """Hold one Ctrl-C back until the block is done, so that it ends whole; a second one ends it at once."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield  # no Ctrl-C arrives here, or none is listened to
-        return
-    held: list[Any] = []
-
-    def hold(*arguments: Any) -> None:
-        if held:
-            before(*arguments)
-        held.append(arguments)
-
-    signal.signal(signal.SIGINT, hold)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
-        before(*held[0])
 
 
 @dataclass

@@ -111,11 +111,8 @@ def _line(goal: Goal, rows: pd.DataFrame) -> dict[str, object]:
     line = {"goal": goal.words, "wanted": wanted, **numbers, "by": ""}
     if goal.topic == "decoding" and len(rows):
         rows = rows.assign(begins=rows["seconds"] - rows["step"])
-    found = (
-        rows.query(goal.where, engine="python").dropna(subset=[goal.column]).sort_values(goal.column)
-        if len(rows)
-        else rows
-    )
+    found = rows.query(goal.where, engine="python") if len(rows) else rows
+    found = found.dropna(subset=[goal.column]).sort_values(goal.column) if len(found) else found
     if found.empty:
         return line | {"device": "", "verdict": NOT_MEASURED}
     best_last = goal.least is not None

@@ -4,6 +4,8 @@
 # A row that exists is complete, so rows are the only state. One is made again only when what it rests on changes;
 # that is seen by content, not by time, so a clone, a touch or a wrong clock costs nothing.
 import os
+import re
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -14,9 +16,10 @@ from adlib import datasets, lease, results, study
 
 configfile: "config.yaml"
 
-PYTHON = sys.executable
+PYTHON = shlex.quote(sys.executable)
 RUNS = study.runs(config)  # the path of each row -> the parameters of its run
 ROWS, REPORT = (str(Path(config[name])) for name in ("rows", "report"))  # ./rows/ is rows: how RUNS has it
+INTO = shlex.quote(ROWS)
 MADE = {row for row in RUNS if Path(row).exists()}
 
 onstart:  # one engine at a time on a folder of rows, and none beside the runs that a killed one left behind
@@ -65,7 +68,7 @@ rule run:
     input: ancient(data)
     output: f"{ROWS}/{{row}}.json"
     log: notebook=f"{ROWS}/{{row}}.ipynb"  # as a log it outlives a failure
-    wildcard_constraints: row="|".join(Path(row).relative_to(ROWS).with_suffix("").as_posix() for row in RUNS)
+    wildcard_constraints: row="|".join(re.escape(Path(row).relative_to(ROWS).with_suffix("").as_posix()) for row in RUNS)
     params:  # of the wildcards only: Snakemake does not compare what is derived from `output`
         command=lambda wildcards: results.command(parameters(wildcards), f"{ROWS}/{wildcards.row}.ipynb"),
         code=lambda wildcards: study.code(parameters(wildcards)),
@@ -73,8 +76,8 @@ rule run:
     resources: gpu=1, mem_mb=16000, runtime=1440
     retries: 2  # a killed run goes on from its last state
     shell:
-        "{PYTHON} -P adlib/lease.py {output} "
-        "{PYTHON} -m {params.command} -r out_dir {ROWS} -p progress True --log-output --no-progress-bar"
+        "{PYTHON} -P adlib/lease.py {output:q} "
+        "{PYTHON} -m {params.command} -r out_dir {INTO} -p progress True --log-output --no-progress-bar"
 
 
 rule table:
@@ -83,5 +86,5 @@ rule table:
     log: notebook=f"{REPORT}/{{table}}.ipynb"
     wildcard_constraints: table="[^/]+"
     shell:
-        "{PYTHON} -m papermill {input.notebook} {log.notebook} -r rows {ROWS} --log-output --no-progress-bar && "
-        "{PYTHON} -m nbconvert --to html --log-level ERROR {log.notebook}"
+        "{PYTHON} -m papermill {input.notebook:q} {log.notebook:q} -r rows {INTO} --log-output --no-progress-bar && "
+        "{PYTHON} -m nbconvert --to html --log-level ERROR {log.notebook:q}"

@@ -165,6 +165,14 @@ class Teacher(nn.Module):
         return self.features(images)
 
 
+def sources(teacher: str) -> list[str]:
+    """Split 'bundled+b.safetensors' into its sources; a '+' within the path of a file stays."""
+    one = r"(?:imagenet|bundled|random|.+?\.safetensors)"
+    if re.fullmatch(rf"{one}(?:\+{one})*", teacher):
+        return re.findall(rf"(?:^|\+)({one})(?=\+|$)", teacher)
+    return teacher.split("+")
+
+
 def check_source(source: str) -> None:
     """Raise ValueError for what is no source of weights (`SOURCES`); whether a file is there is not looked at."""
     if source in ("imagenet", "bundled", "random") or source.endswith(".safetensors"):

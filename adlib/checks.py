@@ -22,6 +22,7 @@ from torch import Tensor
 from adlib.files import sha256
 from adlib.images import Images
 
+DARK = 32  # of 255: no pixel is brighter in what was stored with 8 to 12 bits and read as having 16
 FEW = 30  # training images; of MVTec AD's fifteen categories, fourteen have over 200 and the least has 60
 SHAPE = 1.1  # longest ratio of width to height over the shortest, from which resizing squeezes parts differently
 TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
@@ -80,6 +81,30 @@ def check_masks(samples: pd.DataFrame, masks: Sequence[Path]) -> list[str]:
             "the defects are leaves them out."
         )
     return found
+
+
+def check_dark(train: Images) -> list[str]:
+    """Look at the brightest pixel: 12 bits stored in files of 16 are read as nearly black, and most levels are lost."""
+    brightest = int(train.pixels.max())
+    if brightest >= DARK:
+        return []
+    return [
+        f"Nearly black: no pixel of the training images is brighter than {brightest} of 255. If the camera has 10 or "
+        "12 bits and the files 16, most levels are lost: multiply the values so that they fill 16 bits, then train."
+    ]
+
+
+def check_empty_masks(test: Images) -> list[str]:
+    """Look for masks that outline nothing at the size that is measured at."""
+    empty = test.table.loc[test.table["mask"].notna().to_numpy() & ~test.mask_known.numpy(), "image"]
+    if empty.empty:
+        return []
+    size = test.masks.shape[-1]
+    return [
+        f"Masks without a defect: {_count(len(empty), 'mask is', 'masks are')} empty at {size} x {size} pixels "
+        f"({_some(empty)}): the defect is thinner than a pixel there, or painted too dark, where white, 255, is meant. "
+        "What the test says of where the defects are leaves them out."
+    ]
 
 
 def check_duplicates(train: Images, test: Images) -> list[str]:

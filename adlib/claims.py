@@ -242,6 +242,8 @@ def _the_most(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list
         most = str(others.mean().idxmax())
         value = (gains[own] - gains[most]).dropna().rename("value").reset_index().assign(category=own)
         conditions = f"{_conditions(setting, group)}; against {name}{_otherwise(group, name)}"
+        if value.empty:  # the seeds of both are others
+            continue
         said = f"; gain less that of {most.split('/')[1]}, the largest of {others.shape[1]} others"
         lines.append(_line(value, conditions + said, "", 1) | {"stated": math.nan})
     return lines

@@ -31,11 +31,12 @@ from adlib.datasets.folder import images_below, masks_below
 from adlib.datasets.table import EXTENSIONS, found_in
 from adlib.device import resolve_device
 from adlib.export import export_onnx
-from adlib.methods import Method, resolve
+from adlib.methods import Method, mapping, resolve
 from adlib.predict import Prediction, predict
 from adlib.run import IMAGE_SIZE, Run, prepare
 
 FALSE_ALARM_RATE = 0.05  # one good part in twenty
+ROUNDING = 1e-5  # parts of a score by which it differs where an image is scored in another batch or runtime
 AT_ONCE = 256  # images decoded at a time while scoring: a folder may hold more than memory does
 UNFINISHED = Path.home() / ".cache" / "adlib" / "unfinished"  # where an interrupted training waits, unless told
 KEPT = 30 * 86400  # seconds for which it waits there
@@ -62,7 +63,8 @@ class Threshold:
 
         A new good image is equally likely to fall into each of the n + 1 gaps between them, so that it exceeds the k-th
         with probability (n + 1 - k) / (n + 1) <= rate, and this rate is Beta(n + 1 - k, k) distributed. Where n is too
-        small for that, the highest score is taken. (Split conformal prediction: Vovk, Gammerman, Shafer, "Algorithmic
+        small for that, the highest score is taken; and to it as much as rounding may add, so that an image that did not
+        alarm never does. (Split conformal prediction: Vovk, Gammerman, Shafer, "Algorithmic
         Learning in a Random World", 2005.) Raises ValueError for a rate outside of (0, 1) or no score.
         """
         if not 0 < rate < 1:
@@ -73,7 +75,8 @@ class Threshold:
         n = len(ordered)
         k = min(n, math.ceil((n + 1) * (1 - rate) - 1e-9))
         low, high = (beta.ppf(q, n + 1 - k, k) for q in (0.05, 0.95))
-        return cls(float(ordered[k - 1]), rate, (n + 1 - k) / (n + 1), float(low), float(high), n)
+        value = float(ordered[k - 1])
+        return cls(value + ROUNDING * abs(value), rate, (n + 1 - k) / (n + 1), float(low), float(high), n)
 
     def __str__(self) -> str:
         return (
@@ -113,7 +116,7 @@ class Detector:
         device: str = "auto",
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
-        resolve(method, recipe, scale, **(overrides or {}))  # a wrong name is an error here, not after the images
+        resolve(method, recipe, scale, **mapping(overrides))  # a wrong name is an error here, not after the images
         self.device = resolve_device(device)
         self._options: dict[str, Any] = {
             "method": method,
@@ -155,6 +158,7 @@ class Detector:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", images.UnknownMask)  # masks are welcome here, not expected
             run = prepare(dataset="folder", category=str(root), out_dir=unfinished, **self._options)
+        findings += checks.check_dark(run.train) + checks.check_empty_masks(run.test)
         findings += checks.check_duplicates(run.train, run.test) + checks.check_brightness(run.test)
         for finding in findings if progress else ():
             print(finding)
@@ -331,7 +335,7 @@ def _images_at(folder: Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder or image {folder}")
-    found = [path for path in images_below(folder) if not plots.is_overlay(path)]
+    found = images_below(folder)
     if not found:
         raise FileNotFoundError(f"no image in {folder} or below; expected {' '.join(sorted(EXTENSIONS))}")
     return found

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under another name, then renamed; and which bytes one holds."""
+"""Files that are whole or not there: written under another name, then renamed; and what one holds."""
 
 import hashlib
 import os
@@ -7,11 +7,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from PIL import Image
+
+OVERLAY = ("Software", "adlib overlay")  # key and text in the PNG files that `plots.save_overlay` writes
+
 
 def sha256(path: Path) -> str:
     """Compute the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_overlay(path: Path) -> bool:
+    """Tell whether a file is a picture that `plots.save_overlay` wrote, not one that somebody took."""
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get(OVERLAY[0]) == OVERLAY[1]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False  # reading will say what is wrong with it
 
 
 def replace_between(path: Path, begin: str, end: str, text: str) -> None:

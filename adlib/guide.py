@@ -30,6 +30,25 @@ def conditions(rows: pd.DataFrame) -> pd.DataFrame:
     return counts.sort_values("rows", ascending=False).reset_index()
 
 
+def chosen(rows: pd.DataFrame, **asked: str) -> tuple[str, str, str]:
+    """Return the teacher, scale and origin of images of which there are most rows, where one is asked for with it.
+
+    Raises ValueError, listing what there is, where no row has what is asked for.
+    """
+    found = conditions(rows)
+    fitting = found
+    for name, value in asked.items():
+        fitting = fitting[fitting[name] == value] if value else fitting
+    if fitting.empty:
+        there = "; ".join(", ".join(line) for line in found[["teacher", "scale", "images"]].to_numpy())
+        wanted = ", ".join(f"{name} {value!r}" for name, value in asked.items() if value)
+        raise ValueError(
+            f"no row has {wanted or 'any teacher'}; there are (teacher, scale, images): {there or 'no rows at all'}"
+        )
+    teacher, scale, images = fitting[["teacher", "scale", "images"]].iloc[0]
+    return teacher, scale, images
+
+
 def costs_and_merits(rows: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
     """Set accuracy beside cost, a line a method and recipe, for choosing one.
 

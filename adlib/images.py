@@ -176,6 +176,10 @@ def read_mask(path: str) -> Image.Image:
     palette = image.getpalette() if image.mode == "P" else None
     indices = palette and not any(palette[:3]) and np.asarray(image).max() < CLASS_INDICES
     wide = image.mode == "F" or image.mode.startswith("I")
+    if image.mode in ("LA", "RGBA"):
+        *colours, alpha = (np.asarray(band) for band in image.split())
+        if all(np.ptp(colour) == 0 for colour in colours) and np.ptp(alpha):  # the shape is what is opaque
+            image = image.getchannel("A")
     values = np.asarray(image if wide or indices else image.convert("RGB").convert("L"))
     if values.max() < CLASS_INDICES:
         values = np.where(values > 0, 255, 0)

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from adlib.files import whole_file
+from adlib.files import OVERLAY, is_overlay, whole_file
 from adlib.images import Images
 
 CMAP = "inferno"
 OUTLINE = "#00e5ff"
 BINS = 30
 WEAK_TOO = "anomaly map (colours by its square root)"
-OVERLAY = ("Software", "adlib overlay")  # a PNG's key and text, so that scoring and writing know these pictures again
 NORMAL, DEFECT = "#4c72b0", "#c44e52"
 
 
@@ -71,17 +70,6 @@ def check_overlay(path: Path) -> None:
         raise ValueError(
             f"{path} is there already and is no overlay of adlib, which would take its place: name another folder"
         )
-
-
-def is_overlay(path: Path) -> bool:
-    """Tell whether a file is a picture that `save_overlay` wrote."""
-    if path.suffix.lower() != ".png":
-        return False
-    try:
-        with Image.open(path) as picture:
-            return picture.info.get(OVERLAY[0]) == OVERLAY[1]
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False  # scoring will say what is wrong with it
 
 
 def images(images: Images, index: Sequence[int], title: str = "") -> Figure:

@@ -62,7 +62,7 @@ def row_path(folder: str | Path, row: Row | Mapping[str, Any]) -> Path:
     parts = [str(run["scale"]), teacher_slug(str(run["teacher"]))]
     if run["overrides"]:
         parts.append(_hash(_text(document({"overrides": run["overrides"]})["overrides"])))
-    parent = Path(folder).joinpath(*(str(run[k]) for k in ("method", "recipe", "dataset")))
+    parent = Path(folder).expanduser().joinpath(*(str(run[k]) for k in ("method", "recipe", "dataset")))
     return parent / str(run["category"]) / f"{'-'.join(parts)}-seed{run['seed']}.json"
 
 
@@ -98,7 +98,7 @@ def read(folder: str | Path) -> pd.DataFrame:
     and what was found, for a broken file, another schema, or one run in two files.
     """
     rows, seen = [], dict[str, Path]()
-    for path in sorted(Path(folder).rglob("*.json")):
+    for path in sorted(Path(folder).expanduser().rglob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:

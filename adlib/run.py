@@ -21,12 +21,13 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from adlib import datasets, images, legacy_metrics, metrics, plots, results
+from adlib.backbones import sources
 from adlib.corrupt import Corruption, procedural_textures, rotation_of
 from adlib.datasets import dtd
 from adlib.device import memory_explained, resolve_device, resolve_precision
 from adlib.environment import environment, peak_memory
 from adlib.files import whole_file
-from adlib.methods import METHODS, Method, build, resolve
+from adlib.methods import METHODS, Method, build, mapping, resolve
 from adlib.predict import Prediction, predict
 from adlib.row import RULES
 from adlib.train import History, fit
@@ -61,7 +62,7 @@ def prepare(
         raise ValueError(f"seed must be a whole number of at least 0 and below 2^31, got {seed!r}")
     if not isinstance(category, str):
         raise ValueError(f"category must be text, got {category!r}; papermill keeps '01' as text with -r category 01")
-    asked = dict(overrides or {})
+    asked = mapping(overrides)
     config = resolve(method, recipe, scale, **asked)
     identity = identify(method, dataset, category, recipe, seed, scale, teacher, asked, data_root)
     expected, holds = RULES["category"]
@@ -72,7 +73,9 @@ def prepare(
         )
     device = resolve_device(device)
     precision = resolve_precision(precision, device)
-    found: dict[str, Any] = {"rotation": rotation_of(category)} if getattr(config, "rotation", None) == "auto" else {}
+    found: dict[str, Any] = {}
+    if getattr(config, "rotation", None) == "auto":  # a user's folder may be called bottle, and is not MVTec's
+        found["rotation"] = "none" if dataset == "folder" else rotation_of(category)
     samples = datasets.load(dataset, category, data_root)
     if scale == "small" and "epochs" in METHODS[method].SMALL.keys() - asked.keys():
         found["epochs"] = small_epochs(config.epochs, int((samples["split"] == "train").sum()))
@@ -101,7 +104,7 @@ def prepare(
         data_root=data_root,
         device=device,
         precision=precision,
-        out_dir=None if out_dir is None else Path(out_dir),
+        out_dir=None if out_dir is None else Path(out_dir).expanduser(),
         notes={"teacher": "; ".join(exchanged)} if exchanged else {},
     )
     if run.out_dir is not None:
@@ -155,7 +158,7 @@ def identify(
         "seed": seed,
         "scale": scale,
         # a row names a weights file, not the folder that it lay in
-        "teacher": "+".join(Path(t).name if t.endswith(".safetensors") else t for t in teacher.split("+")),
+        "teacher": "+".join(Path(t).name if t.endswith(".safetensors") else t for t in sources(teacher)),
         "overrides": dict(overrides),
     }
 

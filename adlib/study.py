@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from adlib import datasets, results
-from adlib.backbones import check_source
+from adlib.backbones import check_source, sources
 from adlib.device import PRECISIONS
 from adlib.environment import PROJECT
 from adlib.methods import METHODS, resolve
@@ -104,7 +104,7 @@ def _product(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     scale, overrides = grid.get("scale", "small"), grid.get("overrides", {})
     precision = grid.get("precision", "fp32")
     known("precision", precision, PRECISIONS)
-    for part in grid.get("teacher", "bundled").split("+"):
+    for part in sources(grid.get("teacher", "bundled")):
         check_source(part)
     for method, recipe, (dataset, category), seed in product(
         methods, grid.get("recipes", ["paper"]), images, grid.get("seeds", [0])

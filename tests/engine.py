@@ -70,4 +70,4 @@ def snakemake(folder: Path, *words: str, **options: str) -> tuple[int, str]:
 def begun(folder: Path) -> list[str]:
     """The rows whose making the stand-in has begun, in order."""
     file = folder / "begun"
-    return file.read_text().split() if file.exists() else []
+    return file.read_text().splitlines() if file.exists() else []

@@ -56,6 +56,18 @@ def test_conditions_count_real_and_generated_images_apart():
     assert list(found["categories"]) == [3, 1]
 
 
+def test_of_what_is_asked_for_that_of_most_rows_is_chosen_and_what_is_not_there_is_named():
+    drawn = pd.DataFrame([row("stpm", "bottle", 0.8, dataset="synthetic")])
+    rows = pd.concat([ROWS, drawn])
+    teacher, scale, images = guide.chosen(rows, teacher="", images="")
+    assert images == "real"
+    assert guide.chosen(rows, images="generated") == (teacher, scale, "generated")
+    with pytest.raises(ValueError, match=f"no row has teacher 'elsewhere'; there are .*{teacher}, {scale}, real; "):
+        guide.chosen(rows, teacher="elsewhere", images="")
+    with pytest.raises(ValueError, match="no row has any teacher; there are .*: no rows at all"):
+        guide.chosen(rows.iloc[:0])
+
+
 def test_averages_are_over_shared_categories_and_the_usual_settings():
     table = guide.costs_and_merits(ROWS, TIMINGS).set_index("method")
     assert table.loc["stpm", "object"] == pytest.approx(70)

@@ -211,7 +211,7 @@ def test_a_palette_mask_whose_index_zero_is_white_means_its_colours(tmp_path):
     assert (values[:, 4:] == 0).all()
 
 
-@pytest.mark.parametrize("kind", ["classes", "white", "one_bit", "palette", "rgb", "rgba", "wide"])
+@pytest.mark.parametrize("kind", ["classes", "white", "one_bit", "palette", "rgb", "rgba", "alpha", "wide"])
 def test_mask_encodings_mean_the_same(tmp_path, noise, kind):
     truth = np.zeros((40, 60), bool)
     truth[5:25, 10:40] = True
@@ -226,6 +226,7 @@ def test_mask_encodings_mean_the_same(tmp_path, noise, kind):
         "palette": palette,
         "rgb": Image.fromarray(np.dstack([white] * 3)),
         "rgba": Image.fromarray(np.dstack([white] * 3 + [noise[..., 0]])),
+        "alpha": Image.fromarray(np.dstack([np.full_like(white, 255)] * 3 + [white])),
         "wide": Image.fromarray(truth.astype(np.uint16) * 65535),
     }[kind]
     row = sample(save(noise, tmp_path / "a.png"), save(mask, tmp_path / "m.png"), 1)

@@ -191,9 +191,20 @@ def test_a_resumed_training_is_the_uninterrupted_one(groups, tmp_path: Path):
     assert resumed.step == whole.step == 4
     for name, value in whole.averaged.state_dict().items():
         assert torch.equal(value, resumed.averaged.state_dict()[name]), name
-    other = start(groups, lr=1e-4)
-    with pytest.raises(ValueError, match="another training"):
-        run(other, resume=state)
+    others = [start(groups, lr=1e-4), start({name: part.flip(0)[1:] for name, part in groups.items()})]
+    for other in others:
+        with pytest.raises(ValueError, match="another training"):
+            run(other, resume=state)
+
+
+def test_a_training_from_another_start_is_another(groups, tmp_path: Path):
+    identities = {start(groups).identity}
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        file = tmp_path / f"{seed}.safetensors"
+        save_file({"conv1.weight": torch.randn(64, 3, 7, 7)}, file)
+        identities.add(Distillation(config(), Source("resnet18", "random", (1, 2, 3, 4)), groups, start=file).identity)
+    assert len(identities) == 3
 
 
 def test_a_schedule_in_seconds_ends_in_time(groups):

@@ -195,6 +195,30 @@ def test_destseg_says_which_textures_and_rotation_it_used(data_root):
     assert run.row().notes["textures"] == "DTD, 1 images"
 
 
+@pytest.mark.filterwarnings("ignore::adlib.images.UnknownMask")
+def test_a_folder_of_ones_own_is_not_turned_because_of_its_name(tmp_path):
+    for kind in ("good", "square"):
+        (tmp_path / "bottle" / kind).mkdir(parents=True)
+        for i, pixels in enumerate(tiny_images(5).pixels):
+            Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "bottle" / kind / f"{i}.png")
+    for category in ("bottle", str(tmp_path / "bottle")):
+        run = prepared(tmp_path, "destseg", dataset="folder", category=category)
+        assert run.config["rotation"] == "none"
+
+
+def test_rows_go_to_the_home_folder_that_a_tilde_names(data_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run = prepared(data_root, out_dir="~/rows")
+    run.fit()
+    assert run.write().is_relative_to(tmp_path / "rows")
+    assert len(results.read("~/rows")) == 1
+
+
+def test_overrides_that_are_text_are_refused(data_root):
+    with pytest.raises(ValueError, match="overrides must map fields to values, such as .* -y"):
+        prepared(data_root, overrides='{"epochs": 6}')
+
+
 def test_a_file_teacher_is_named_without_its_folder(data_root, tmp_path):
     from safetensors.torch import save_file
 

@@ -104,6 +104,16 @@ def test_an_engine_keeps_others_out_and_a_killed_one_is_followed_by_the_next(tmp
     assert len(rows(folder)) == 3
 
 
+def test_folders_may_have_any_name(tmp_path):
+    names = ["my parts", "part (1)", "c++"]
+    grids = [{"methods": ["stpm"], "datasets": {"folder": [str(tmp_path / name) for name in names]}}]
+    folder = stand_in(project(tmp_path / "one project", grids, rows="my rows"))
+    status, said = snakemake(folder)
+    assert status == 0, said
+    assert sorted(Path(path).parent.name for path in begun(folder)) == sorted(names)
+    assert len(list((folder / "my rows").rglob("*.json"))) == 3
+
+
 def test_the_package_never_imports_the_engine():
     for file in (Path(__file__).parents[1] / "adlib").rglob("*.py"):
         assert "import snakemake" not in file.read_text()

@@ -9,7 +9,8 @@ Accepted, with images of any type in `table.EXTENSIONS`:
 
 `good` may also be called ok or normal, in any case. Masks, where there are any: <stem>.png, <stem>_mask.png or
 <stem>-mask.png in ground_truth/<defect> or masks/<defect>. An image that lies anywhere else is a ValueError, as no
-label can be told: none is left out unsaid.
+label can be told: none is left out unsaid. Folders may be symbolic links. Pictures that adlib drew (`files.is_overlay`)
+are no images of parts.
 
 Where no normal test image lies in `test`, every fifth normal image of a seeded shuffle is held out for testing; with
 fewer than five none is.
@@ -21,13 +22,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .table import EXTENSIONS, GOOD, Sample, folders_in, found_in, images_in, table
+from adlib.files import is_overlay
+
+from . import table as listing
+from .table import EXTENSIONS, GOOD, Sample, folders_in, found_in, table
 
 HOLD_OUT = 5
 SEED = 0
 MASKS = ("ground_truth", "masks")
 NORMAL = (GOOD, "ok", "normal")  # names of the folder, or first words of the files, that hold normal parts
-# First words that no normal part has: (d) must not train on defects because nobody called the others good.
+# Words that no name of a normal part has: (d) must not train on defects because nobody called the others good.
 DEFECTIVE = ("bad", "nok", "ng", "ko", "defect", "defective", "anomaly", "faulty")
 
 
@@ -59,9 +63,14 @@ def samples(root: Path, category: str) -> pd.DataFrame:
     )
 
 
+def images_in(folder: Path) -> list[Path]:
+    """Image files directly inside a folder, sorted, but for what adlib drew; none if there is no such folder."""
+    return [path for path in listing.images_in(folder) if not is_overlay(path)]
+
+
 def images_below(home: Path) -> list[Path]:
-    """All images in a folder and its sub-folders, sorted, but for masks and hidden ones."""
-    return [path for path in _all_below(home) if not _is_mask(path, home)]
+    """All images in a folder and its sub-folders, sorted, but for masks, hidden ones and what adlib drew."""
+    return [path for path in _all_below(home) if not _is_mask(path, home) and not is_overlay(path)]
 
 
 def masks_below(home: Path) -> list[Path]:
@@ -69,9 +78,20 @@ def masks_below(home: Path) -> list[Path]:
     return [path for path in _all_below(home) if _is_mask(path, home)]
 
 
-def _all_below(home: Path) -> list[Path]:
-    found = (path for path in sorted(home.rglob("*")) if path.suffix.lower() in EXTENSIONS and not path.is_dir())
-    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(home).parts)]
+def _all_below(home: Path, above: tuple[Path, ...] = ()) -> list[Path]:
+    """All image files; `above` are the folders that this one lies in, so that a link to one of them has an end."""
+    here = home.resolve()
+    if here in above:
+        return []
+    found = []
+    for path in sorted(home.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():  # also through a symbolic link, as `folders_in` reads them
+            found += _all_below(path, (*above, here))
+        elif path.suffix.lower() in EXTENSIONS:
+            found.append(path)
+    return found
 
 
 def _is_mask(path: Path, home: Path) -> bool:
@@ -140,12 +160,22 @@ def _by_name(home: Path) -> list[Sample]:
         masks = {kind: _masks(home, kind) for kind in set(kinds.values())}
         defects = [Sample(p, "test", k, masks[k].get(p.stem)) for p, k in kinds.items() if k not in NORMAL]
         return _held_out(normal) + defects
-    if wrong := [path for path, kind in kinds.items() if kind in DEFECTIVE]:
+    if wrong := [path for path in kinds if _words(path) & {*DEFECTIVE}] or _unlike_good(list(kinds)):
         raise ValueError(
             f"{wrong[0]} sounds like a defect, but no name in {home} begins with one of {', '.join(NORMAL)}, so all "
             "would be taken for normal parts: rename the normal ones to good_..., or sort the images into folders"
         )
     return _held_out(list(kinds))
+
+
+def _unlike_good(images: list[Path]) -> list[Path]:
+    """The images whose names do not say that a part is normal, where those of others do: part_good_1, goodpart_1."""
+    said = {path: bool(_words(path) & {*NORMAL}) or _first_word(path).startswith((GOOD, "normal")) for path in images}
+    return [path for path, good in said.items() if not good] if any(said.values()) else []
+
+
+def _words(path: Path) -> set[str]:
+    return set(re.findall("[a-z]+", path.stem.lower()))
 
 
 def _first_word(path: Path) -> str:

@@ -1,6 +1,7 @@
 """The methods: name -> class, and `build`, which makes one from its name, a recipe and overrides."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -41,8 +42,19 @@ __all__ = [
     "Method",
     "Stage",
     "build",
+    "mapping",
     "resolve",
 ]
+
+
+def mapping(overrides: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the overrides as a dictionary of their own; ValueError for what is none, such as text."""
+    if overrides is None or isinstance(overrides, Mapping):
+        return dict(overrides or {})
+    raise ValueError(
+        f"overrides must map fields to values, such as {{'epochs': 6}}, got {overrides!r}; with papermill: "
+        "-y '{overrides: {epochs: 6}}'"
+    )
 
 
 def resolve(name: str, recipe: str = "paper", scale: str = "full", /, **overrides: Any) -> Any:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adlib.backbones import Provenance, Teacher
+from adlib.backbones import Provenance, Teacher, sources
 from adlib.layers import kaiming_fan_out, resize, smooth
 from adlib.methods.base import Batch, Deviation, Method, Recipes, Stage, check_choices, check_levels
 from adlib.methods.reduced_student import (
@@ -270,9 +270,9 @@ def fuse(resnet: Tensor, efficient: Tensor, fusion: str) -> Tensor:
 def two_sources(teacher: str | Provenance) -> tuple[str | Provenance, str | Provenance]:
     """Split 'a.safetensors+b.safetensors' into the ResNet's and the EfficientNet's source; one word serves both."""
     if isinstance(teacher, Provenance):  # of a checkpoint: `_joined` named both
-        parts = teacher.source.split("+")
+        parts = sources(teacher.source)
         return replace(teacher, source=parts[0]), replace(teacher, source=parts[-1])
-    parts = teacher.split("+")
+    parts = sources(teacher)
     if len(parts) > 2:
         raise ValueError(f"teacher takes one source or two joined by one '+', got {teacher!r}")
     return parts[0], parts[-1]
@@ -282,6 +282,6 @@ def _joined(found: list[Provenance]) -> Provenance:
     """Describe one or two weight sets as one."""
     if len(found) == 1:
         return found[0]
-    sources = dict.fromkeys(p.source for p in found)
+    names = dict.fromkeys(p.source for p in found)
     digest = hashlib.sha256("".join(p.sha256 for p in found).encode()).hexdigest()
-    return Provenance("+".join(sources), "+".join(p.name for p in found), digest)
+    return Provenance("+".join(names), "+".join(p.name for p in found), digest)

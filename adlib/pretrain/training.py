@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 
 from adlib.checkpoint import read_state, write_state
+from adlib.files import sha256
 from adlib.pretrain.augment import views
 from adlib.pretrain.config import Config
 from adlib.pretrain.data import HELD_OUT
@@ -44,17 +45,27 @@ class Pretraining(ABC):
         live: the network with what is thrown away afterwards; moved to the device.
         groups: uint8 (N, 3, S, S) images by group, from `data.read`; moved to the device.
         started: `time.monotonic()` of the beginning that `seconds` counts from; by default now.
+        start: the file that `live` began from, if any.
 
     Raises ValueError for a group of the data without a share in `mix`.
     """
 
     def __init__(
-        self, config: Config, live: nn.Module, groups: dict[str, Tensor], device: str, started: float | None = None
+        self,
+        config: Config,
+        live: nn.Module,
+        groups: dict[str, Tensor],
+        device: str,
+        started: float | None = None,
+        start: Path | None = None,
     ) -> None:
         self.config, self.device = config, device
         self.started = time.monotonic() if started is None else started
         self.held_out = groups.get(HELD_OUT, torch.empty(0)).to(device)
         self.pixels, self.first, self.count, self.edges = _gathered(groups, config.mix, device)
+        begun = "" if start is None else sha256(Path(start).expanduser())
+        data = {name: (len(part), int(part.sum(dtype=torch.int64))) for name, part in groups.items()}
+        self.identity = f"{config.identity()} {self.origin()} start {begun or 'none'} images and their sum {data}"
         self.step, self.views, self.earlier = 0, 0, 0.0
         self.log: list[dict[str, float]] = []
         self.live: Any = live.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -111,10 +122,11 @@ class Pretraining(ABC):
     ) -> None:
         """Train to the end of the schedule; with `resume`, go on from that file and keep it up to date.
 
-        Raises FloatingPointError when a loss stops being finite, ValueError for a state of another recipe.
+        Raises FloatingPointError when a loss stops being finite, ValueError for a state of another recipe,
+        other images, another source or another start.
         """
         if resume is not None and resume.exists():
-            self._restore(read_state(resume, self.config.identity(), self.device))
+            self._restore(read_state(resume, self.identity, self.device))
         reported = saved = time.monotonic()
         sums: dict[str, Tensor] = {}
         since, images = 0, self.views
@@ -136,7 +148,7 @@ class Pretraining(ABC):
     def state(self) -> dict[str, Any]:
         """Everything that a later session needs to go on."""
         return {
-            "identity": self.config.identity(),
+            "identity": self.identity,
             "step": self.step,
             "views": self.views,
             "elapsed": self.elapsed,
@@ -245,7 +257,7 @@ class Distillation(Pretraining):
             classes = 0 if example.logits is None else example.logits.shape[1]
             student = Student(config.student, config.levels, channels, classes)
         begin_from(start, student.pyramid.network)
-        super().__init__(config, student, groups, device, started)
+        super().__init__(config, student, groups, device, started, start)
         self.statistics = self._measure_source()
         if config.inherit:
             views = self._views(config.sizes[-1], -1)[0]
@@ -334,7 +346,7 @@ class Classification(Pretraining):
             torch.manual_seed(config.seed)
             network = Student(config.student, (), (), self.classes)
         begin_from(start, network.pyramid.network)
-        super().__init__(config, network, groups, device, started)
+        super().__init__(config, network, groups, device, started, start)
         trained = [name for name in groups if name != HELD_OUT and config.mix[name] > 0]
         self.labels = torch.cat([labels[name] for name in trained]).to(device)
         self.held_out_labels = labels.get(HELD_OUT, torch.empty(0)).to(device)

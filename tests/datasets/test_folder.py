@@ -2,8 +2,10 @@
 
 import layouts
 import pytest
+from PIL import Image
 
-from adlib import datasets
+from adlib import datasets, plots
+from adlib.datasets.folder import images_below
 
 
 def counts(samples):
@@ -113,6 +115,46 @@ def test_defects_are_not_taken_for_normal_parts(tmp_path):
         layouts.picture(tmp_path / name)
     with pytest.raises(ValueError, match=r"bad_1\.png sounds like a defect"):
         datasets.load("folder", ".", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [("001_good", "002_bad"), ("part_good_1", "part_dent_1"), ("goodpart1", "badpart1"), ("1", "2-defect")],
+)
+def test_a_kind_that_does_not_come_first_is_not_overlooked(tmp_path, good, bad):
+    layouts.picture(tmp_path / f"{good}.png")
+    layouts.picture(tmp_path / f"{bad}.png")
+    with pytest.raises(ValueError, match=rf"{bad}\.png sounds like a defect"):
+        datasets.load("folder", ".", tmp_path)
+
+
+def test_a_name_in_which_a_kind_is_part_of_another_word_is_normal(tmp_path):
+    for number in range(5):
+        layouts.picture(tmp_path / f"badge_bracket_{number}.png")
+    assert counts(datasets.load("folder", ".", tmp_path)) == {("train", "good"): 4, ("test", "good"): 1}
+
+
+def test_linked_folders_are_read_and_a_link_to_a_folder_above_has_an_end(tmp_path):
+    for number in range(5):
+        layouts.picture(tmp_path / f"disk/{number}.png")
+    home = tmp_path / "part"
+    home.mkdir()
+    (home / "good").symlink_to(tmp_path / "disk", target_is_directory=True)
+    assert len(datasets.load("folder", "part", tmp_path)) == 5
+    assert images_below(home) == [home / "good" / f"{number}.png" for number in range(5)]
+    (tmp_path / "disk/again").symlink_to(home, target_is_directory=True)
+    assert len(images_below(home)) == 5
+    layouts.picture(tmp_path / "disk/deeper/6.png")
+    with pytest.raises(ValueError, match=r"6\.png would be left out"):
+        datasets.load("folder", "part", tmp_path)
+
+
+def test_what_adlib_drew_is_no_kind_of_defect(tmp_path):
+    for number in range(5):
+        layouts.picture(tmp_path / f"part/good/{number}.png")
+    plots.save_overlay(Image.new("RGB", (8, 8)), tmp_path / "part/overlays/good/0.png")
+    plots.save_overlay(Image.new("RGB", (8, 8)), tmp_path / "part/overlays/1.png")
+    assert counts(datasets.load("folder", "part", tmp_path)) == {("train", "good"): 4, ("test", "good"): 1}
 
 
 def test_ok_and_normal_also_mean_good(tmp_path):

@@ -4,9 +4,10 @@
   file, where both read one of the same network), precision, textures of pseudo-anomalies and all other overrides are
   pairs. The effect is the mean of A - B over categories (each the mean over its seeds), in percent points, with its
   95 % interval (`intervals.over_seeds`: of these categories, beyond what seeds give). Above 0: supported; below 0:
-  contradicted; else inconclusive. Categories with fewer than three seeds do not count, nor those of other datasets
-  where all that a claim speaks of are there. Of several baselines ("A beats either", "A is best") the one with the
-  highest mean counts. That a category gains "the most" has lines of its own: its gain less the largest of any other
+  contradicted; else inconclusive. Where the effect lies on the other side of 0 without some one category, there is no
+  verdict on all: it depends on that category. Categories with fewer than three seeds do not count, nor those of other
+  datasets where all that a claim speaks of are there. Of several baselines ("A beats either", "A is best") the one with
+  the highest mean counts. That a category gains "the most" has lines of its own: its gain less the largest of any other
   category of its dataset that was run. MemKD's baseline is MemKD without items, which is RD with the loss of MemKD's
   Eq. 1 and its schedule: RD's own text has another loss.
 - **Absolute** ("A reaches x"): only rows under the paper's conditions count (teacher `imagenet`, full scale, no
@@ -33,8 +34,10 @@ for; S3-2 had other methods as baselines, with other losses; "about" had no uppe
 BatchNorm mode alone, and took for the loss before the freezing the mean of five steps during which it still fell;
 S2-13 asked only whether MemKD's values lie more apart than MemAE's, and not whether they do at all; claims on speed
 had the fast path alone, and brackets from the median of one to the 95th percentile of the other; S0-3 and S0-4 asked
-only whether transistor gains, and not whether it gains most. One claim is worded more weakly than in its paper: S1-8
-is of BTAD's class 02 alone. S0-1 to S0-4 turned when short trainings came to settle BatchNorm's statistics
+only whether transistor gains, and not whether it gains most; what turns round without one category was a verdict,
+with the category named beside it; S1-10 was judged by a ratio that still rose, and S2-13 by a silhouette above 0 that
+no eye would see. One claim is worded more weakly than in its paper: S1-8 is of BTAD's class 02
+alone. S0-1 to S0-4 turned when short trainings came to settle BatchNorm's statistics
 (`memory_destseg.ipynb` tells it).
 """
 
@@ -56,6 +59,7 @@ from adlib.row import FRACTIONS
 from adlib.speed import claims as speed_claims
 from adlib.verdicts import (
     CONTRADICTED,
+    DEPENDS,
     INCONCLUSIVE,
     NOT_TESTED,
     NUMBER,
@@ -114,7 +118,8 @@ def judge(
     """Judge every claim: one line a claim, metric and setting (recipe, scale, teacher, ...), columns `COLUMNS`.
 
     `effect` with `low` and `high` is in `unit`; `stated`, in the same unit, is what the paper prints (NaN: nothing).
-    `rests_on` names the categories without any one of which a verdict would be another, `p` is the chance of such an
+    `rests_on` names the categories without any one of which the verdict would be another, and the effect without each;
+    `p` is the chance of such an
     effect where there is none (`intervals.chance_over_seeds`), of each line for itself.
 
     Args:
@@ -282,10 +287,10 @@ def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[
         parts = pd.DataFrame([json.loads(text) for text in group["parts"]]).mean()
         made_of = ", ".join(f"{name} {value:.3g}" for name, value in parts.items())
         said = [conditions, ", ".join(sorted(group["category"].unique())), *([f"mean {made_of}"] if made_of else [])]
-        points = metric in FRACTIONS
-        line = _line(group, "; ".join(said), "", scope.wanted(str(claim["dataset"])))
-        line["unit"] = POINTS if points else NUMBER
-        lines.append(line | {"by_category": _by_category(group, "+.1f" if points else "+.3g")})
+        digits = "+.1f" if metric in FRACTIONS else "+.3g"
+        line = _line(group, "; ".join(said), "", scope.wanted(str(claim["dataset"])), digits)
+        line["unit"] = POINTS if metric in FRACTIONS else NUMBER
+        lines.append(line | {"by_category": _by_category(group, digits)})
     return lines
 
 
@@ -295,31 +300,40 @@ def _with_enough_seeds(group: pd.DataFrame) -> pd.DataFrame:
     return group[enough] if enough.any() else group
 
 
-def _line(group: pd.DataFrame, conditions: str, why: str, wanted: int) -> dict[str, Any]:
+def _line(group: pd.DataFrame, conditions: str, why: str, wanted: int, digits: str = "+.1f") -> dict[str, Any]:
     """Judge values by category and seed, of a claim that speaks of `wanted` categories."""
     seeds = int(group.groupby("category")["seed"].nunique().min())
     mean, low, high = over_seeds(group)
     line: dict[str, Any] = {"effect": mean, "low": low, "high": high, "verdict": verdict(low, high), "why": why}
     if seeds >= SEEDS:
-        line |= {"p": chance_over_seeds(group), "rests_on": _rests_on(group, wanted)}
+        line |= {"p": chance_over_seeds(group)} | _rests_on(group, wanted, digits)
     else:
         line |= {"low": math.nan, "high": math.nan, "verdict": NOT_TESTED, "why": f"{seeds} of {SEEDS} seeds"}
     line |= {"pairs": len(group), "categories": group["category"].nunique(), "seeds": seeds}
     return line | {"conditions": conditions}
 
 
-def _rests_on(group: pd.DataFrame, wanted: int) -> str:
-    """Name the categories without any one of which the verdict would be another; nothing of an inconclusive one.
+def _rests_on(group: pd.DataFrame, wanted: int, digits: str) -> dict[str, Any]:
+    """Name the categories without any one of which the verdict would be another, with the effect that is left then.
 
-    Of a claim that speaks of several categories, a verdict on one of them rests on that one.
+    Without effect on an inconclusive one. Of a claim that speaks of several categories, a verdict on one of them rests
+    on it. Where the effect turns round, that is the verdict.
     """
-    found = verdict(*over_seeds(group)[1:])
+    effect, *interval = over_seeds(group)
+    found = verdict(*interval)
     names = [name for name in sorted(group["category"].unique()) if name != "all/all"]
     if found == INCONCLUSIVE or wanted == 1 or not names:
-        return ""
-    rest = {name: group[group["category"] != name] for name in names}
-    turning = [name for name, part in rest.items() if part.empty or verdict(*over_seeds(part)[1:]) != found]
-    return ", ".join(name.split("/")[1] for name in turning)
+        return {"rests_on": ""}
+    changed: list[str] = []
+    turned: list[str] = []
+    for name in names:
+        rest = group[group["category"] != name]
+        mean, low, high = over_seeds(rest) if len(rest) else (math.nan,) * 3
+        if verdict(low, high) != found:
+            left = f"without it {mean:{digits}} [{low:{digits}}, {high:{digits}}]" if len(rest) else "alone"
+            text = f"{name.split('/')[1]} ({left})"
+            (turned if effect * mean < 0 else changed).append(text)
+    return {"rests_on": ", ".join(turned), "verdict": DEPENDS} if turned else {"rests_on": ", ".join(changed)}
 
 
 def _absolute(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame) -> list[dict[str, Any]]:

@@ -44,6 +44,12 @@ def threshold_at(maps: np.ndarray, false_positive_rate: float) -> float:
     return float(np.quantile(maps, 1 - false_positive_rate))
 
 
+def still_rising(values: np.ndarray, by: float = 0.05) -> bool:
+    """Tell whether the last fifth of a curve (N,), N >= 2, lies above the fifth before by more than a share of it."""
+    fifth = max(1, len(values) // 5)
+    return bool(values[-fifth:].mean() > (1 + by) * values[-2 * fifth : -fifth].mean())
+
+
 def recall_by_depth(
     maps: np.ndarray, masks: np.ndarray, threshold: float, edges: Sequence[float] = (0, 4, 8, 16, 32, np.inf)
 ) -> pd.DataFrame:

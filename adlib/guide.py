@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import datasets, plots
+from adlib import datasets, plots, tables
 from adlib.intervals import critical_difference
 
 KINDS = ("texture", "object")
 MEASURED = ["image_auroc", "aupro", "seconds_train", "peak_memory_mib"]
 SEEDS, CATEGORIES = 3, 5  # below these, of each kind of category, an advice says so
 CHANCE = 50  # %, image AUROC
+ALIKE = 0.7  # rank correlation from which two orders say much the same
 
 
 def conditions(rows: pd.DataFrame) -> pd.DataFrame:
@@ -121,6 +122,48 @@ def mean_ranks(rows: pd.DataFrame, metric: str) -> tuple[pd.Series, float]:
     means = rows.groupby([rows["dataset"] + "/" + rows["category"], "method"])[metric].mean().unstack()
     ranks = means.rank(axis=1, ascending=False).mean().sort_values()
     return ranks, critical_difference(len(ranks), len(means))
+
+
+def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> str:
+    """Say which method leads by image AUROC, by its mean and by its rank, how certain that is, and what it costs.
+
+    `rows` are of one setting, real images and generated ones; nothing where fewer than two methods can be compared.
+    """
+    origins = rows["dataset"].map(datasets.origin)
+    real = comparable(rows[origins == "real"])
+    if real["method"].nunique() < 2:
+        return ""
+    places = real["dataset"] + "/" + real["category"]
+    means = 100 * real.groupby(["method", places])["image_auroc"].mean().groupby("method").mean()
+    means = means.sort_values(ascending=False)
+    ranks, apart = mean_ranks(real, "image_auroc")
+    pairs = tables.paired_differences(real, "image_auroc")
+    worse = [str(name) for name in ranks.index[ranks > ranks.iloc[0] + apart]]
+    rank = f"best mean rank, {ranks.iloc[0]:.1f}"
+    leads = f"the highest mean image AUROC, {means.iloc[0]:.1f},"
+    said = [
+        f"Of {len(means)} methods on the {places.nunique()} real categories that all have, {means.index[0]} has {leads}"
+        + (f" and the {rank}" if ranks.index[0] == means.index[0] else f" {ranks.index[0]} the {rank}")
+        + f"; at a critical difference of {apart:.1f} the latter is told apart from "
+        f"{', '.join(worse) or 'none of the others'}. Of "
+        f"{len(pairs)} differences between two methods {int(pairs['certain'].sum())} are certain for other categories."
+    ]
+    costs = costs_and_merits(real, timings).set_index("method")["ms"].dropna()
+    if means.index[0] in costs and len(costs) > 1:
+        others = costs.drop(means.index[0])
+        said.append(
+            f"{means.index[0]} takes {costs[means.index[0]]:.0f} ms an image, the others {others.min():.0f} to "
+            f"{others.max():.0f}."
+        )
+    drawn = rows[origins == "generated"]
+    both = pd.DataFrame({"real": ranks, "generated": mean_ranks(drawn, "image_auroc")[0] if len(drawn) else None})
+    if len(both := both.dropna().astype(float)) > 2:
+        agree = float(both["real"].corr(both["generated"], method="spearman"))
+        said.append(
+            f"Generated images order {len(both)} of them with a rank correlation of {agree:.2f}: "
+            + ("much as real ones do." if agree > ALIKE else "no guide to the order on real ones.")
+        )
+    return " ".join(said)
 
 
 def _shared(places: list[set[str]]) -> set[str]:

@@ -5,12 +5,14 @@ says which method of ours a printed name means: it depends on the table ('Ours')
 """
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from adlib.datasets import PUBLISHED
 from adlib.row import FRACTIONS
 
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "paper"
@@ -51,8 +53,14 @@ METRICS = {
     "Image-Level AUC": ("image_auroc", 1),
     "Pixel-Level AUC": ("pixel_auroc", 1),
 }
-# A mean over the five textures is no mean over MVTec AD; class '1' counts from 0: folder 02.
+# A mean over the five textures is no mean over MVTec AD; class '1' counts from 0: folder 02; Eyecandies' folders are
+# called CandyCane where tables have candy_cane.
 CATEGORIES = {
+    **{
+        (dataset, re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()): name
+        for name in PUBLISHED["eyecandies"]
+        for dataset in ("Eyecandies", "Eyecandies (RGB)")
+    },
     ("MVTec AD textures", "mean"): "mean_textures",
     ("BTAD", "1 (wood from btad)"): "02",
     ("MPDD (as captioned)", "all"): "mean",

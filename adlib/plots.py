@@ -212,27 +212,46 @@ def localised(images: Images, maps: NDArray, index: Sequence[int], title: str = 
 
 def pareto(table: pd.DataFrame, x: str, y: str, label: str) -> Axes:
     """Draw rows by a cost `x` (logarithmic) and a merit `y`, those that none beats in both joined by a line."""
-    axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")[1]
+    axes = plt.subplots(figsize=(7.5, 4), layout="constrained")[1]
     known = table.dropna(subset=[x, y])
     best = known[on_front(known[x], known[y])].sort_values(x)
     axes.step(best[x], best[y], where="post", color=DEFECT, linewidth=1)
     axes.plot(known[x], known[y], "o", color=NORMAL, markersize=4)
     axes.plot(best[x], best[y], "o", color=DEFECT, markersize=5)
-    # Names beside near points would lie on each other: the next goes below its point, then to the left.
-    points = known.sort_values(y, ascending=False)
-    places = pd.DataFrame({"x": np.log(points[x]), "y": points[y]}).apply(lambda v: (v - v.min()) / (np.ptp(v) or 1))
-    for i, (_, row) in enumerate(points.iterrows()):
-        apart = (places.iloc[:i] - places.iloc[i]).abs()
-        near = min(3, int(((apart["x"] < 0.2) & (apart["y"] < 0.06)).sum()))
-        offset, side = (((4, 3), "left"), ((4, -9), "left"), ((-5, 3), "right"), ((-5, -9), "right"))[near]
-        axes.annotate(row[label], (row[x], row[y]), offset, textcoords="offset points", fontsize=7, ha=side)
     axes.set(xscale="log", xlabel=x, ylabel=y)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.12, y=0.1)
     sns.despine(ax=axes)
+    _name_points(axes, known[x], known[y], known[label])
     return axes
+
+
+def _name_points(axes: Axes, x: pd.Series, y: pd.Series, names: pd.Series, gap: float = 0.055) -> None:
+    """Write the names of points to the right of the axes, in the order of their heights, each with a line to its point.
+
+    Beside near points they would lie on each other, or beside another's point. `gap`: between lines of text, in parts
+    of the axes' height.
+    """
+    axes.autoscale_view()  # now, not when it is drawn: heights are in parts of what is shown
+    order = y.sort_values().index
+    heights = axes.transAxes.inverted().transform(axes.transData.transform(np.column_stack([x[order], y[order]])))[:, 1]
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + gap)
+    heights -= max(0.0, heights[-1] - 1) if len(heights) else 0.0
+    for i in range(len(heights) - 2, -1, -1):
+        heights[i] = min(heights[i], heights[i + 1] - gap)
+    for at, height in zip(order, heights, strict=True):
+        axes.annotate(
+            names[at],
+            (x[at], y[at]),
+            (1.04, height),
+            textcoords="axes fraction",
+            fontsize=7,
+            va="center",
+            arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2},
+        )
 
 
 def on_front(cost: pd.Series, merit: pd.Series) -> pd.Series:
@@ -256,11 +275,11 @@ def roofline(table: pd.DataFrame) -> Figure:
     axes.plot(along, np.minimum(peak, bandwidth * along), "k-", linewidth=1, label="roof")
     for marker, (batch, part) in zip("osD^", table.groupby("batch"), strict=False):
         axes.plot(part["intensity"], part["gflops"], marker, markersize=5, label=f"batch {batch}")
-    for _, row in table[table["batch"] == table["batch"].max()].iterrows():
-        axes.annotate(row["method"], (row["intensity"], row["gflops"]), (4, 3), textcoords="offset points", fontsize=7)
     axes.set(xscale="log", yscale="log", xlabel="FLOP per byte", ylabel="GFLOP/s")
     axes.legend(frameon=False, fontsize=8)
     sns.despine(ax=axes)
+    large = table[table["batch"] == table["batch"].max()]
+    _name_points(axes, large["intensity"], large["gflops"], large["method"])
     return figure
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import claims, datasets, guide, results, tables, verdicts
+from adlib import claims, datasets, guide, results, speed, tables, verdicts
 from adlib.environment import PROJECT
 from adlib.files import replace_between, whole_file
 from adlib.intervals import holm
@@ -26,14 +26,18 @@ HEADS = ["claim", "metric", "paper", "ours", DIFFERENCE, "verdict", "all lines",
 HEADS += ["ours, by category", "conditions of ours"]
 NUMBERS = {"paper", "ours", DIFFERENCE, "seeds"}
 NO_BREAK = "\u00a0"
+MUCH = 5  # points of image AUROC
+HOLDS = " †"  # beside a verdict that stays one when all are judged at once
 READING = (
-    "Mixed: some of its lines are supported, others contradicted; in part: the others are inconclusive. "
+    "Rests on: leaving out any single one of the named categories changes the verdict; depends on: it even turns the "
+    "effect round, so that there is none. "
+    "Mixed: some of its lines are supported, others contradicted; in part: the others are neither. "
     "Of a claim that was tested in several settings, the table shows that of the paper: the methods as its text has "
     "them, nothing changed, on real images; `all lines` sums up every setting, and "
     "the paper's notebook shows them. What names and numbers mean: [how to read the study](docs/reading_the_study.md). "
     "Brackets are 95 % intervals over seeds, of these categories and these test images alone; of ratios of times, of "
-    "the median over turns of one run. Rests on: without any one of these categories the verdict would be another. "
-    "pp: percent points."
+    "the median over turns of one run, and another run moves it by more. pp: percent points; x: times; a number "
+    "without either was made so that the claim says it is above 0."
 )
 # The text's recipe, of times that of the method in question; an override has a brace.
 PLAIN = re.compile(
@@ -59,7 +63,11 @@ def readme(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
 
 
 def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
-    """Word what a reader wants first: how the first claim of each paper fares, and which method ranks best."""
+    """Word what a reader wants first: how the first claim of each paper fares, and which method ranks best.
+
+    And how much of an order of methods a short training can tell, where a method was also trained to the end.
+    """
+    judged = judged.assign(holds=_stay(judged))
     summed = claims.by_claim(judged).set_index("id")
     said = ["In short, under the conditions that are named below:", ""]
     for source, (name, _) in PAPERS.items():
@@ -67,28 +75,41 @@ def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
         if len(own):
             first = own.iloc[0]
             lines = own[(own["id"] == first["id"]) & own["conditions"].str.match(PLAIN)]
-            plain = [f"as the paper has it {_verdict(line)}; " for line in lines.to_dict("records")[:1]]
-            over = f"over all its lines {summed.loc[first['id'], 'verdict']}"
-            said.append(f"- **{name}**: {first['claim']}? By {first['metric']}: {''.join(plain)}{over}.")
-    best = _best(rows)
-    return "\n".join([*said, *([f"- {best}"] if best else [])])
+            plain = [
+                f"In the paper's own setting: {_effect(line)[1]}, {_verdict(line)}. "
+                for line in lines.to_dict("records")[:1]
+            ]
+            over = f"Over all settings: {summed.loc[first['id'], 'verdict']}"
+            said.append(f"- **{name}**: {first['claim']} ({first['metric']})? {''.join(plain)}{over}.")
+    return "\n".join([*said, *(f"- {more}" for more in (_best(rows), _longer(rows)) if more)])
+
+
+def _longer(rows: pd.DataFrame) -> str:
+    """Say how far image AUROC moves when a method is trained as long as its source says; nothing without such rows."""
+    rows = rows[rows["dataset"].map(datasets.origin) == "real"]
+    places = ["method", "dataset", "category"]
+    short, full = (
+        100 * results.plain(rows, recipe="paper", scale=scale, teacher="bundled").groupby(places)["image_auroc"].mean()
+        for scale in ("small", "full")
+    )
+    moved = (full - short).dropna()
+    if moved.empty:
+        return ""
+    most: Any = moved.abs().idxmax()
+    return (
+        "**How far does that carry?** These trainings are short. Where a method was also trained as long as its source "
+        f"says, image AUROC moves by more than {MUCH} points on {(moved.abs() > MUCH).sum()} of {len(moved)} "
+        f"pairs of a method and a category, most of {most[0]} on {most[2]}, {short[most]:.1f} to {full[most]:.1f}: an "
+        "order of methods after short trainings need not be that after full ones."
+    )
 
 
 def _best(rows: pd.DataFrame) -> str:
-    """Say which method has the best mean rank, and from which others it is told apart; nothing of one method."""
+    """Say how the methods stand to each other under the README's own conditions; nothing of one method."""
     setting = SETTINGS[-1]
-    part = results.plain(rows[rows["dataset"].map(datasets.origin) == "real"], **setting)
-    ranks, apart = guide.mean_ranks(part, "image_auroc")
-    if len(ranks) < 2:
-        return ""
-    places = guide.comparable(part)[["dataset", "category"]].drop_duplicates()
-    worse = [str(name) for name in ranks.index[ranks > ranks.iloc[0] + apart]]
-    told = f"told apart from {', '.join(worse)} alone" if worse else "told apart from none of the others"
-    return (
-        f"**Which method?** Of {len(ranks)} on the {len(places)} real categories that all have, {ranks.index[0]} "
-        f"has the best mean rank by image AUROC, {ranks.iloc[0]:.1f}; at a critical difference of {apart:.1f} it is "
-        f"{told} ({', '.join(f'{name} {value}' for name, value in setting.items())})."
-    )
+    said = guide.standing(results.plain(rows, **setting), speed.read("turns"))
+    of = ", ".join(f"{name} {value}" for name, value in setting.items())
+    return f"**Which method?** {said} ({of}; [which to take](notebooks/which_method.ipynb))" if said else ""
 
 
 def claims_table(judged: pd.DataFrame) -> str:
@@ -96,7 +117,8 @@ def claims_table(judged: pd.DataFrame) -> str:
     counts = claims.by_claim(judged)["verdict"].value_counts()
     said = ", ".join(f"{counts[name]} {name}" for name in verdicts.VERDICTS if name in counts)
     summed = f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why."
-    tested = judged[judged["verdict"] != verdicts.NOT_TESTED]
+    tested = judged.assign(holds=_stay(judged))
+    tested = tested[tested["verdict"] != verdicts.NOT_TESTED]
     plain = tested["conditions"].str.match(PLAIN)
     tested = tested.assign(shown=plain | ~plain.groupby(tested["id"]).transform("any"))
     heads = [
@@ -109,13 +131,23 @@ def claims_table(judged: pd.DataFrame) -> str:
 def _at_once(judged: pd.DataFrame) -> str:
     """Say how many lines chance alone would make conclusive, and which stay so when all are judged at once."""
     lines = judged[judged["p"].notna()]
-    sure = lines[lines["verdict"].isin([verdicts.SUPPORTED, verdicts.CONTRADICTED])]
-    stay = lines.loc[holm(lines["p"]), "id"].unique()
+    sure = lines["verdict"].isin([verdicts.SUPPORTED, verdicts.CONTRADICTED])
+    depend = int((lines["verdict"] == verdicts.DEPENDS).sum())
+    stay = lines[_stay(lines)]
+    named = ", ".join(dict.fromkeys(stay["id"] + " (" + stay["metric"] + ")"))
     return (
-        f"{len(lines)} lines are judged by an interval over seeds, each for itself: {len(sure)} "
-        f"{'is' if len(sure) == 1 else 'are'} conclusive, where about {0.05 * len(lines):.0f} would be without any "
-        f"effect. Conclusive when all are judged at once (Holm): of {', '.join(stay) or 'none'}."
+        f"{len(lines)} lines are judged by an interval over seeds, each for itself: in {sure.sum() + depend} it lies "
+        f"on one side of 0, where about {0.05 * len(lines):.0f} would without any effect; {depend} "
+        f"of these depend on a category. When all are judged at once (Holm), these stay, {HOLDS.strip()} in the "
+        f"tables: {named or 'none'}."
     )
+
+
+def _stay(judged: pd.DataFrame) -> pd.Series:
+    """Tell the lines that are conclusive also when all are judged at once."""
+    chances = judged.loc[judged["p"].notna(), "p"]
+    sure = judged["verdict"].isin([verdicts.SUPPORTED, verdicts.CONTRADICTED])
+    return sure & holm(chances).reindex(judged.index, fill_value=False)
 
 
 def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
@@ -157,7 +189,9 @@ def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
 
 
 def _verdict(line: Mapping[Hashable, Any]) -> str:
-    return f"{line['verdict']} (rests on {line['rests_on']})" if line["rests_on"] else str(line["verdict"])
+    if line["verdict"] == verdicts.DEPENDS:
+        return f"depends on {line['rests_on']}"
+    return f"{line['verdict']}{HOLDS * line['holds']}" + (f" (rests on {line['rests_on']})" if line["rests_on"] else "")
 
 
 def scores(rows: pd.DataFrame) -> str:

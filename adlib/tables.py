@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from itertools import combinations
@@ -113,11 +114,12 @@ def reproduced(
 
     Columns: category, method (the printed name), metric, printed, ours (mean ± deviation over seeds, in the printed
     unit), seeds, difference (only under the papers' conditions), conditions (or why there is no number of ours) and
-    command (which would fill it with one seed). Of several settings the one nearest to the papers' is taken: ImageNet
-    teacher, then bundled; full scale; no override; recipe paper. A mean over fewer categories than the printed one says
-    over how many of them it is, and has no difference. Of a time ours is the median of `turns.csv` in the folder
-    `timings`, for the paper's network, or of `peers.csv`, for another's; a machine is no condition that can be met, so
-    it has no difference. The size of a memory is counted.
+    command (which would fill it with one seed). Rows under the papers' conditions come first; all others of a table are
+    of one teacher and scale, with the fewest overrides, recipe paper before code, fp32 before bf16. A mean over fewer
+    categories than the printed one is over those that all methods of the table have, says over how many, and has no
+    difference. Of a time ours is the median of `turns.csv` in the folder `timings`, for the paper's network; where
+    other libraries' methods stand in the table, of `peers.csv`, in which all took turns. A machine is no condition that
+    can be met, so a time has no difference. The size of a memory is counted.
 
     Raises ValueError for a table that no file holds.
     """
@@ -125,8 +127,10 @@ def reproduced(
     aliases = pd.read_csv(Path(folder) / "aliases.csv", dtype=str, keep_default_na=False)
     names = aliases[(aliases["source"] == source) & (aliases["table"] == table)].set_index("paper_method")["method"]
     shown = part[["category", "method", "metric", "printed"]].reset_index(drop=True)
-    times = {topic: speed.read(topic, timings) for topic in ("turns", "peers")}
-    ours = [_ours(rows, line, names.get(line["method"]), times) for line in part.to_dict("records")]
+    lines = [line | {"name": names.get(line["method"])} for line in part.to_dict("records")]
+    times = _timings(timings, [line["name"] for line in lines if line["metric"] in TIMES])
+    beside = _Beside(rows, lines)
+    ours = [_ours(beside, line, times) for line in lines]
     return pd.concat([shown, pd.DataFrame(ours, columns=OURS)], axis=1)
 
 
@@ -187,10 +191,68 @@ def _of(numbers: pd.DataFrame, source: str, table: str, folder: str | Path) -> p
     return numbers[(numbers["source"] == source) & (numbers["table"] == table)]
 
 
-def _ours(
-    rows: pd.DataFrame, line: Mapping[Any, Any], name: str | None, times: Mapping[str, pd.DataFrame]
-) -> dict[str, Any]:
+class _Beside:
+    """The rows that stand beside the numbers of one table: comparable with each other where they are not the papers'.
+
+    Those under the papers' conditions count for themselves. All others are of one teacher and scale, that of which most
+    numbers of the table have rows (of equals the nearest to the papers'), and means are over the categories that all
+    methods of the table have: else a row of it would compare schedules, or categories, and not methods.
+    """
+
+    def __init__(self, rows: pd.DataFrame, lines: Sequence[Mapping[Any, Any]]) -> None:
+        self.rows = rows
+        measured = [line for line in lines if line["name"] is not None and line["metric"] in PRINTED_METRICS]
+        self.of_name = {name: results.select(rows, name) for name in {line["name"] for line in measured}}
+        numbers = {(line["name"], *_place(line), PRINTED_METRICS[line["metric"]][0]) for line in measured}
+        found = {number: self._rows(*number) for number in numbers}
+        counts = Counter(
+            pair for part in found.values() for pair in {*zip(part["teacher"], part["scale"], strict=True)}
+        )
+        self.setting = max(counts, key=lambda pair: (counts[pair], *_likeness(*pair)), default=("", ""))
+        self.shared: dict[tuple[str, str, str], set[str]] = {}
+        for name, dataset, category, metric in sorted(numbers):
+            if category.startswith("mean"):
+                part = self._alike(found[name, dataset, category, metric])
+                has = set(_nearest(part)[1]["category"]) if len(part) else set()
+                mean = dataset, category, metric
+                before = self.shared.get(mean, has)
+                self.shared[mean] = before & has or before or has  # what shares none with the others is not compared
+
+    def find(self, name: str, dataset: str, category: str, metric: str) -> pd.DataFrame:
+        """The rows for one number: under the papers' conditions, else those that are comparable in this table."""
+        found = self._rows(name, dataset, category, metric)
+        papers = (found["teacher"] == "imagenet") & (found["scale"] == "full")
+        if papers.any():
+            return found[papers]
+        found = self._alike(found)
+        shared = self.shared.get((dataset, category, metric))
+        return found[found["category"].isin(shared)] if shared else found
+
+    def otherwise(self, name: str, dataset: str, category: str, metric: str) -> str:
+        """Name the teachers and scales that there are rows of for a number; nothing where there is none."""
+        found = self._rows(name, dataset, category, metric)
+        pairs = sorted({*zip(found["teacher"], found["scale"], strict=True)})
+        return " and ".join(f"teacher {teacher}, {scale} scale" for teacher, scale in pairs)
+
+    def _rows(self, name: str, dataset: str, category: str, metric: str) -> pd.DataFrame:
+        found = self.of_name[name]
+        if metric not in found:  # the authors' own variant
+            found = found.assign(**{metric: [legacy.get(metric, math.nan) for legacy in found["legacy"]]})
+        return _belonging(found[found[metric].notna()], dataset, category)
+
+    def _alike(self, rows: pd.DataFrame) -> pd.DataFrame:
+        teacher, scale = self.setting
+        return rows[(rows["teacher"] == teacher) & (rows["scale"] == scale)]
+
+
+def _place(line: Mapping[Any, Any]) -> tuple[str, str]:
+    """Our names of a printed number's dataset and category."""
+    return DATASETS[line["dataset"]], CATEGORIES.get((line["dataset"], line["category"]), line["category"])
+
+
+def _ours(beside: _Beside, line: Mapping[Any, Any], times: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """What our rows say of one printed number: `OURS`."""
+    name = line["name"]
     if name is None:
         return _missing(NOT_BUILT)
     if line["metric"] in TIMES:
@@ -200,17 +262,15 @@ def _ours(
         gap = round(size, 1) - float(line["value"])
         return _missing(COUNTED) | {"ours": f"{size:.2f}", "difference": round(gap, 1) + 0.0}
     metric, unit = PRINTED_METRICS[line["metric"]]
-    dataset = DATASETS[line["dataset"]]
-    category = CATEGORIES.get((line["dataset"], line["category"]), line["category"])
+    dataset, category = _place(line)
     wanted = {"mean": SIZES.get(dataset, 1), "mean_textures": 5, "mean_objects": 10}.get(category, 1)
     command = _command(name, dataset, category)
-    found = results.select(rows, name)
-    if metric not in found:  # the authors' own variant
-        found = found.assign(**{metric: [legacy.get(metric, math.nan) for legacy in found["legacy"]]})
-    found = _belonging(found[found[metric].notna()], dataset, category)
+    found = beside.find(name, dataset, category, metric)
+    if found.empty and (otherwise := beside.otherwise(name, dataset, category, metric)):
+        return _missing(f"not comparable with the other numbers here: run with {otherwise} alone", command)
     if found.empty:
         where = f"this category of {dataset}" if wanted == 1 else f"the {wanted} categories of {dataset}"
-        others = "other methods were" if len(_belonging(rows, dataset, category)) else "no method was"
+        others = "other methods were" if len(_belonging(beside.rows, dataset, category)) else "no method was"
         return _missing(f"not run here: {others} run on {where}", command)
     setting, group = _nearest(found)
     teacher, scale, rest, recipe, precision = setting
@@ -253,19 +313,31 @@ def _memory_size(name: str) -> float:
     return sum(p.numel() for memory in memories for p in memory.parameters()) / 2**20
 
 
+def _timings(folder: str | Path, names: Sequence[str | None]) -> dict[str, pd.DataFrame]:
+    """The times of one image by topic: those that took turns with others' in `peers`, where others are wanted."""
+    turns, peers = (speed.read(topic, folder) for topic in ("turns", "peers"))
+    if len(peers):
+        peers = peers[peers["batch"] == 1].assign(
+            name=peers["detector"].str.removesuffix(" paper"),
+            wanted=peers["environment"].map({"adlib": "optimised"}).fillna("model"),
+            backbone=peers["environment"] + " " + peers["version"].astype(str),
+        )
+        peers = peers[peers["variant"] == peers["wanted"]]
+        others = peers.loc[peers["environment"] != "adlib", "name"]
+        peers = peers if others.isin(names).any() else peers.iloc[:0]
+    return {"turns": turns, "peers": peers}
+
+
 def _timed(name: str, convert: Callable[[float], float], times: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """What we measured of one image, converted from ms to the printed unit."""
     turns, peers = times["turns"], times["peers"]
     if turns.empty:
         return _missing("not measured here: python benchmarks/turns.py")
-    topic = "turns"
-    found = turns[(turns["method"] == name) & (turns["recipe"] == "paper") & (turns["batch"] == 1)]
-    if len(found):
-        found = found[found["backbone"] == resolve(name).backbone].assign(variant="optimised")
-    elif len(peers):
-        topic = "peers"
-        found = peers[(peers["detector"] == name) & (peers["batch"] == 1) & (peers["variant"] == "model")]
-        found = found.assign(backbone=found["environment"] + " " + found["version"].astype(str))
+    topic, found = "peers", peers[peers["name"] == name] if len(peers) else peers
+    if found.empty:
+        topic, found = "turns", turns[(turns["method"] == name) & (turns["recipe"] == "paper") & (turns["batch"] == 1)]
+        if len(found):
+            found = found[found["backbone"] == resolve(name).backbone].assign(variant="optimised")
     if found.empty:
         return _missing("not among the methods of turns.csv and peers.csv")
     line = found.iloc[0]
@@ -279,13 +351,17 @@ def _nearest(found: pd.DataFrame) -> tuple[tuple[Any, ...], pd.DataFrame]:
     best: tuple[Any, ...] | None = None
     for setting, group in found.groupby(["teacher", "scale", "rest", "recipe", "precision"], sort=True):
         teacher, scale, rest, recipe, precision = setting
-        order = TEACHERS.index(str(teacher)) if teacher in TEACHERS else -1
-        likeness = (order, scale == "full", -len(json.loads(str(rest))), recipe == "paper")
+        likeness = (*_likeness(str(teacher), str(scale)), -len(json.loads(str(rest))), recipe == "paper")
         key = (likeness, precision == "fp32", group["category"].nunique(), group["seed"].nunique())
         if best is None or key > best[0]:
             best = (key, setting, group)
     assert best is not None
     return best[1], best[2]
+
+
+def _likeness(teacher: str, scale: str) -> tuple[int, bool]:
+    """Order settings by how like the papers' they are."""
+    return TEACHERS.index(teacher) if teacher in TEACHERS else -1, scale == "full"
 
 
 def _missing(why: str, command: str = "") -> dict[str, Any]:

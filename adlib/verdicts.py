@@ -5,9 +5,19 @@ from typing import Any
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested here"
+DEPENDS = "depends on a category"  # without which the effect lies on the other side of 0
 MIXED = "mixed"  # of a claim with lines that are supported and lines that are contradicted
-IN_PART = {SUPPORTED: "supported in part", CONTRADICTED: "contradicted in part"}  # ... other lines are inconclusive
-VERDICTS = (SUPPORTED, IN_PART[SUPPORTED], CONTRADICTED, IN_PART[CONTRADICTED], INCONCLUSIVE, MIXED, NOT_TESTED)
+IN_PART = {SUPPORTED: "supported in part", CONTRADICTED: "contradicted in part"}  # ... other lines are neither
+VERDICTS = (
+    SUPPORTED,
+    IN_PART[SUPPORTED],
+    CONTRADICTED,
+    IN_PART[CONTRADICTED],
+    MIXED,
+    DEPENDS,
+    INCONCLUSIVE,
+    NOT_TESTED,
+)
 SHORT_OF = 0.1  # a ratio of times reaches the claimed one up to this share
 POINTS, RATIO, NUMBER = "percent points", "ratio", "number"  # units of an effect
 
@@ -16,9 +26,9 @@ def over_lines(verdicts: set[str]) -> str:
     """Sum up the verdicts of the lines of one claim, of those that were tested."""
     if not verdicts:
         return NOT_TESTED
-    said = verdicts - {INCONCLUSIVE}
+    said = verdicts - {INCONCLUSIVE, DEPENDS}
     if len(said) != 1:
-        return MIXED if said else INCONCLUSIVE
+        return MIXED if said else DEPENDS if DEPENDS in verdicts else INCONCLUSIVE
     return said.pop() if len(verdicts) == 1 else IN_PART[said.pop()]
 
 

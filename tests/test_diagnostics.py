@@ -95,3 +95,19 @@ def test_values_that_have_not_moved_are_alike_and_others_are_not():
     start = np.random.default_rng(0).normal(size=(50, 8))
     assert diagnostics.alike({"m0": {"bottle": start, "pill": start * 1.5 + 1e-3}})
     assert not diagnostics.alike({"m0": {"bottle": start, "pill": -start}})
+
+
+def test_a_curve_that_rises_and_one_that_has_arrived():
+    assert diagnostics.still_rising(np.arange(1.0, 101.0))
+    assert not diagnostics.still_rising(np.minimum(np.arange(1.0, 101.0), 60.0))
+    assert not diagnostics.still_rising(np.arange(100.0, 0.0, -1.0))
+
+
+def test_the_committed_ratios_are_judged_as_their_committed_curves_ask():
+    keys = ["dataset", "category", "seed", "conditions"]
+    rows = pd.read_csv(DIAGNOSTICS / "layers.csv")
+    values = rows[rows["metric"] == "loss_ratio"].set_index(keys)["value"]
+    curves = pd.read_csv(DIAGNOSTICS / "curves" / "ratio.csv")
+    for place, curve in curves.groupby(keys):
+        assert np.isnan(values[place]) == diagnostics.still_rising(curve["ratio"].to_numpy())
+    assert len(values) >= 3

@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from adlib import claims, publish, results, verdicts
+from adlib.publish import HOLDS
 
 
 def line(**fields):
@@ -22,7 +23,7 @@ def line(**fields):
         "high": 2.0,
         "conditions": "small; bottle",
         "seeds": 3,
-        "p": 0.01,
+        "p": 0.06,
     }
     return base | {"verdict": verdicts.SUPPORTED, "why": ""} | fields
 
@@ -33,19 +34,27 @@ def table(*lines):
     return [summed, *(line for line in rest if line.startswith("| S"))]
 
 
-def test_what_a_verdict_rests_on_stands_beside_it():
-    assert "| supported (rests on pill) |" in table(line(rests_on="pill"))[1]
+def test_what_a_verdict_would_rest_on_stands_in_its_place():
+    found = table(line(verdict=verdicts.DEPENDS, rests_on="pill (without it +0.1 [-0.2, +0.4])"))
+    assert "| depends on pill (without it +0.1 [-0.2, +0.4]) |" in found[1]
+    assert "| supported (rests on pill (alone)) |" in table(line(rests_on="pill (alone)"))[1]
 
 
 def test_what_chance_alone_would_give_is_said():
     """Twenty lines, one conclusive: as many as without any effect. Holm keeps none at .01, and it at .001."""
     dull = [line(verdict=verdicts.INCONCLUSIVE, p=0.5) for _ in range(19)]
-    text = publish.claims_table(pd.DataFrame([line(), *dull, line(p=math.nan)])).splitlines()[2]
+    text = publish.claims_table(pd.DataFrame([line(p=0.01), *dull, line(p=math.nan)])).splitlines()[2]
     assert text.startswith(
-        "20 lines are judged by an interval over seeds, each for itself: 1 is conclusive, where about 1 "
+        "20 lines are judged by an interval over seeds, each for itself: in 1 it lies on one side of 0, where about 1 "
     )
-    assert text.endswith("(Holm): of none.")
-    assert publish.claims_table(pd.DataFrame([line(p=0.001), *dull])).splitlines()[2].endswith("(Holm): of S2-1.")
+    assert text.endswith("these stay, † in the tables: none.")
+    assert HOLDS not in table(line(p=0.01), *dull)[1]
+    sure = line(p=0.001)
+    assert publish.claims_table(pd.DataFrame([sure, *dull])).splitlines()[2].endswith("tables: S2-1 (aupro).")
+    assert f"| supported{HOLDS}<br>" in table(sure, *dull)[1]
+    one = pd.DataFrame([sure | {"verdict": verdicts.DEPENDS, "rests_on": "pill (alone)"}, *dull])
+    assert "where about 1 would without any effect; 1 of these depend on a category." in publish.claims_table(one)
+    assert publish.claims_table(one).splitlines()[2].endswith("tables: none.")
 
 
 def test_a_verdict_stands_beside_what_was_claimed_and_what_differs():
@@ -121,13 +130,25 @@ def test_the_answer_names_the_claim_its_verdict_and_no_winner_without_rows():
     papers = "paper, small, teacher bundled, fp32; bottle"
     lines = [
         line(conditions="code" + papers[5:], verdict=verdicts.INCONCLUSIVE),
-        line(conditions=papers, rests_on="pill"),
+        line(conditions=papers, verdict=verdicts.DEPENDS, rests_on="pill (alone)"),
+        line(conditions=papers.replace("fp32", "bf16")),
     ]
     rows = results.read(results.RUNS)
     text = publish.in_short(rows.head(0), pd.DataFrame(lines))
-    said = "By aupro: as the paper has it supported (rests on pill); over all its lines supported in part."
-    assert text.endswith(f"- **MemKD**: MemKD beats RD? {said}")
+    said = "+1.2 pp [+0.5, +2.0], depends on pill (alone). Over all settings: supported in part."
+    assert text.endswith(f"- **MemKD**: MemKD beats RD (aupro)? In the paper's own setting: {said}")
     assert "- **Which method?** Of " in publish.in_short(rows, pd.DataFrame(lines))
+
+
+def test_how_far_scores_move_with_a_full_training_is_said():
+    base = results.read(results.RUNS).iloc[0].to_dict() | {"teacher": "bundled", "recipe": "paper", "overrides": {}}
+    base |= {"dataset": "mvtec", "method": "rd"}
+    scores = [("small", "pill", 0.5), ("small", "pill", 0.6), ("full", "pill", 0.9), ("small", "screw", 0.5)]
+    scores += [("full", "screw", 0.45), ("small", "bottle", 0.5)]
+    rows = [base | {"scale": s, "category": c, "image_auroc": a, "seed": i} for i, (s, c, a) in enumerate(scores)]
+    text = publish.in_short(pd.DataFrame(rows), pd.DataFrame([line()]))
+    assert "moves by more than 5 points on 1 of 2 pairs of a method and a category" in text
+    assert "most of rd on pill, 55.0 to 90.0:" in text
 
 
 def test_scores_name_the_precision_and_of_several_whose_it_is():

@@ -199,16 +199,43 @@ def test_a_table_is_laid_out_as_printed_with_ours_beside_it(row):
 
 def test_numbers_of_one_table_made_under_different_conditions_have_different_letters(row):
     rows = [
-        made(row, "destseg", "bottle", [0.98], teacher="random"),
-        made(row, "destseg", "pill", [0.9], teacher="bundled"),
+        made(row, "destseg", "bottle", [0.98], teacher="random", precision="fp32"),
+        made(row, "destseg", "pill", [0.9], teacher="random", precision="bf16"),
     ]
     beside = tables.reproduced(pd.concat(rows), "seed000", "Table 1")
     wide = tables.side_by_side(beside)[("DeSTSeg(origin)", "ours")]
     letters = [wide[category, "image_auroc_pct"][-1] for category in ("bottle", "pill")]
     assert letters == ["a", "b"]
     named = {text.partition(": ")[0]: text for text in tables.why(beside).index}
-    assert "random" in named["a"]
-    assert "random" not in named["b"]
+    assert "bf16" not in named["a"]
+    assert "bf16" in named["b"]
+
+
+def test_numbers_of_one_table_are_of_one_teacher_and_scale_but_for_those_under_the_papers_conditions(row):
+    of = {"teacher": "bundled", "scale": "small"}
+    rows = [made(row, "destseg", name, [0.7], **of) for name in ("bottle", "pill", "screw")]
+    rows += [made(row, "memory_destseg", name, [0.8], **of) for name in ("bottle", "pill", "tile")]
+    rows.append(made(row, "destseg", "bottle", [0.99], teacher="bundled", scale="full"))
+    rows.append(made(row, "memory_destseg", "wood", [0.99], teacher="bundled", scale="full"))
+    rows.append(made(row, "memory_destseg", "screw", [0.99], teacher="imagenet", scale="full"))
+    rows = pd.concat(rows)
+    assert line(rows, "bottle")["ours"] == "70.0"
+    assert line(rows, "screw", "DeSTSeg(memory)")["ours"] == "99.0"
+    assert line(rows, "screw", "DeSTSeg(memory)")["difference"] != 0
+    why = "not comparable with the other numbers here: run with teacher bundled, full scale alone"
+    assert (line(rows, "wood", "DeSTSeg(memory)")["ours"], line(rows, "wood", "DeSTSeg(memory)")["conditions"]) == (
+        "",
+        why,
+    )
+    assert line(rows.query("teacher != 'imagenet'"), "mean")["ours"] == "70.0 over 2 of 15"  # bottle and pill, as both
+
+
+def test_printed_categories_are_folders_of_their_dataset():
+    numbers = paper.paper_numbers()
+    named = {*zip(numbers["dataset"], numbers["category"], strict=True)}
+    means = {"mean", "mean_textures", "mean_objects", "all"}
+    assert [pair for pair in sorted(named) if pair[1] not in {*PUBLISHED[pair[0]], *means}] == []
+    assert ("eyecandies", "CandyCane") in named
 
 
 def test_more_conditions_than_letters_still_have_marks_of_their_own():
@@ -251,5 +278,12 @@ def test_a_printed_time_stands_beside_our_median_and_has_no_difference(row, tmp_
     beside = tables.reproduced(rows, "seed001", "Table 3", timings=tmp_path).set_index(["method", "metric"])
     assert beside["ours"]["FastFlow", "fps"] == "25"
     assert beside["conditions"]["FastFlow", "fps"] == "anomalib 2.7.0, fp32, cpu: A, 2 threads, model, peers.csv"
+    assert "turns.csv" in beside["conditions"]["STPM", "fps"]  # it took no turn with FastFlow
+    ours = peer | {"environment": "adlib", "detector": "stpm paper", "variant": "optimised", "version": "0.1.0"}
+    lines = [peer | {"p50_ms": 40.0}, ours | {"p50_ms": 10.0}, ours | {"variant": "plain", "p50_ms": 30.0}]
+    pd.DataFrame([line | conditions for line in lines]).to_csv(tmp_path / "peers.csv", index=False)
+    beside = tables.reproduced(rows, "seed001", "Table 3", timings=tmp_path).set_index(["method", "metric"])
+    assert beside["ours"]["STPM", "fps"] == "100"
+    assert beside["conditions"]["STPM", "fps"] == "adlib 0.1.0, fp32, cpu: A, 2 threads, optimised, peers.csv"
     none = tables.reproduced(rows, "seed001", "Table 3", timings=tmp_path / "none")
     assert "not measured here: python benchmarks/turns.py" in set(none["conditions"])

@@ -23,21 +23,21 @@ README = PROJECT / "README.md"
 BEGIN, END = "<!-- written by python -m adlib.publish -->", "<!-- end -->"
 DIFFERENCE = "difference"  # only under the papers' conditions; without any the tables do without the column
 HEADS = ["claim", "metric", "paper", "ours", DIFFERENCE, "verdict", "all lines", "seeds"]
-HEADS += ["ours, by category", "conditions of ours"]
+HEADS += ["ours, by category", "conditions"]
 NUMBERS = {"paper", "ours", DIFFERENCE, "seeds"}
 NO_BREAK = "\u00a0"
 MUCH = 5  # points of image AUROC
 HOLDS = " †"  # beside a verdict that stays one when all are judged at once
 READING = (
     "Rests on: leaving out any single one of the named categories changes the verdict; depends on: it even turns the "
-    "effect round, so that there is none. "
-    "Mixed: some of its lines are supported, others contradicted; in part: the others are neither. "
-    "Of a claim that was tested in several settings, the table shows that of the paper: the methods as its text has "
-    "them, nothing changed, on real images; `all lines` sums up every setting, and "
-    "the paper's notebook shows them. What names and numbers mean: [how to read the study](docs/reading_the_study.md). "
-    "Brackets are 95 % intervals over seeds, of these categories and these test images alone; of ratios of times, of "
-    "the median over turns of one run, and another run moves it by more. pp: percent points; x: times; a number "
-    "without either was made so that the claim says it is above 0."
+    "effect round, so that there is none. Mixed: some of its lines are supported, others contradicted; in part: the "
+    "others are neither. Of a claim that was tested in several settings, the table shows that of the paper: the "
+    "methods as its text has them, nothing changed, on real images; `all lines` sums up every setting, and the "
+    "paper's notebook shows them. The letters of the conditions are spelt out below each table. What names and "
+    "numbers mean: [how to read the study](docs/reading_the_study.md). Brackets are 95 % intervals over seeds, of "
+    "these categories and these test images alone; of ratios of times, of the median over turns of one run, and "
+    "another run moves it by more. pp: percent points; x: times; a number without either was made so that the claim "
+    "says it is above 0."
 )
 # The text's recipe, of times that of the method in question; an override has a brace.
 PLAIN = re.compile(
@@ -167,13 +167,13 @@ def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
         line["id"]: f"{line['verdict']} ({line['lines tested']})" for _, line in claims.by_claim(tested).iterrows()
     }
     hidden = set(tested.loc[~tested["shown"], "id"])
+    marks = tables.letters(dict.fromkeys(_conditions(line) for line in tested[tested["shown"]].to_dict("records")))
     before = ""
-    for (number, claim, seeds, conditions), group in tested[tested["shown"]].groupby(
+    for (number, claim, seeds, _), group in tested[tested["shown"]].groupby(
         ["id", "claim", "seeds", "conditions"], sort=False
     ):
         each = [(str(line["metric"]), *_effect(line), _verdict(line)) for line in group.to_dict("records")]
         level = ["<br>".join(texts).replace(" ", NO_BREAK) for texts in zip(*each, strict=True)]
-        missing = "; ".join(why for why in group["why"].drop_duplicates() if why)
         apart = "<br>".join(group["by_category"]) if group["by_category"].any() else ""
         cells = [
             str(number) if number == before else f"{number}: {claim}",
@@ -181,11 +181,16 @@ def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
             summed[number] if number in hidden - {before} else "",
             str(seeds or ""),
             apart.replace(" ", NO_BREAK),
-            f"{conditions}{missing and f' ({missing})'}",
+            ", ".join(dict.fromkeys(marks[_conditions(line)] for line in group.to_dict("records"))),
         ]
         lines.append("| " + " | ".join(cell for head, cell in zip(HEADS, cells, strict=True) if head in heads) + " |")
         before = str(number)
-    return "\n".join(lines)
+    named = [f"- **{mark}**: {text}" for text, mark in marks.items()]
+    return "\n".join([*lines, "", "<details><summary>The conditions</summary>", "", *named, "", "</details>"])
+
+
+def _conditions(line: Mapping[Hashable, Any]) -> str:
+    return str(line["conditions"]) + (f" ({line['why']})" if line["why"] else "")
 
 
 def _verdict(line: Mapping[Hashable, Any]) -> str:

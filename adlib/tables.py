@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
@@ -179,9 +179,13 @@ def _runs(loop: str) -> list[str]:
 
 
 def _marks(beside: pd.DataFrame) -> dict[str, str]:
-    """Give each of the conditions under which there is a number of ours a letter: a to z, then aa to zz."""
-    conditions = enumerate(beside.loc[beside["ours"] != "", "conditions"].unique())
-    return {name: ascii_lowercase[i % 26] * (i // 26 + 1) for i, name in conditions}
+    """Give each of the conditions under which there is a number of ours a letter."""
+    return letters(beside.loc[beside["ours"] != "", "conditions"].unique())
+
+
+def letters(texts: Iterable[str]) -> dict[str, str]:
+    """Give each of different texts a letter, in their order: a to z, then aa to zz."""
+    return {text: ascii_lowercase[i % 26] * (i // 26 + 1) for i, text in enumerate(texts)}
 
 
 def _of(numbers: pd.DataFrame, source: str, table: str, folder: str | Path) -> pd.DataFrame:

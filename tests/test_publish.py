@@ -29,9 +29,11 @@ def line(**fields):
 
 
 def table(*lines):
-    """Give the sentence, and the lines of the tables without their heads."""
+    """Give the sentence, and the lines of the tables without their heads, the letters of their conditions spelt out."""
     summed, *rest = publish.claims_table(pd.DataFrame(lines)).replace(publish.NO_BREAK, " ").splitlines()
-    return [summed, *(line for line in rest if line.startswith("| S"))]
+    named = dict(text.removeprefix("- **").split("**: ") for text in rest if text.startswith("- **"))
+    found = [text.removesuffix(" |").rpartition("| ") for text in rest if text.startswith("| S")]
+    return [summed, *(f"{cells}| {named[letter]} |" for cells, _, letter in found)]
 
 
 def test_what_a_verdict_would_rest_on_stands_in_its_place():

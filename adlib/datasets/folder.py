@@ -160,10 +160,15 @@ def _by_name(home: Path) -> list[Sample]:
         masks = {kind: _masks(home, kind) for kind in set(kinds.values())}
         defects = [Sample(p, "test", k, masks[k].get(p.stem)) for p, k in kinds.items() if k not in NORMAL]
         return _held_out(normal) + defects
-    if wrong := [path for path in kinds if _words(path) & {*DEFECTIVE}] or _unlike_good(list(kinds)):
+    if wrong := [path for path in kinds if _words(path) & {*DEFECTIVE}]:
         raise ValueError(
             f"{wrong[0]} sounds like a defect, but no name in {home} begins with one of {', '.join(NORMAL)}, so all "
             "would be taken for normal parts: rename the normal ones to good_..., or sort the images into folders"
+        )
+    if unsaid := _unlike_good(list(kinds)):
+        raise ValueError(
+            f"names in {home} say of some parts that they are normal, but not of {unsaid[0]}: begin each name with its "
+            "kind (good_..., scratch_...), or sort the images into folders"
         )
     return _held_out(list(kinds))
 

@@ -49,11 +49,10 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import results, scope, speed
+from adlib import pairs, scope, speed
 from adlib.datasets import origin
 from adlib.environment import PROJECT
 from adlib.intervals import chance_over_seeds, over_seeds
-from adlib.methods import METHODS
 from adlib.paper import FOLDER, names_in
 from adlib.row import FRACTIONS
 from adlib.speed import claims as speed_claims
@@ -72,8 +71,6 @@ from adlib.verdicts import (
     verdict,
 )
 
-SEEDS = 3  # at least, for a verdict
-
 # One name of the list that stands for several: the best of them is the baseline.
 SEVERAL = {"memkd(items)": ["memkd(items=0)", "memkd(items=10)", "memkd(items=100)", "memkd(items=100-50-10)"]}
 MOST = "the most"  # a claim that says so is judged by that, too, in lines of its own
@@ -81,8 +78,6 @@ MOST = "the most"  # a claim that says so is judged by that, too, in lines of it
 # is none of its source's doing.
 ALSO = {"stpm": "stpm(settle=off)"}
 
-PAIRED = ("dataset", "category", "seed", "recipe", "scale", "teacher", "precision", "rest", "data_sha256", "textures")
-SETTING = ("recipe", "scale", "teacher", "precision", "rest", "images")  # what one verdict holds under
 DIAGNOSTICS = PROJECT / "results" / "diagnostics"
 COLUMNS = [
     "id",
@@ -203,16 +198,16 @@ def _relative(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list
 
 
 def _against(names: list[str], claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    paired = _paired(names, claim, metric, rows)
+    paired = pairs.paired(names, str(claim["variant"]), metric, rows)
     if paired.empty:
-        have = ", ".join(f"{n}: {len(_chosen(rows, n, metric))}" for n in [str(claim["variant"]), *names])
+        have = ", ".join(f"{n}: {len(pairs.chosen(rows, n, metric))}" for n in [str(claim["variant"]), *names])
         return [untested(f"no pairs of rows on {claim['dataset']} (rows of {have})")]
     lines = []
-    for setting, group in paired.groupby(list(SETTING), sort=True):
-        group = scope.its_own(str(claim["dataset"]), _with_enough_seeds(group))
+    for setting, group in paired.groupby(list(pairs.SETTING), sort=True):
+        group = scope.its_own(str(claim["dataset"]), pairs.with_enough_seeds(group))
         best = max(names, key=lambda name: group.groupby("category")[name].mean().mean())
         against = {name: group.assign(value=100 * (group["variant"] - group[name])) for name in names}
-        conditions = _conditions(setting, group) + f"; against {best}{_otherwise(group, best)}"
+        conditions = pairs.conditions(setting, group) + f"; against {best}{pairs.otherwise(group, best)}"
         line = _line(
             against[best], conditions, scope.coverage(str(claim["dataset"]), group), scope.wanted(str(claim["dataset"]))
         )
@@ -222,31 +217,20 @@ def _against(names: list[str], claim: Mapping[str, Any], metric: str, rows: pd.D
     return lines
 
 
-def _paired(names: list[str], claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """Pair the rows of the variant with those of each baseline that agree: `variant`, and a column a baseline."""
-    paired = _chosen(rows, str(claim["variant"]), metric).rename(columns={"value": "variant"})
-    for name in names:
-        other = _chosen(rows, name, metric).rename(columns={"value": name})
-        paired = paired.merge(other, on=list(PAIRED), suffixes=("", f" {name}"))
-        paired = paired[_of_one_teacher(paired, f" {name}")]
-    category = paired["dataset"] + "/" + paired["category"]
-    return paired.assign(images=paired["dataset"].map(origin), category=category)
-
-
 def _the_most(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Judge whether one category gains most: its gain less that of the other with the largest mean gain, by seeds."""
     name, own = str(claim["baseline"]), str(claim["dataset"])
-    paired = _paired([name], claim, metric, rows[rows["dataset"] == own.split("/")[0]])
+    paired = pairs.paired([name], str(claim["variant"]), metric, rows[rows["dataset"] == own.split("/")[0]])
     lines = []
-    for setting, group in paired.groupby(list(SETTING), sort=True):
-        group = _with_enough_seeds(group)
+    for setting, group in paired.groupby(list(pairs.SETTING), sort=True):
+        group = pairs.with_enough_seeds(group)
         gains = (100 * (group["variant"] - group[name])).groupby([group["seed"], group["category"]]).mean().unstack()
         if own not in gains or gains.shape[1] == 1:
             continue
         others = gains.drop(columns=own)
         most = str(others.mean().idxmax())
         value = (gains[own] - gains[most]).dropna().rename("value").reset_index().assign(category=own)
-        conditions = f"{_conditions(setting, group)}; against {name}{_otherwise(group, name)}"
+        conditions = f"{pairs.conditions(setting, group)}; against {name}{pairs.otherwise(group, name)}"
         if value.empty:  # the seeds of both are others
             continue
         said = f"; gain less that of {most.split('/')[1]}, the largest of {others.shape[1]} others"
@@ -259,13 +243,6 @@ def _by_category(group: pd.DataFrame, digits: str) -> str:
     each = group.groupby("category")["value"].mean()
     apart = [f"{str(place).split('/')[1]} {value:{digits}}" for place, value in each.items()]
     return ", ".join(apart) if len(apart) > 1 else ""
-
-
-def _of_one_teacher(paired: pd.DataFrame, suffix: str) -> pd.Series:
-    """Tell the pairs whose teachers are not different files of one name; of other networks no hash can be compared."""
-    sides = [paired["weights"], paired[f"weights{suffix}"]]
-    comparable = (paired["backbone"] == paired[f"backbone{suffix}"]) & sides[0].ne("") & sides[1].ne("")
-    return ~comparable | (sides[0] == sides[1])
 
 
 def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[str, Any]]:
@@ -283,7 +260,7 @@ def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[
             lines.append(untested("; ".join(group["why"].unique())) | {"conditions": conditions})
             continue
         group = group.dropna(subset="value")
-        group = _with_enough_seeds(group.assign(category=group["dataset"] + "/" + group["category"]))
+        group = pairs.with_enough_seeds(group.assign(category=group["dataset"] + "/" + group["category"]))
         parts = pd.DataFrame([json.loads(text) for text in group["parts"]]).mean()
         made_of = ", ".join(f"{name} {value:.3g}" for name, value in parts.items())
         said = [conditions, ", ".join(sorted(group["category"].unique())), *([f"mean {made_of}"] if made_of else [])]
@@ -294,21 +271,15 @@ def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[
     return lines
 
 
-def _with_enough_seeds(group: pd.DataFrame) -> pd.DataFrame:
-    """Leave out categories with fewer than three seeds where others have them: a study that is under way."""
-    enough = group.groupby("category")["seed"].transform("nunique") >= SEEDS
-    return group[enough] if enough.any() else group
-
-
 def _line(group: pd.DataFrame, conditions: str, why: str, wanted: int, digits: str = "+.1f") -> dict[str, Any]:
     """Judge values by category and seed, of a claim that speaks of `wanted` categories."""
     seeds = int(group.groupby("category")["seed"].nunique().min())
     mean, low, high = over_seeds(group)
     line: dict[str, Any] = {"effect": mean, "low": low, "high": high, "verdict": verdict(low, high), "why": why}
-    if seeds >= SEEDS:
+    if seeds >= pairs.SEEDS:
         line |= {"p": chance_over_seeds(group)} | _rests_on(group, wanted, digits)
     else:
-        line |= {"low": math.nan, "high": math.nan, "verdict": NOT_TESTED, "why": f"{seeds} of {SEEDS} seeds"}
+        line |= {"low": math.nan, "high": math.nan, "verdict": NOT_TESTED, "why": f"{seeds} of {pairs.SEEDS} seeds"}
     line |= {"pairs": len(group), "categories": group["category"].nunique(), "seeds": seeds}
     return line | {"conditions": conditions}
 
@@ -337,21 +308,21 @@ def _rests_on(group: pd.DataFrame, wanted: int, digits: str) -> dict[str, Any]:
 
 
 def _absolute(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    part = _chosen(rows, str(claim["variant"]), metric)
+    part = pairs.chosen(rows, str(claim["variant"]), metric)
     part = part[(part["teacher"] == "imagenet") & (part["scale"] == "full") & (part["rest"] == "{}")]
     part = part[part["dataset"] == scope.names(str(claim["dataset"]))[0]]  # no stand-in from another dataset
     part = part.assign(images=part["dataset"].map(origin))
     stated = float(names_in(str(claim["paper_variant"]))[i])
     lines = []
-    for setting, group in part.groupby(list(SETTING), sort=True):
+    for setting, group in part.groupby(list(pairs.SETTING), sort=True):
         group = group.assign(category=group["dataset"] + "/" + group["category"], value=100 * group["value"])
         categories, seeds = group["category"].nunique(), int(group.groupby("category")["seed"].nunique().min())
-        if categories < scope.wanted(str(claim["dataset"])) or seeds < SEEDS:
+        if categories < scope.wanted(str(claim["dataset"])) or seeds < pairs.SEEDS:
             continue
         mean, low, high = over_seeds(group)
         judged = SUPPORTED if low >= stated - 0.05 else CONTRADICTED if high < stated - 0.05 else INCONCLUSIVE
         line = {"effect": mean, "low": low, "high": high, "pairs": len(group), "categories": categories, "why": ""}
-        lines.append(line | {"seeds": seeds, "conditions": _conditions(setting, group), "verdict": judged})
+        lines.append(line | {"seeds": seeds, "conditions": pairs.conditions(setting, group), "verdict": judged})
     needed = (
         "an absolute claim: it needs the papers' conditions (teacher imagenet, full scale, every category, 3 seeds)"
     )
@@ -367,51 +338,6 @@ def _stated_gain(claim: Mapping[str, Any], i: int) -> float:
         return math.nan
     unit = 100 if float(after[i]) <= 1 else 1  # some tables print fractions
     return unit * (float(after[i]) - max(map(float, before)))
-
-
-def _chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
-    """Take the rows of a method or variant that have the metric: `PAIRED`, `value`, and how they were trained."""
-    part = results.select(rows, name)
-    backbones = [config.get("backbone", "") for config in part["config"]]
-    settle = [bool(config.get("settle")) for config in part["config"]]
-    textures = [notes.get("textures", "") for notes in part["notes"]]  # of pseudo-anomalies
-    part = part.assign(value=part[metric].astype(float), backbone=backbones, settle=settle)
-    part = part.assign(textures=pd.Series(textures, part.index, dtype=object))
-    # The hash of the one file that a row's teacher was; of no file it is that of the layers read, of two files of both.
-    weights = [
-        sha if (teacher == "bundled" or teacher.endswith(".safetensors")) and len(METHODS[method].FROZEN) == 1 else ""
-        for method, teacher, sha in zip(part["method"], part["teacher"], part["teacher_sha256"], strict=True)
-    ]
-    part = part.assign(weights=pd.Series(weights, part.index, dtype=object))
-    # Three splits of the same tiles are one category: each of them as one would give the tiles three votes.
-    part = part[(part["dataset"] != "mtd") | (part["category"] == "split0")].dropna(subset=["value"])
-    return part[[*PAIRED, "value", "backbone", "weights", "steps", "settle", "device"]]
-
-
-def _conditions(setting: tuple[Any, ...], group: pd.DataFrame) -> str:
-    """Word what the variant was trained under, and on which categories."""
-    recipe, scale, teacher, precision, rest, images = setting
-    changed = [] if rest == "{}" else [rest]
-    said = [recipe, scale, f"teacher {teacher}", *sorted(group["backbone"].unique()), *_trained(group), precision]
-    said += [*changed, *([f"{images} images"] if images == "generated" else [])]
-    return f"{', '.join(map(str, said))}; {', '.join(sorted(group['category'].unique()))}"
-
-
-def _trained(group: pd.DataFrame, suffix: str = "") -> list[str]:
-    """Word how many steps were trained, and of how many rows BatchNorm's statistics were taken anew after them."""
-    least, most = group[f"steps{suffix}"].min(), group[f"steps{suffix}"].max()
-    steps = f"{least} steps" if least == most else f"{least} to {most} steps"
-    settled = group[f"settle{suffix}"]
-    return [steps, *(["settled"] if settled.all() else ["settled in part"] if settled.any() else [])]
-
-
-def _otherwise(group: pd.DataFrame, baseline: str) -> str:
-    """Word in what the training of the baseline differs, and of which devices the rows are, if of several."""
-    suffix = f" {baseline}"
-    theirs = _trained(group, suffix)
-    text = "" if theirs == _trained(group) else f" ({', '.join(theirs)})"
-    devices = sorted({*group["device"], *group[f"device{suffix}"]})
-    return text + (f"; on {' and '.join(devices)}" if len(devices) > 1 else "")
 
 
 def _printed(claim: Mapping[str, Any], i: int) -> str:

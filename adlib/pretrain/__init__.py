@@ -7,11 +7,13 @@ r"""Making a teacher of our own: distil a network that was trained on ImageNet i
 Without a source the network learns classes instead, of labelled images or of procedural textures, for comparison.
 
 `config` is the recipe, `data` packs and reads the images, `augment` makes batches of views on the device, `networks`
-holds the source, the student and the losses, `training` is the loop, `export` writes the weights and their card.
+holds the source, the student and the losses, `training` is the loop, `distillation`
+and `classification` are what is learnt by it, `export` writes the weights and their card.
 """
 
 from adlib.pretrain.augment import Augmentation
+from adlib.pretrain.classification import Classification
 from adlib.pretrain.config import Config
-from adlib.pretrain.training import Classification, Distillation
+from adlib.pretrain.distillation import Distillation
 
 __all__ = ["Augmentation", "Classification", "Config", "Distillation"]

@@ -14,10 +14,12 @@ from adlib.device import resolve_device
 from adlib.files import sha256
 from adlib.pretrain import data
 from adlib.pretrain.augment import Augmentation
+from adlib.pretrain.classification import Classification
 from adlib.pretrain.config import Config
+from adlib.pretrain.distillation import Distillation
 from adlib.pretrain.export import write_teacher
 from adlib.pretrain.networks import Source
-from adlib.pretrain.training import Classification, Distillation, Pretraining
+from adlib.pretrain.training import Pretraining
 
 
 def prepare(arguments: list[str]) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 
@@ -23,15 +22,6 @@ from adlib.files import sha256
 from adlib.pretrain.augment import views
 from adlib.pretrain.config import Config
 from adlib.pretrain.data import HELD_OUT
-from adlib.pretrain.inherit import inherit
-from adlib.pretrain.networks import (
-    STRIDE,
-    Source,
-    Student,
-    channel_statistics,
-    feature_loss,
-    logit_loss,
-)
 
 CLEAN_BATCHES = 30  # at most, for the final BatchNorm statistics
 
@@ -232,144 +222,6 @@ class Pretraining(ABC):
         self.step, self.views, self.earlier, self.log = (state[k] for k in ("step", "views", "elapsed", "log"))
 
 
-class Distillation(Pretraining):
-    """Learn the features and the logits of a frozen source network.
-
-    Args as of `Pretraining`, with `source`: the frozen network, moved to the device; `start`: a network's file, by
-    timm's names, that the student begins from as far as it goes.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        source: Source,
-        groups: dict[str, Tensor],
-        device: str = "cpu",
-        started: float | None = None,
-        start: Path | None = None,
-    ) -> None:
-        self.source: Any = source.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        with torch.no_grad():
-            example = source(torch.zeros(1, 3, 2 * STRIDE, 2 * STRIDE, device=device))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            channels = [m.shape[1] for m in example.maps]
-            classes = 0 if example.logits is None else example.logits.shape[1]
-            student = Student(config.student, config.levels, channels, classes)
-        begin_from(start, student.pyramid.network)
-        super().__init__(config, student, groups, device, started, start)
-        self.statistics = self._measure_source()
-        if config.inherit:
-            views = self._views(config.sizes[-1], -1)[0]
-            inherit(student.pyramid.network, self.source.pyramid.network, (views - student.mean) / student.std)
-            for projection, (mean, deviation) in zip(student.projections, self.statistics, strict=True):
-                _pass_on(projection, mean.flatten(), deviation.flatten())  # type: ignore[arg-type]
-            self.averaged.load_state_dict(student.state_dict())
-        if config.compile:
-            self.source.pyramid.compile()
-            self.live.pyramid.compile()
-
-    def origin(self) -> dict[str, Any]:
-        """Name the source network and its weights."""
-        return {"source": {"network": self.source.name, "sha256": self.source.sha256}}
-
-    def compare(self, network: Any, images: Tensor, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Weigh one feature term a level and the difference of the logits."""
-        return self._compare(network, images, self.config.feature_loss, self.statistics)
-
-    def measure(self) -> dict[str, float]:
-        """Return the share of the source's variance that is not explained, by level, and how often both name one class.
-
-        Of photographs without augmentation that were never trained on, and of the variance among them; empty without
-        such images.
-        """
-        found: dict[str, float] = {}
-        parts = self.held_out.split(min(64, self.config.batch)) if len(self.held_out) else ()
-        with self._autocast():
-            statistics = channel_statistics([self.source(pixels.float() / 255) for pixels in parts]) if parts else []
-        for pixels in parts:
-            with self._autocast():
-                terms, _ = self._compare(self.averaged, pixels.float() / 255, "standardised", statistics)
-            for name, value in terms.items():
-                found[name] = found.get(name, 0.0) + float(value) * len(pixels) / len(self.held_out)
-        return found
-
-    def _compare(
-        self, student: Any, images: Tensor, kind: str, statistics: list[tuple[Tensor, Tensor]]
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        c = self.config
-        target, made = self.source(images), student(images)
-        maps = self.source.crop_student(made.maps)
-        terms, total = {}, torch.zeros((), device=self.device)
-        for i, level in enumerate(c.levels):
-            term = feature_loss(kind, maps[i], target.maps[i], statistics[i])
-            terms[f"level {level}"], total = term.detach(), total + c.level_weights[i] * term
-        if target.logits is None:
-            return terms, total
-        logits = logit_loss(made.logits, target.logits, c.temperature)
-        agree = (made.logits.argmax(1) == target.logits.argmax(1)).float().mean()
-        terms |= {"logits": logits.detach(), "same class": agree}
-        return terms, total + c.logit_weight * logits
-
-    @torch.no_grad()
-    def _measure_source(self, batches: int = 4) -> list[tuple[Tensor, Tensor]]:
-        """Measure the source's channels on views of a training size, drawn apart from the training's."""
-        size = self.config.sizes[-1]
-        with self._autocast():
-            return channel_statistics([self.source(self._views(size, -1 - i)[0]) for i in range(batches)])
-
-
-class Classification(Pretraining):
-    """Learn to name classes, with cross-entropy: the comparison that needs no source network.
-
-    Args as of `Pretraining`; `labels` holds the class of every image of each group, int64 (N,), counted from 0 over
-    all groups. Mixing views would need mixed labels: the augmentation must not.
-
-    Raises ValueError where groups and labels do not fit, or the augmentation mixes.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        groups: dict[str, Tensor],
-        labels: dict[str, Tensor],
-        device: str = "cpu",
-        started: float | None = None,
-        start: Path | None = None,
-    ) -> None:
-        if config.augmentation.mixup or config.augmentation.cutmix:
-            raise ValueError("mixed views have no single class: set mixup=0 and cutmix=0 in the augmentation")
-        if wrong := [name for name in groups if len(groups[name]) != len(labels.get(name, ()))]:
-            raise ValueError(f"the images of {', '.join(wrong)} have no label each")
-        self.classes = 1 + max(int(part.max()) for part in labels.values())
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            network = Student(config.student, (), (), self.classes)
-        begin_from(start, network.pyramid.network)
-        super().__init__(config, network, groups, device, started, start)
-        trained = [name for name in groups if name != HELD_OUT and config.mix[name] > 0]
-        self.labels = torch.cat([labels[name] for name in trained]).to(device)
-        self.held_out_labels = labels.get(HELD_OUT, torch.empty(0)).to(device)
-
-    def origin(self) -> dict[str, Any]:
-        """Name the number of classes."""
-        return {"source": {"classes": self.classes}}
-
-    def compare(self, network: Any, images: Tensor, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Compute the cross-entropy, and for the log the share of images named rightly."""
-        logits = network(images).logits.float()
-        loss = F.cross_entropy(logits, self.labels[index], label_smoothing=0.1)
-        right = (logits.argmax(1) == self.labels[index]).float().mean()
-        return {"cross-entropy": loss.detach(), "accuracy": right}, loss
-
-    def measure(self) -> dict[str, float]:
-        """Return the share of the images held out that are named rightly; empty without such images."""
-        if not len(self.held_out):
-            return {}
-        parts = [self.averaged(p.float() / 255).logits.argmax(1) for p in self.held_out.split(self.config.batch)]
-        return {"accuracy": float((torch.cat(parts) == self.held_out_labels).float().mean())}
-
-
 def begin_from(start: Path | None, network: nn.Module) -> None:
     """Fill the network from a teacher's file as far as that goes; what lies beyond it stays as it is.
 
@@ -381,14 +233,6 @@ def begin_from(start: Path | None, network: nn.Module) -> None:
     if misfit := [k for k, v in found.items() if k not in own or own[k].shape != v.shape]:
         raise ValueError(f"{start} is of another network: {misfit[0]!r} and {len(misfit) - 1} more do not fit")
     network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in found.items()}, strict=False)
-
-
-@torch.no_grad()
-def _pass_on(projection: nn.Conv2d, mean: Tensor, deviation: Tensor) -> None:
-    """Let a projection begin by standardising the first channels, which an inherited network has from the source."""
-    nn.init.dirac_(projection.weight)
-    projection.weight /= deviation.view(-1, 1, 1, 1)
-    projection.bias.copy_(-mean / deviation)  # type: ignore[union-attr]
 
 
 def _gathered(groups: dict[str, Tensor], mix: dict[str, float], device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,0 +1,86 @@
+"""Which rows are compared with which: those of a method and a baseline that agree in all else, and how they differ.
+
+A row belongs to a method or one of its variants (`results.VARIANTS`); what it was trained under is worded for a line of
+`adlib.claims`.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+from adlib import results
+from adlib.datasets import origin
+from adlib.methods import METHODS
+
+SEEDS = 3  # at least, for a verdict
+PAIRED = ("dataset", "category", "seed", "recipe", "scale", "teacher", "precision", "rest", "data_sha256", "textures")
+SETTING = ("recipe", "scale", "teacher", "precision", "rest", "images")  # what one verdict holds under
+
+
+def paired(names: list[str], variant: str, metric: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Pair the rows of the variant with those of each baseline that agree: `variant`, and a column a baseline."""
+    paired = chosen(rows, variant, metric).rename(columns={"value": "variant"})
+    for name in names:
+        other = chosen(rows, name, metric).rename(columns={"value": name})
+        paired = paired.merge(other, on=list(PAIRED), suffixes=("", f" {name}"))
+        paired = paired[_of_one_teacher(paired, f" {name}")]
+    category = paired["dataset"] + "/" + paired["category"]
+    return paired.assign(images=paired["dataset"].map(origin), category=category)
+
+
+def chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
+    """Take the rows of a method or variant that have the metric: `PAIRED`, `value`, and how they were trained."""
+    part = results.select(rows, name)
+    backbones = [config.get("backbone", "") for config in part["config"]]
+    settle = [bool(config.get("settle")) for config in part["config"]]
+    textures = [notes.get("textures", "") for notes in part["notes"]]  # of pseudo-anomalies
+    part = part.assign(value=part[metric].astype(float), backbone=backbones, settle=settle)
+    part = part.assign(textures=pd.Series(textures, part.index, dtype=object))
+    # The hash of the one file that a row's teacher was; of no file it is that of the layers read, of two files of both.
+    weights = [
+        sha if (teacher == "bundled" or teacher.endswith(".safetensors")) and len(METHODS[method].FROZEN) == 1 else ""
+        for method, teacher, sha in zip(part["method"], part["teacher"], part["teacher_sha256"], strict=True)
+    ]
+    part = part.assign(weights=pd.Series(weights, part.index, dtype=object))
+    # Three splits of the same tiles are one category: each of them as one would give the tiles three votes.
+    part = part[(part["dataset"] != "mtd") | (part["category"] == "split0")].dropna(subset=["value"])
+    return part[[*PAIRED, "value", "backbone", "weights", "steps", "settle", "device"]]
+
+
+def _of_one_teacher(paired: pd.DataFrame, suffix: str) -> pd.Series:
+    """Tell the pairs whose teachers are not different files of one name; of other networks no hash can be compared."""
+    sides = [paired["weights"], paired[f"weights{suffix}"]]
+    comparable = (paired["backbone"] == paired[f"backbone{suffix}"]) & sides[0].ne("") & sides[1].ne("")
+    return ~comparable | (sides[0] == sides[1])
+
+
+def with_enough_seeds(group: pd.DataFrame) -> pd.DataFrame:
+    """Leave out categories with fewer than three seeds where others have them: a study that is under way."""
+    enough = group.groupby("category")["seed"].transform("nunique") >= SEEDS
+    return group[enough] if enough.any() else group
+
+
+def conditions(setting: tuple[Any, ...], group: pd.DataFrame) -> str:
+    """Word what the variant was trained under, and on which categories."""
+    recipe, scale, teacher, precision, rest, images = setting
+    changed = [] if rest == "{}" else [rest]
+    said = [recipe, scale, f"teacher {teacher}", *sorted(group["backbone"].unique()), *_trained(group), precision]
+    said += [*changed, *([f"{images} images"] if images == "generated" else [])]
+    return f"{', '.join(map(str, said))}; {', '.join(sorted(group['category'].unique()))}"
+
+
+def otherwise(group: pd.DataFrame, baseline: str) -> str:
+    """Word in what the training of the baseline differs, and of which devices the rows are, if of several."""
+    suffix = f" {baseline}"
+    theirs = _trained(group, suffix)
+    text = "" if theirs == _trained(group) else f" ({', '.join(theirs)})"
+    devices = sorted({*group["device"], *group[f"device{suffix}"]})
+    return text + (f"; on {' and '.join(devices)}" if len(devices) > 1 else "")
+
+
+def _trained(group: pd.DataFrame, suffix: str = "") -> list[str]:
+    """Word how many steps were trained, and of how many rows BatchNorm's statistics were taken anew after them."""
+    least, most = group[f"steps{suffix}"].min(), group[f"steps{suffix}"].max()
+    steps = f"{least} steps" if least == most else f"{least} to {most} steps"
+    settled = group[f"settle{suffix}"]
+    return [steps, *(["settled"] if settled.all() else ["settled in part"] if settled.any() else [])]

@@ -63,9 +63,9 @@ class Threshold:
 
         A new good image is equally likely to fall into each of the n + 1 gaps between them, so that it exceeds the k-th
         with probability (n + 1 - k) / (n + 1) <= rate, and this rate is Beta(n + 1 - k, k) distributed. Where n is too
-        small for that, the highest score is taken; and to it as much as rounding may add, so that an image that did not
-        alarm never does. (Split conformal prediction: Vovk, Gammerman, Shafer, "Algorithmic
-        Learning in a Random World", 2005.) Raises ValueError for a rate outside of (0, 1) or no score.
+        small for that, the highest score is taken. `ROUNDING` is added, so that the image that sets the threshold does
+        not alarm where it is scored in another batch. (Split conformal prediction: Vovk, Gammerman, Shafer,
+        "Algorithmic Learning in a Random World", 2005.) Raises ValueError for a rate outside of (0, 1) or no score.
         """
         if not 0 < rate < 1:
             raise ValueError(f"the false-alarm rate must lie between 0 and 1, got {rate}")

@@ -30,3 +30,11 @@ def test_the_extra_names_the_peers_that_are_measured(monkeypatch):
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     measured = importlib.import_module("benchmarks.peers").ANOMALIB
     assert project["optional-dependencies"]["peers"] == [f"anomalib=={measured}"]
+
+
+def test_when_a_step_begins_is_the_median_over_processes():
+    runs = [{"pixels": 1.0, "step": step, "seconds": 1.0 + late + step} for late, step in [(0, 9), (1, 1), (5, 2)]]
+    found = importlib.import_module("benchmarks.decoding").started(runs)
+    assert (found["begins"], found["step"], found["seconds"], found["repeats"]) == (2, 2, 8, 3)
+    assert found["begins_p10"] == pytest.approx(1.2)
+    assert found["begins_p90"] == pytest.approx(5.2)

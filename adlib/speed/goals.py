@@ -109,8 +109,6 @@ def _line(goal: Goal, rows: pd.DataFrame) -> dict[str, object]:
     wanted = f"at least {goal.least:g}" if goal.least is not None else f"at most {goal.most:g}"
     numbers = dict.fromkeys(("measured", "low", "high", "at_peak"), math.nan)
     line = {"goal": goal.words, "wanted": wanted, **numbers, "by": ""}
-    if goal.topic == "decoding" and len(rows):
-        rows = rows.assign(begins=rows["seconds"] - rows["step"])
     found = rows.query(goal.where, engine="python") if len(rows) else rows
     found = found.dropna(subset=[goal.column]).sort_values(goal.column) if len(found) else found
     if found.empty:

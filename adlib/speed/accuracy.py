@@ -11,29 +11,31 @@ TRAINING = {
     "NCHW": "+ channels_last",
     "optimiser not fused": "ours",  # over the step before
     "bf16": "ours, bf16",
+    "compiled": "ours, compiled",
 }
-CASES = {
+# Of each whole method the one that `benchmarks/inference.py` measures: DeSTSeg's first stage is not one.
+WHOLE = {
     "stpm": "stpm",
-    "rd": "rd resnet18",
-    "reduced_student": "reduced_student paper",
-    "destseg": "destseg stage 1",
+    "rd resnet18": "rd",
+    "reduced_student paper": "reduced_student",
+    "destseg stage 2": "destseg",
 }
 STEPWISE = "+ memory kept"  # a case that has this variant adds one speed-up at a time
 
 
 def paired(accuracy: pd.DataFrame, training: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFrame:
-    """Compare each variant with `ours` of the same method, teacher and seed: a line a method, metric and variant.
+    """Compare each variant with `ours` of the same case, teacher and seed: a line a case, metric and variant.
 
     Columns: seeds; mean, difference (mean of variant less `ours`), largest (of their absolute values) and noise (the
     standard deviation of `ours` from seed to seed), in percent points; beyond (the mean difference exceeds the noise);
     gives (how many times as fast the speed-up alone makes training, or one image; NaN where that was not measured).
     """
-    values = accuracy.melt(["method", "teacher", "seed", "variant"], METRICS, "metric")
+    values = accuracy.melt(["case", "teacher", "seed", "variant"], METRICS, "metric")
     ours = values[values["variant"] == "ours"].drop(columns="variant")
-    both = values.merge(ours, on=["method", "teacher", "seed", "metric"], suffixes=("", "_ours"))
+    both = values.merge(ours, on=["case", "teacher", "seed", "metric"], suffixes=("", "_ours"))
     both["difference"] = both["value"] - both["value_ours"]
     both["size"] = both["difference"].abs()
-    found = both.groupby(["method", "metric", "variant"], sort=False).agg(
+    found = both.groupby(["case", "metric", "variant"], sort=False).agg(
         seeds=("seed", "size"),
         mean=("value", "mean"),
         difference=("difference", "mean"),
@@ -42,17 +44,19 @@ def paired(accuracy: pd.DataFrame, training: pd.DataFrame, inference: pd.DataFra
     )
     percent = ["mean", "difference", "largest", "noise"]
     found[percent] *= 100
-    gives = [_gives(str(method), str(variant), training, inference) for method, _, variant in found.index]
+    gives = [_gives(str(case), str(variant), training, inference) for case, _, variant in found.index]
     return found.assign(beyond=found["difference"].abs() > found["noise"], gives=gives)
 
 
-def _gives(method: str, variant: str, training: pd.DataFrame, inference: pd.DataFrame) -> float:
+def _gives(case: str, variant: str, training: pd.DataFrame, inference: pd.DataFrame) -> float:
     if variant == "fast inference" and len(inference):
         rows = inference[(inference["variant"] == "optimised") & (inference["batch"] == 1)]
-        rows = rows[(rows["method"] == method) & (rows["recipe"] == "paper") & (rows["backbone"] == "resnet18")]
+        rows = rows[
+            (rows["method"] == WHOLE.get(case)) & (rows["recipe"] == "paper") & (rows["backbone"] == "resnet18")
+        ]
         return float(rows["speedup"].iloc[0]) if len(rows) else math.nan
     if variant not in TRAINING or training.empty:
         return math.nan
-    case = training[training["case"] == CASES[method]].set_index("variant")["speedup_of_step"]
-    alone = variant == "bf16" or STEPWISE in case
-    return float(case.get(TRAINING[variant], math.nan)) if alone else math.nan
+    steps = training[training["case"] == case].set_index("variant")["speedup_of_step"]
+    alone = variant in ("bf16", "compiled") or STEPWISE in steps
+    return float(steps.get(TRAINING[variant], math.nan)) if alone else math.nan

@@ -9,8 +9,8 @@ from adlib import speed
 from adlib.speed import accuracy
 
 
-def row(variant, seed, value, method="stpm"):
-    return {"method": method, "teacher": "bundled", "seed": seed, "variant": variant} | dict.fromkeys(
+def row(variant, seed, value, case="stpm"):
+    return {"case": case, "teacher": "bundled", "seed": seed, "variant": variant} | dict.fromkeys(
         accuracy.METRICS, value
     )
 
@@ -42,7 +42,7 @@ def test_a_variant_is_compared_seed_by_seed_with_ours():
 
 
 def test_what_a_speed_up_gives_is_its_own_step():
-    rows = [row(variant, seed, 0.5, method) for method in ("stpm", "rd") for seed in (0, 1)
+    rows = [row(variant, seed, 0.5, case) for case in ("stpm", "rd resnet18") for seed in (0, 1)
             for variant in ("ours", "optimiser not fused", "bf16", "fast inference")]  # fmt: skip
     fast = {
         "method": "stpm",
@@ -58,10 +58,10 @@ def test_what_a_speed_up_gives_is_its_own_step():
         1.6,
         3,
     )
-    assert math.isnan(found["rd", "optimiser not fused"])
-    assert found["rd", "bf16"] == 1.7
-    assert math.isnan(found["rd", "ours"])
-    assert math.isnan(found["rd", "fast inference"])
+    assert math.isnan(found["rd resnet18", "optimiser not fused"])
+    assert found["rd resnet18", "bf16"] == 1.7
+    assert math.isnan(found["rd resnet18", "ours"])
+    assert math.isnan(found["rd resnet18", "fast inference"])
 
 
 def test_every_variant_of_the_committed_rows_has_a_gain_by_one_method():

@@ -1,5 +1,6 @@
 """Every benchmark can be started; what it measures is no business of a test."""
 
+import argparse
 import importlib
 import subprocess
 import sys
@@ -30,6 +31,34 @@ def test_the_extra_names_the_peers_that_are_measured(monkeypatch):
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     measured = importlib.import_module("benchmarks.peers").ANOMALIB
     assert project["optional-dependencies"]["peers"] == [f"anomalib=={measured}"]
+
+
+def test_a_search_keeps_what_wins_and_ends_when_three_in_a_row_do_not(tmp_path, monkeypatch):
+    module = importlib.import_module("benchmarks.pretraining")
+    won = {"twice the learning rate": 0.1, "small views": 0.02}
+    asked: list[tuple[str, dict]] = []
+
+    def made(name, change, *_):
+        asked.append((name, change))
+        kept = [idea for idea in won if module.IDEAS[idea].items() <= change.items()]
+        chance = {"seed 1": 0.05}.get(name, 0.0 if name in {"the recipe", *kept} else 0.004)
+        value = 1 - sum(won[idea] for idea in kept) - chance
+        return {"trial": name} | dict.fromkeys(module.LEVELS, value)
+
+    monkeypatch.setattr(module, "trial", made)
+    options = argparse.Namespace(out=tmp_path / "search.csv")
+    module.search(options, {}, {}, [])
+    names = [name for name, _ in asked]
+    ideas = [*module.IDEAS]
+    assert names == ["the recipe", *module.SEEDS, *ideas[: ideas.index("small views") + 1 + module.PATIENCE]]
+    rows = pd.read_csv(options.out).set_index("trial")
+    assert rows.index[rows["adopted"]].to_list() == ["twice the learning rate", "small views"]
+    assert rows.loc["seed 1", "gain"] == pytest.approx(0.05)  # by chance: not adopted
+    assert rows.loc["small views", "on top of"] == "the recipe + twice the learning rate"
+    assert asked[-1][1].items() >= (module.IDEAS["twice the learning rate"] | module.IDEAS["small views"]).items()
+    before = len(asked)
+    module.search(options, {}, {}, pd.read_csv(options.out).to_dict("records"))
+    assert len(asked) == before  # what is made is not made again
 
 
 def test_when_a_step_begins_is_the_median_over_processes():

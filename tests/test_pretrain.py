@@ -18,6 +18,7 @@ from adlib.images import MEAN, STD
 from adlib.pretrain import Augmentation, Classification, Config, Distillation, data
 from adlib.pretrain.__main__ import _config, _parser, make
 from adlib.pretrain.augment import blurred, crops, mixed, views
+from adlib.pretrain.border import border_distance
 from adlib.pretrain.data import HELD_OUT
 from adlib.pretrain.export import write_teacher
 from adlib.pretrain.inherit import inherit
@@ -97,6 +98,34 @@ def test_losses_have_their_closed_forms():
     logits = torch.randn(4, 10)
     assert logit_loss(logits, logits, 2.0).abs() < 1e-6
     assert logit_loss(logits, -logits, 2.0) > 0.1
+
+
+@pytest.mark.parametrize(("margin", "kept"), [(0, 4), (1, 3), (4, 3), (5, 2), (16, 0)])
+def test_features_of_a_margin_are_not_compared(groups, margin, kept):
+    """A student that is wrong in one cell, so many cells from the edge, is wrong there alone where that is compared."""
+    recipe = config(levels=(1, 2), level_weights=(1.0, 1.0), margin=margin)
+    training = Distillation(recipe, Source("resnet18", "random", recipe.levels, classify=False), groups)
+    images = groups["procedural"][:1].float() / 255
+    target = training.source(images)
+    exact = [(m - mean) / deviation for m, (mean, deviation) in zip(target.maps, training.statistics, strict=True)]
+    for wrong in range(4):  # cells of level 1, of 4 pixels each
+        made = [m.clone() for m in exact]
+        made[0][..., 8, wrong] += 1
+        terms, _ = training.compare(lambda views, made=made: Output(made, None), images, torch.arange(1))
+        assert (float(terms["level 1"]) > 1e-6) == (wrong >= 4 - kept)
+        assert float(terms["level 2"]) < 1e-6
+
+
+def test_a_border_is_as_far_from_the_inside_as_its_features_are_turned():
+    maps = torch.zeros(2, 2, 8, 12)
+    maps[:, 0] = 3
+    assert border_distance(maps) == pytest.approx(dict.fromkeys(["left", "right", "top", "bottom"], 0), abs=1e-6)
+    maps[:, 0, :, -1], maps[:, 1, :, -1] = 0, 5
+    found = border_distance(maps)
+    assert found["right"] == pytest.approx(1)
+    assert found["left"] == pytest.approx(0, abs=1e-6)
+    turned = 1 / 12  # of the cells of a row
+    assert found["top"] == pytest.approx(1 - (1 - turned) / np.hypot(1 - turned, turned), abs=1e-6)
 
 
 def test_a_source_with_same_padding_is_brought_to_the_students_grid(tmp_path):
@@ -221,6 +250,8 @@ def test_wrong_recipes_say_what_is_expected(groups):
         config(steps=None)
     with pytest.raises(ValueError, match="multiples of 32"):
         config(sizes=(100,))
+    with pytest.raises(ValueError, match="margin must be from 0 to 16 pixels for views of 64, got 17"):
+        config(levels=(1, 2, 3), level_weights=(1.0,) * 3, margin=17)
     with pytest.raises(ValueError, match="no share"):
         start({"holidays": groups["procedural"]})
 

@@ -18,6 +18,7 @@ class Config:
     levels: tuple[int, ...] = (1, 2, 3, 4)  # matched maps, strides 4 to 32
     level_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
     feature_loss: str = "standardised"  # option: cosine
+    margin: int = 0  # pixels along each edge of a view whose features are not compared
     inherit: bool = False  # begin from the source's own weights, for an EfficientNet from a MobileNetV2
     logit_weight: float = 1.0  # 0: the logits, and all that only they need, are not computed
     temperature: float = 2.0
@@ -44,6 +45,12 @@ class Config:
             raise ValueError(f"sizes must be multiples of {STRIDE} from {2 * STRIDE} on, got {self.sizes}")
         if len(self.levels) != len(self.level_weights):
             raise ValueError(f"{len(self.levels)} levels need as many level_weights, got {self.level_weights}")
+        coarsest = 2 ** (max(self.levels, default=0) + 1)
+        most = max(0, min(self.sizes) // (2 * coarsest) - 1) * coarsest
+        if not 0 <= self.margin <= most:
+            raise ValueError(
+                f"margin must be from 0 to {most} pixels for views of {min(self.sizes)}, got {self.margin}"
+            )
 
     def batch_of(self, size: int) -> int:
         """Count the views of `size` pixels a side that one step takes."""

@@ -1,5 +1,6 @@
 """Distillation: a student learns the features and the logits of a frozen source network."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from adlib.pretrain.config import Config
 from adlib.pretrain.inherit import inherit
-from adlib.pretrain.networks import STRIDE, Source, Student, channel_statistics, feature_loss, logit_loss
+from adlib.pretrain.networks import STRIDE, Source, Student, channel_statistics, feature_loss, inner, logit_loss
 from adlib.pretrain.training import Pretraining, begin_from
 
 
@@ -55,7 +56,8 @@ class Distillation(Pretraining):
 
     def compare(self, network: Any, images: Tensor, index: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Weigh one feature term a level and the difference of the logits."""
-        return self._compare(network, images, self.config.feature_loss, self.statistics)
+        c = self.config
+        return self._compare(network, images, c.feature_loss, self.statistics, c.margin)
 
     def measure(self) -> dict[str, float]:
         """Return the share of the source's variance that is not explained, by level, and how often both name one class.
@@ -75,14 +77,15 @@ class Distillation(Pretraining):
         return found
 
     def _compare(
-        self, student: Any, images: Tensor, kind: str, statistics: list[tuple[Tensor, Tensor]]
+        self, student: Any, images: Tensor, kind: str, statistics: list[tuple[Tensor, Tensor]], margin: int = 0
     ) -> tuple[dict[str, Tensor], Tensor]:
         c = self.config
         target, made = self.source(images), student(images)
         maps = self.source.crop_student(made.maps)
         terms, total = {}, torch.zeros((), device=self.device)
         for i, level in enumerate(c.levels):
-            term = feature_loss(kind, maps[i], target.maps[i], statistics[i])
+            cells = math.ceil(margin / 2 ** (level + 1))
+            term = feature_loss(kind, inner(maps[i], cells), inner(target.maps[i], cells), statistics[i])
             terms[f"level {level}"], total = term.detach(), total + c.level_weights[i] * term
         if target.logits is None:
             return terms, total

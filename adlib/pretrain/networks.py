@@ -147,6 +147,11 @@ def channel_statistics(outputs: Sequence[Output]) -> list[tuple[Tensor, Tensor]]
     return found
 
 
+def inner(maps: Tensor, cells: int) -> Tensor:
+    """Leave out so many cells along each edge of (B, C, h, w) maps."""
+    return maps[..., cells : maps.shape[-2] - cells, cells : maps.shape[-1] - cells]
+
+
 def feature_loss(kind: str, made: Tensor, target: Tensor, statistics: tuple[Tensor, Tensor]) -> Tensor:
     """Compare maps (B, C, h, w) after the source's channels were brought to mean 0 and variance 1.
 

@@ -54,9 +54,10 @@ IDEAS: dict[str, dict[str, Any]] = {
     "border left out": {"margin": 16},
     "small views": TRIALS["small views"],
     "four times the learning rate": {"lr": 6e-3},
-    "half the batch": {"batch": 8},
+    "batches of 8": {"batch": 8},
     "no weight decay": {"weight_decay": 0.0},
     "larger crops": {"augmentation": dataclasses.replace(CALM, area_min=0.3)},
+    "batches of 4": {"batch": 4},
     "shallow levels weigh more": {"level_weights": (2.0, 1.0, 1.0)},
     "deep levels weigh more": {"level_weights": (1.0, 1.0, 2.0)},
 }

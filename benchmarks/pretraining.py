@@ -60,6 +60,8 @@ IDEAS: dict[str, dict[str, Any]] = {
     "batches of 4": {"batch": 4},
     "shallow levels weigh more": {"level_weights": (2.0, 1.0, 1.0)},
     "deep levels weigh more": {"level_weights": (1.0, 1.0, 2.0)},
+    "eight times the learning rate": {"lr": 1.2e-2},
+    "nothing mixed": {"augmentation": dataclasses.replace(CALM, area_min=0.3, mixup=0, cutmix=0)},
 }
 SEEDS: dict[str, dict[str, Any]] = {"seed 1": {"seed": 1}, "seed 2": {"seed": 2}}  # the recipe again: what chance does
 LEAST, PATIENCE = 0.005, 3

@@ -90,11 +90,12 @@ def main() -> None:
                 with variant(name):
                     run = ours if name in ("ours", "fast inference") else trained(case, name, seed, options)
                     found = measured(run, fast=name == "fast inference")
-                place = {"case": case, "variant": name, "teacher": options.teacher, "seed": seed}
                 where = speed.conditions(options.device, "bf16" if name == "bf16" else "fp32")
+                place = {"case": case, "variant": name, "teacher": options.teacher, "seed": seed}
+                place["device"] = where["device"]  # another processor rounds otherwise: its rows stay
                 rows = [row for row in rows if {key: row[key] for key in place} != place]  # made again
                 rows.append(place | found | where)
-                print(*place.values(), *(f"{value:.4f}" for value in found.values()), flush=True)
+                print(case, name, options.teacher, seed, *(f"{value:.4f}" for value in found.values()), flush=True)
                 speed.write(rows, options.out)
 
 

@@ -24,19 +24,24 @@ STEPWISE = "+ memory kept"  # a case that has this variant adds one speed-up at 
 
 
 def paired(accuracy: pd.DataFrame, training: pd.DataFrame, inference: pd.DataFrame) -> pd.DataFrame:
-    """Compare each variant with `ours` of the same case, teacher and seed: a line a case, metric and variant.
+    """Compare each variant with `ours` of the same case, teacher, seed and device: a line a case, metric and variant.
 
-    Columns: seeds; mean, difference (mean of variant less `ours`), largest (of their absolute values) and noise (the
-    standard deviation of `ours` from seed to seed), in percent points; beyond (the mean difference exceeds the noise);
-    gives (how many times as fast the speed-up alone makes training, or one image; NaN where that was not measured).
+    Another processor rounds otherwise, and a training goes another way by that alone.
+
+    Columns: runs, of `seeds` different seeds; mean, difference (mean of variant less `ours`), largest (of their
+    absolute values) and noise (the standard deviation of `ours` from run to run), in percent points; beyond (the mean
+    difference exceeds the noise); gives (how many times as fast the speed-up alone makes training, or one image; NaN
+    where that was not measured).
     """
-    values = accuracy.melt(["case", "teacher", "seed", "variant"], METRICS, "metric")
+    same = ["case", "teacher", "seed", "device"]
+    values = accuracy.melt([*same, "variant"], METRICS, "metric")
     ours = values[values["variant"] == "ours"].drop(columns="variant")
-    both = values.merge(ours, on=["case", "teacher", "seed", "metric"], suffixes=("", "_ours"))
+    both = values.merge(ours, on=[*same, "metric"], suffixes=("", "_ours"))
     both["difference"] = both["value"] - both["value_ours"]
     both["size"] = both["difference"].abs()
     found = both.groupby(["case", "metric", "variant"], sort=False).agg(
-        seeds=("seed", "size"),
+        runs=("seed", "size"),
+        seeds=("seed", "nunique"),
         mean=("value", "mean"),
         difference=("difference", "mean"),
         largest=("size", "max"),

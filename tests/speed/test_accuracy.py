@@ -9,10 +9,9 @@ from adlib import speed
 from adlib.speed import accuracy
 
 
-def row(variant, seed, value, case="stpm"):
-    return {"case": case, "teacher": "bundled", "seed": seed, "variant": variant} | dict.fromkeys(
-        accuracy.METRICS, value
-    )
+def row(variant, seed, value, case="stpm", device="cpu"):
+    place = {"case": case, "teacher": "bundled", "seed": seed, "device": device, "variant": variant}
+    return place | dict.fromkeys(accuracy.METRICS, value)
 
 
 STEPS = pd.DataFrame(
@@ -33,12 +32,19 @@ STEPS = pd.DataFrame(
 def test_a_variant_is_compared_seed_by_seed_with_ours():
     rows = [row("ours", 0, 0.5), row("ours", 1, 0.7), row("ours", 2, 0.9), row("NCHW", 0, 0.6), row("NCHW", 1, 0.7)]
     found = accuracy.paired(pd.DataFrame(rows), STEPS, pd.DataFrame()).loc[("stpm", "aupro", "NCHW")]
-    assert (found["seeds"], found["gives"]) == (2, 1.5)
+    assert (found["runs"], found["seeds"], found["gives"]) == (2, 2, 1.5)
     assert found["mean"] == pytest.approx(65)
     assert found["difference"] == pytest.approx(5)  # not 65 less 70, the mean of ours over other seeds
     assert found["largest"] == pytest.approx(10)
     assert found["noise"] == pytest.approx(100 * math.sqrt(0.02))  # of the seeds that both have
     assert not found["beyond"]
+
+
+def test_a_run_is_compared_with_that_on_the_same_processor():
+    rows = [row("ours", 0, 0.5), row("ours", 0, 0.9, device="faster"), row("NCHW", 0, 0.6, device="faster")]
+    found = accuracy.paired(pd.DataFrame(rows), STEPS, pd.DataFrame())
+    assert found.loc[("stpm", "aupro", "NCHW"), "difference"] == pytest.approx(-30)
+    assert found.loc[("stpm", "aupro", "ours"), ["runs", "seeds"]].to_list() == [2, 1]
 
 
 def test_what_a_speed_up_gives_is_its_own_step():

@@ -25,9 +25,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from adlib import datasets, images, speed
+from adlib import speed
 from adlib.pretrain import Augmentation, Config, Distillation, data
-from adlib.pretrain.border import border_distance
+from adlib.pretrain.border import border_distance, borderless
 from adlib.pretrain.config import MIX
 from adlib.pretrain.export import write_teacher
 from adlib.pretrain.networks import Source
@@ -129,10 +129,8 @@ def trial(
 
 def border(training: Distillation) -> float:
     """Measure how differently the network sees the border of a pattern that has none."""
-    fabric = datasets.load("synthetic", "canvas").query("split == 'train'").head(16)
-    pixels = images.load(fabric).normalised(torch.arange(len(fabric))).to(training.device)
     with torch.inference_mode():
-        maps, _ = training.averaged.pyramid(pixels)
+        maps, _ = training.averaged.pyramid(borderless().to(training.device))
     return max(distance for level in maps for distance in border_distance(level).values())
 
 

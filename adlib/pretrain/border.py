@@ -3,6 +3,14 @@
 import torch
 from torch import Tensor
 
+from adlib import datasets, images
+
+
+def borderless(count: int = 16) -> Tensor:
+    """Return good images of a pattern without a border, the generated fabric `canvas`: normalised (count, 3, h, w)."""
+    fabric = datasets.load("synthetic", "canvas").query("split == 'train'").head(count)
+    return images.load(fabric).normalised(torch.arange(len(fabric)))
+
 
 def border_distance(maps: Tensor) -> dict[str, float]:
     """Return for each edge the cosine distance of the mean feature of its outermost cells to that of the inner half.

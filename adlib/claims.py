@@ -79,6 +79,7 @@ MOST = "the most"  # a claim that says so is judged by that, too, in lines of it
 ALSO = {"stpm": "stpm(settle=off)"}
 
 DIAGNOSTICS = PROJECT / "results" / "diagnostics"
+TOGETHER = "all/all"  # the category of a diagnostic that compares categories
 COLUMNS = [
     "id",
     "source",
@@ -121,7 +122,7 @@ def judge(
         rows: as `results.read` gives them.
         timings: the folder of the speed tables.
         diagnostics: the folder of tables with the columns id, metric, value, parts, dataset, category, seed,
-            conditions, and `why`, where there is a line without a value.
+            conditions, device, and `why`, where there is a line without a value.
     """
     lines: list[dict[str, Any]] = []
     for claim in ({str(k): v for k, v in line.items()} for line in claims(folder).to_dict("records")):
@@ -207,7 +208,8 @@ def _against(names: list[str], claim: Mapping[str, Any], metric: str, rows: pd.D
         group = scope.its_own(str(claim["dataset"]), pairs.with_enough_seeds(group))
         best = max(names, key=lambda name: group.groupby("category")[name].mean().mean())
         against = {name: group.assign(value=100 * (group["variant"] - group[name])) for name in names}
-        conditions = pairs.conditions(setting, group) + f"; against {best}{pairs.otherwise(group, best)}"
+        sides = f"; {claim['variant']} against {best}{pairs.otherwise(group, best)}"
+        conditions = pairs.conditions(setting, group) + sides
         line = _line(
             against[best], conditions, scope.coverage(str(claim["dataset"]), group), scope.wanted(str(claim["dataset"]))
         )
@@ -230,7 +232,8 @@ def _the_most(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list
         others = gains.drop(columns=own)
         most = str(others.mean().idxmax())
         value = (gains[own] - gains[most]).dropna().rename("value").reset_index().assign(category=own)
-        conditions = f"{pairs.conditions(setting, group)}; against {name}{pairs.otherwise(group, name)}"
+        sides = f"; {claim['variant']} against {name}{pairs.otherwise(group, name)}"
+        conditions = pairs.conditions(setting, group) + sides
         if value.empty:  # the seeds of both are others
             continue
         said = f"; gain less that of {most.split('/')[1]}, the largest of {others.shape[1]} others"
@@ -263,9 +266,11 @@ def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[
         group = pairs.with_enough_seeds(group.assign(category=group["dataset"] + "/" + group["category"]))
         parts = pd.DataFrame([json.loads(text) for text in group["parts"]]).mean()
         made_of = ", ".join(f"{name} {value:.3g}" for name, value in parts.items())
-        said = [conditions, ", ".join(sorted(group["category"].unique())), *([f"mean {made_of}"] if made_of else [])]
+        named = ", ".join(sorted(set(group["category"]) - {TOGETHER}))  # what compares categories has named them
+        devices = " and ".join(sorted(group["device"].unique()))
+        said = [conditions, named, f"mean {made_of}" if made_of else "", f"on {devices}"]
         digits = "+.1f" if metric in FRACTIONS else "+.3g"
-        line = _line(group, "; ".join(said), "", scope.wanted(str(claim["dataset"])), digits)
+        line = _line(group, "; ".join(filter(None, said)), "", scope.wanted(str(claim["dataset"])), digits)
         line["unit"] = POINTS if metric in FRACTIONS else NUMBER
         lines.append(line | {"by_category": _by_category(group, digits)})
     return lines
@@ -292,7 +297,7 @@ def _rests_on(group: pd.DataFrame, wanted: int, digits: str) -> dict[str, Any]:
     """
     effect, *interval = over_seeds(group)
     found = verdict(*interval)
-    names = [name for name in sorted(group["category"].unique()) if name != "all/all"]
+    names = [name for name in sorted(group["category"].unique()) if name != TOGETHER]
     if found == INCONCLUSIVE or wanted == 1 or not names:
         return {"rests_on": ""}
     changed: list[str] = []

@@ -12,7 +12,7 @@ from adlib.paper import DATASETS, FOLDER, METRICS, paper
 
 COLUMNS = ["source", "where", "check", "stated", "found", "verdict"]
 CONTRADICTED, ROUNDING, AGREES = "contradicted", "within rounding", "agrees"
-COUNTED = "counted"  # nothing that the paper says is denied by it
+COUNTED, COPIED = "counted", "copied"  # nothing that the paper says is denied by either
 MEAN, WHOLE = "mean", ("mean", "all")  # categories that stand for a whole dataset
 CAPTIONED = " (as captioned)"
 STEP = 0.1  # percent points: the last printed digit of the tables' percentages
@@ -24,7 +24,7 @@ def contradictions(folder: str | Path = FOLDER) -> pd.DataFrame:
     numbers = everything[everything["source"].str.startswith("seed")]
     checks = [means(numbers), captions(numbers), prose(numbers, folder), copies(everything), losses(numbers)]
     found = pd.concat(checks, ignore_index=True)
-    order = found["verdict"].map({CONTRADICTED: 0, ROUNDING: 1, COUNTED: 2, AGREES: 3})
+    order = found["verdict"].map({CONTRADICTED: 0, ROUNDING: 1, COPIED: 2, COUNTED: 3, AGREES: 4})
     return found.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
 
 
@@ -115,7 +115,7 @@ def prose(numbers: pd.DataFrame, folder: str | Path = FOLDER) -> pd.DataFrame:
 
 
 def copies(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Find the columns of the papers' tables that are those of another source, category by category: `COUNTED`.
+    """Find the columns of the papers' tables that are those of another source, category by category: `COPIED`.
 
     They are results of others then, with other networks and trainings, whatever the table says of its own. A column
     with fewer than three categories is none.
@@ -136,7 +136,7 @@ def copies(numbers: pd.DataFrame) -> pd.DataFrame:
     for (source, table, method, metric, other, theirs), group in pairs.groupby(columns, sort=False):
         if len(group) >= 3 and group["equal"].all():
             where, counts = f"{table}, {method}, {metric}", f"{theirs}: {len(group)} of {len(group)}"
-            lines.append((source, where, "values equal to those of another's table", other, counts, COUNTED))
+            lines.append((source, where, "values equal to those of another's table", other, counts, COPIED))
     return pd.DataFrame(lines, columns=COLUMNS)
 
 

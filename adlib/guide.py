@@ -146,14 +146,15 @@ def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> str:
         + (f" and the {rank}" if ranks.index[0] == means.index[0] else f" {ranks.index[0]} the {rank}")
         + f"; at a critical difference of {apart:.1f} the latter is told apart from "
         f"{', '.join(worse) or 'none of the others'}. Of "
-        f"{len(pairs)} differences between two methods {int(pairs['certain'].sum())} are certain for other categories."
+        f"{len(pairs)} differences between two methods {int(pairs['certain'].sum())} are certain for other categories, "
+        f"each judged for itself: about {0.05 * len(pairs):.0f} would be without any difference."
     ]
     costs = costs_and_merits(real, timings).set_index("method")["ms"].dropna()
     if means.index[0] in costs and len(costs) > 1:
         others = costs.drop(means.index[0])
         said.append(
             f"{means.index[0]} takes {costs[means.index[0]]:.0f} ms an image, the others {others.min():.0f} to "
-            f"{others.max():.0f}."
+            f"{others.max():.0f} ({timed_on(timings)})."
         )
     drawn = rows[origins == "generated"]
     both = pd.DataFrame({"real": ranks, "generated": mean_ranks(drawn, "image_auroc")[0] if len(drawn) else None})
@@ -164,6 +165,12 @@ def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> str:
             + ("much as real ones do." if agree > ALIKE else "no guide to the order on real ones.")
         )
     return " ".join(said)
+
+
+def timed_on(timings: pd.DataFrame) -> str:
+    """Say where the latencies were measured: device and threads."""
+    where = timings[["device", "threads"]].drop_duplicates().itertuples(index=False)
+    return " and ".join(f"{device}, {threads} thread{'s' * (threads > 1)}" for device, threads in where)
 
 
 def _shared(places: list[set[str]]) -> set[str]:

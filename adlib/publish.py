@@ -31,8 +31,8 @@ HOLDS = " †"  # beside a verdict that stays one when all are judged at once
 READING = (
     "Rests on: leaving out any single one of the named categories changes the verdict; depends on: it even turns the "
     "effect round, so that there is none. Mixed: some of its lines are supported, others contradicted; in part: the "
-    "others are neither. Of a claim that was tested in several settings, the table shows that of the paper: the "
-    "methods as its text has them, nothing changed, on real images; `all lines` sums up every setting, and the "
+    "others are neither. Of a claim that was tested in several settings, the table shows that of the recipe `paper`, "
+    "nothing overridden, on real images; `all lines` sums up every setting, and the "
     "paper's notebook shows them. The letters of the conditions are spelt out below each table. What names and "
     "numbers mean: [how to read the study](docs/reading_the_study.md). Brackets are 95 % intervals over seeds, of "
     "these categories and these test images alone; of ratios of times, of the median over turns of one run, and "
@@ -43,6 +43,7 @@ READING = (
 PLAIN = re.compile(
     r"(?:paper, |(?:images a second|median latency|peak memory), \S+ \(paper\) )(?!.*generated images)[^{]*$"
 )
+TRAINED = re.compile(r"paper, (\w+, teacher \S+),")  # a line of scores, not of times: scale and teacher
 THEIRS = re.compile(r"paper, full, teacher imagenet, [^{]* fp32;")  # the papers' conditions
 # What the scores are of, the most like the papers' first; a setting without rows has no table.
 SETTINGS = [
@@ -76,7 +77,7 @@ def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
             first = own.iloc[0]
             lines = own[(own["id"] == first["id"]) & own["conditions"].str.match(PLAIN)]
             plain = [
-                f"In the paper's own setting: {_effect(line)[1]}, {_verdict(line)}. "
+                f"By the recipe `paper`, nothing overridden{_trained(line)}: {_effect(line)[1]}, {_verdict(line)}. "
                 for line in lines.to_dict("records")[:1]
             ]
             over = f"Over all settings: {summed.loc[first['id'], 'verdict']}"
@@ -84,24 +85,38 @@ def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
     return "\n".join([*said, *(f"- {more}" for more in (_best(rows), _longer(rows)) if more)])
 
 
+def _trained(line: Mapping[Hashable, Any]) -> str:
+    found = TRAINED.match(str(line["conditions"]))
+    return f" ({found[1]})" if found else ""
+
+
 def _longer(rows: pd.DataFrame) -> str:
     """Say how far image AUROC moves when a method is trained as long as its source says; nothing without such rows."""
     rows = rows[rows["dataset"].map(datasets.origin) == "real"]
     places = ["method", "dataset", "category"]
-    short, full = (
-        100 * results.plain(rows, recipe="paper", scale=scale, teacher="bundled").groupby(places)["image_auroc"].mean()
-        for scale in ("small", "full")
-    )
+    trained = {s: results.plain(rows, recipe="paper", scale=s, teacher="bundled") for s in ("small", "full")}
+    short, full = (100 * part.groupby(places)["image_auroc"].mean() for part in trained.values())
     moved = (full - short).dropna()
     if moved.empty:
         return ""
+    compared = {scale: part.set_index(places, drop=False).loc[moved.index] for scale, part in trained.items()}
     most: Any = moved.abs().idxmax()
     return (
         "**How far does that carry?** These trainings are short. Where a method was also trained as long as its source "
         f"says, image AUROC moves by more than {MUCH} points on {(moved.abs() > MUCH).sum()} of {len(moved)} "
         f"pairs of a method and a category, most of {most[0]} on {most[2]}, {short[most]:.1f} to {full[most]:.1f}: an "
-        "order of methods after short trainings need not be that after full ones."
+        "order of methods after short trainings need not be that after full ones. (recipe paper, teacher bundled; "
+        + "; ".join(f"{scale}: {_seeds_and_precisions(part)}" for scale, part in compared.items())
+        + ")"
     )
+
+
+def _seeds_and_precisions(rows: pd.DataFrame) -> str:
+    counts = rows.groupby(rows.index)["seed"].nunique()
+    least, most = int(counts.min()), int(counts.max())
+    seeds = f"{least} to {most}" if least < most else str(most)
+    by = rows.reset_index(drop=True).groupby("precision")["method"].unique()
+    return f"{seeds} seed{'s' * (most > 1)}, " + ", ".join(f"{name} ({', '.join(of)})" for name, of in by.items())
 
 
 def _best(rows: pd.DataFrame) -> str:

@@ -30,7 +30,7 @@ from sklearn.metrics import silhouette_score
 
 import adlib
 from adlib import diagnostics
-from adlib.claims import DIAGNOSTICS
+from adlib.claims import DIAGNOSTICS, TOGETHER
 from adlib.environment import environment
 from adlib.layers import resize
 from adlib.run import Run
@@ -226,11 +226,12 @@ def main() -> None:
     conditions += "" if options.precision == "fp32" else f", {options.precision}"
     for topic, seed in itertools.product(options.topic, options.seed):
         together = topic == "values"
-        for place in ["all/all"] if together else options.category:
+        for place in [TOGETHER] if together else options.category:
             dataset, category = place.split("/", 1)
             path = options.out / f"{topic}.csv"
             where = {"dataset": dataset, "category": category, "seed": seed}
-            where["conditions"] = conditions + (", not settled" if topic == "rise" else "")
+            further = f", of {', '.join(sorted(options.category))}" if together else ""
+            where["conditions"] = conditions + (", not settled" if topic == "rise" else "") + further
             drawn = options.out / "curves" / path.name
             if tuple(map(str, where.values())) in _done(path) | _done(drawn):
                 continue

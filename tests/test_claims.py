@@ -67,7 +67,7 @@ def test_a_relative_claim_follows_from_the_paired_differences(row, gains, verdic
     assert (found["pairs"], found["categories"], found["seeds"]) == (6, 2, 3)
     assert found["low"] <= found["effect"] <= found["high"]
     assert found["conditions"].startswith("paper, small, teacher bundled, resnet18, 80 steps, fp32; mvtec/bottle, ")
-    assert found["conditions"].endswith("; against memkd(items=0)")
+    assert found["conditions"].endswith("; memkd against memkd(items=0)")
     assert found["by_category"] == f"bottle {100 * sum(gains[:3]) / 3:+.1f}, pill {100 * sum(gains[3:]) / 3:+.1f}"
     assert "2 of 15 categories" in found["why"]
 
@@ -102,10 +102,17 @@ def test_real_and_generated_images_are_judged_apart(row, tmp_path):
     found = claims.judge(pd.concat(rows)).set_index("id").loc["S1-3"]
     assert sorted(found["effect"]) == pytest.approx([-20, 10])
     contradicted = found[found["verdict"] == verdicts.CONTRADICTED].iloc[0]
-    assert "generated images; synthetic/canvas; against" in contradicted["conditions"]
+    assert "generated images; synthetic/canvas; reduced_student against" in contradicted["conditions"]
     assert contradicted["why"] == "0 of 5 categories of mvtec, 1 of other datasets in their place"
 
-    line = {"id": "S1-10", "metric": "loss_ratio", "value": 1.0, "conditions": "small", "parts": "{}"}
+    line = {
+        "id": "S1-10",
+        "metric": "loss_ratio",
+        "value": 1.0,
+        "conditions": "small",
+        "parts": "{}",
+        "device": "cpu: A",
+    }
     places = [("aitex", "fabric"), ("synthetic", "canvas")]
     lines = [line | {"dataset": of, "category": c, "seed": seed} for of, c in places for seed in range(3)]
     pd.DataFrame(lines).to_csv(tmp_path / "layers.csv", index=False)
@@ -134,7 +141,7 @@ def test_of_several_baselines_the_best_on_average_counts_not_the_luckiest_of_eac
     rows.append(table(row, "dskd", dict.fromkeys(places, 0.6)))
     found = judged(pd.concat(rows), "S3-2")
     assert found["effect"] == pytest.approx(100 * (0.6 - 1.6 / 3))
-    assert found["conditions"].endswith("against dskd(decoder alone)")
+    assert found["conditions"].endswith("; dskd against dskd(decoder alone)")
     assert found["by_category"] == "against dskd(encoder alone) +10.0"  # what the claim says of the other is not hidden
 
 
@@ -201,7 +208,7 @@ def test_what_differs_in_the_training_of_both_sides_is_said(row):
     reduced = table(row, "reduced_student", places, device="cpu: B")
     found = judged(pd.concat([stpm, reduced]), "S1-3")
     assert ", 80 steps, fp32; mvtec/tile; " in found["conditions"]
-    assert found["conditions"].endswith("; against stpm (42 steps, settled); on cpu: A and cpu: B")
+    assert found["conditions"].endswith("against stpm (42 steps, settled); on cpu: A and cpu: B")
 
 
 @pytest.mark.parametrize(
@@ -321,7 +328,7 @@ def test_every_claim_has_a_line_and_every_verdict_a_reason_or_an_interval():
 
 def test_a_diagnostic_is_judged_by_its_numbers(tmp_path):
     line = {"id": "S0-7", "metric": "l_cos_jump", "dataset": "mvtec", "category": "bottle", "conditions": "small"}
-    line |= {"parts": '{"rise": 0.5}'}
+    line |= {"parts": '{"rise": 0.5}', "device": "cpu: A"}
     pd.DataFrame([line | {"seed": seed, "value": value} for seed, value in enumerate([0.1, 0.2, 0.3])]).to_csv(
         tmp_path / "rise.csv", index=False
     )
@@ -329,11 +336,18 @@ def test_a_diagnostic_is_judged_by_its_numbers(tmp_path):
     found = found.loc[("S0-7", "l_cos_jump")]
     assert (found["verdict"], found["seeds"]) == (verdicts.INCONCLUSIVE, 3)
     assert (found["effect"], found["low"], found["high"]) == pytest.approx((0.2, -0.048, 0.448), abs=1e-3)
-    assert found["conditions"] == "small; mvtec/bottle; mean rise 0.5"
+    assert found["conditions"] == "small; mvtec/bottle; mean rise 0.5; on cpu: A"
 
 
 def test_a_diagnostic_of_several_categories_says_what_each_gives(tmp_path):
-    line = {"id": "S0-7", "metric": "l_cos_jump", "dataset": "mvtec", "conditions": "small", "parts": "{}"}
+    line = {
+        "id": "S0-7",
+        "metric": "l_cos_jump",
+        "dataset": "mvtec",
+        "conditions": "small",
+        "parts": "{}",
+        "device": "cpu: A",
+    }
     values = [("bottle", 0.1), ("bottle", 0.2), ("bottle", 0.3), ("pill", -0.5), ("pill", -0.4), ("pill", -0.3)]
     rows = [line | {"category": c, "seed": i % 3, "value": value} for i, (c, value) in enumerate(values)]
     pd.DataFrame(rows).to_csv(tmp_path / "rise.csv", index=False)
@@ -343,6 +357,7 @@ def test_a_diagnostic_of_several_categories_says_what_each_gives(tmp_path):
 
 def test_a_diagnostic_that_says_nothing_is_not_judged_and_says_why(tmp_path):
     line = {"id": "S2-12", "metric": "feature_distance", "dataset": "mvtec", "category": "bottle", "parts": "{}"}
+    line |= {"device": "cpu: A"}
     lines = [line | {"conditions": "short", "seed": seed, "value": "", "why": "not moved"} for seed in range(3)]
     lines += [line | {"conditions": "long", "seed": seed, "value": 0.1 + seed, "why": ""} for seed in range(3)]
     lines += [line | {"conditions": "long", "seed": 3, "value": "", "why": "not moved"}]
@@ -355,7 +370,15 @@ def test_a_diagnostic_that_says_nothing_is_not_judged_and_says_why(tmp_path):
 
 
 def test_a_diagnostic_counts_only_where_its_claim_speaks_of_it(row, tmp_path):
-    line = {"id": "S1-10", "metric": "loss_ratio", "seed": 0, "value": 1.0, "conditions": "small", "parts": "{}"}
+    line = {
+        "id": "S1-10",
+        "metric": "loss_ratio",
+        "seed": 0,
+        "value": 1.0,
+        "conditions": "small",
+        "parts": "{}",
+        "device": "cpu: A",
+    }
     places = [("mvtec", "bottle"), ("mvtec", "tile"), ("aitex", "fabric")]
     lines = [line | {"dataset": of, "category": c, "seed": seed} for of, c in places for seed in range(3)]
     pd.DataFrame(lines).to_csv(tmp_path / "layers.csv", index=False)

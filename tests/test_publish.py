@@ -137,20 +137,25 @@ def test_the_answer_names_the_claim_its_verdict_and_no_winner_without_rows():
     ]
     rows = results.read(results.RUNS)
     text = publish.in_short(rows.head(0), pd.DataFrame(lines))
-    said = "+1.2 pp [+0.5, +2.0], depends on pill (alone). Over all settings: supported in part."
-    assert text.endswith(f"- **MemKD**: MemKD beats RD (aupro)? In the paper's own setting: {said}")
+    said = (
+        "(small, teacher bundled): +1.2 pp [+0.5, +2.0], depends on pill (alone). Over all settings: supported in part."
+    )
+    assert text.endswith(f"- **MemKD**: MemKD beats RD (aupro)? By the recipe `paper`, nothing overridden {said}")
     assert "- **Which method?** Of " in publish.in_short(rows, pd.DataFrame(lines))
 
 
 def test_how_far_scores_move_with_a_full_training_is_said():
     base = results.read(results.RUNS).iloc[0].to_dict() | {"teacher": "bundled", "recipe": "paper", "overrides": {}}
-    base |= {"dataset": "mvtec", "method": "rd"}
+    base |= {"dataset": "mvtec", "method": "rd", "precision": "fp32"}
     scores = [("small", "pill", 0.5), ("small", "pill", 0.6), ("full", "pill", 0.9), ("small", "screw", 0.5)]
     scores += [("full", "screw", 0.45), ("small", "bottle", 0.5)]
     rows = [base | {"scale": s, "category": c, "image_auroc": a, "seed": i} for i, (s, c, a) in enumerate(scores)]
+    other = [row | {"precision": "bf16"} if row["scale"] == "full" else row for row in rows]
     text = publish.in_short(pd.DataFrame(rows), pd.DataFrame([line()]))
     assert "moves by more than 5 points on 1 of 2 pairs of a method and a category" in text
     assert "most of rd on pill, 55.0 to 90.0:" in text
+    assert "(recipe paper, teacher bundled; small: 1 to 2 seeds, fp32 (rd); full: 1 seed, fp32 (rd))" in text
+    assert "full: 1 seed, bf16 (rd))" in publish.in_short(pd.DataFrame(other), pd.DataFrame([line()]))
 
 
 def test_scores_name_the_precision_and_of_several_whose_it_is():

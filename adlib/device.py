@@ -22,12 +22,16 @@ def resolve_device(device: str = "auto") -> str:
     if device == "auto":
         return lease_gpu() if torch.cuda.is_available() else "cpu"
     try:
-        torch.device(device)
+        asked = torch.device(device)
     except RuntimeError:
+        asked = torch.device("meta")  # as unknown here
+    if asked.type not in ("cpu", "cuda"):
         expected = "'auto', 'cpu', 'cuda' or, of several GPUs, 'cuda:1'"
-        raise ValueError(f"unknown device {device!r}; expected {expected}") from None
-    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"unknown device {device!r}; expected {expected}")
+    if asked.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} was asked for, but torch sees no CUDA device; use 'cpu' or 'auto'")
+    if asked.type == "cuda" and (asked.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA device(s)")
     return device
 
 

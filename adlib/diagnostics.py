@@ -111,14 +111,11 @@ def compactness(values: Mapping[str, np.ndarray]) -> float:
     return float(silhouette_score(np.concatenate(list(values.values())), labels, metric="cosine"))
 
 
-def alike(memories: Mapping[str, Mapping[str, np.ndarray]], limit: float = 0.1) -> bool:
-    """Whether the values (L, C) of each memory are the same in all categories, item by item.
+def movement(before: np.ndarray, after: np.ndarray) -> float:
+    """Measure how far training has moved a memory's items (L, C) from where the seed put them.
 
-    They are where training has hardly moved them from where the same seed put them: then no order of theirs means
-    anything. `limit` is on the mean cosine distance of items of the same number.
+    The mean cosine distance item by item: 0 where they are, up to scale, 1 for directions that have nothing in common.
+    What is near 0 shows its beginning, and no order of it means anything.
     """
-    for by_category in memories.values():
-        units = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in by_category.values()]
-        if max(float((1 - (units[0] * other).sum(1)).mean()) for other in units[1:]) > limit:
-            return False
-    return True
+    units = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (before, after)]
+    return float((1 - (units[0] * units[1]).sum(axis=1)).mean())

@@ -62,7 +62,11 @@ def device_name(device: str = "cpu") -> str:
 
 
 def peak_memory(device: str = "cpu") -> float:
-    """Return the peak so far in MiB: of the GPU's allocations, else of all memory of this process."""
+    """Return the peak so far in MiB: of the GPU's allocations since training began, else of this whole process.
+
+    On a CPU it is therefore that of the largest run of a process that makes several; `notebooks/run.ipynb`, and so each
+    row of a study, has a process of its own.
+    """
     import torch
 
     if device.startswith("cuda"):

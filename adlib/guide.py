@@ -147,7 +147,8 @@ def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> str:
         + f"; at a critical difference of {apart:.1f} the latter is told apart from "
         f"{', '.join(worse) or 'none of the others'}. Of "
         f"{len(pairs)} differences between two methods {int(pairs['certain'].sum())} are certain for other categories, "
-        f"each judged for itself: about {0.05 * len(pairs):.0f} would be without any difference."
+        f"each judged for itself, where about {0.05 * len(pairs):.0f} would be without any difference; "
+        f"{int(pairs['at_once'].sum()) or 'none'} when all are judged at once (Holm)."
     ]
     costs = costs_and_merits(real, timings).set_index("method")["ms"].dropna()
     if means.index[0] in costs and len(costs) > 1:

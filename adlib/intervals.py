@@ -66,6 +66,18 @@ def over_categories(values: pd.DataFrame) -> tuple[float, float, float]:
     return _interval(float(means.mean()), float(means.std(ddof=1)) / math.sqrt(len(means)), len(means) - 1)
 
 
+def chance_over_categories(values: pd.DataFrame) -> float:
+    """How likely a mean at least as far from 0 is where there is no effect: two-sided p, by the t of `over_categories`.
+
+    NaN for one category.
+    """
+    means = values.groupby("category")["value"].mean()
+    if len(means) < 2:
+        return math.nan
+    error = float(means.std(ddof=1)) / math.sqrt(len(means))
+    return float(2 * stats.t.sf(abs(means.mean()) / error, len(means) - 1)) if error else float(means.mean() == 0)
+
+
 def critical_difference(methods: int, categories: int) -> float:
     """By how many mean ranks some two methods differ in one of twenty studies where all are equally good.
 

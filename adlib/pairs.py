@@ -32,9 +32,11 @@ def chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
     """Take the rows of a method or variant that have the metric: `PAIRED`, `value`, and how they were trained."""
     part = results.select(rows, name)
     backbones = [config.get("backbone", "") for config in part["config"]]
+    students = [f" with student {config['student']}" if "student" in config else "" for config in part["config"]]
     settle = [bool(config.get("settle")) for config in part["config"]]
     textures = [notes.get("textures", "") for notes in part["notes"]]  # of pseudo-anomalies
-    part = part.assign(value=part[metric].astype(float), backbone=backbones, settle=settle)
+    networks = [backbone + student for backbone, student in zip(backbones, students, strict=True)]
+    part = part.assign(value=part[metric].astype(float), backbone=backbones, networks=networks, settle=settle)
     part = part.assign(textures=pd.Series(textures, part.index, dtype=object))
     # The hash of the one file that a row's teacher was; of no file it is that of the layers read, of two files of both.
     weights = [
@@ -44,7 +46,7 @@ def chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
     part = part.assign(weights=pd.Series(weights, part.index, dtype=object))
     # Three splits of the same tiles are one category: each of them as one would give the tiles three votes.
     part = part[(part["dataset"] != "mtd") | (part["category"] == "split0")].dropna(subset=["value"])
-    return part[[*PAIRED, "value", "backbone", "weights", "steps", "settle", "device"]]
+    return part[[*PAIRED, "value", "backbone", "networks", "weights", "steps", "settle", "device"]]
 
 
 def _of_one_teacher(paired: pd.DataFrame, suffix: str) -> pd.Series:
@@ -64,7 +66,7 @@ def conditions(setting: tuple[Any, ...], group: pd.DataFrame) -> str:
     """Word what the variant was trained under, and on which categories."""
     recipe, scale, teacher, precision, rest, images = setting
     changed = [] if rest == "{}" else [rest]
-    said = [recipe, scale, f"teacher {teacher}", *sorted(group["backbone"].unique()), *_trained(group), precision]
+    said = [recipe, scale, f"teacher {teacher}", *sorted(group["networks"].unique()), *_trained(group), precision]
     said += [*changed, *([f"{images} images"] if images == "generated" else [])]
     return f"{', '.join(map(str, said))}; {', '.join(sorted(group['category'].unique()))}"
 

@@ -107,7 +107,7 @@ def gallery(
             drawn = bottom.imshow(maps[i], cmap=CMAP, norm=scale)
         start = axes[2 * band, 0]
         start.text(-0.08, 0.5, name, rotation=90, ha="right", va="center", fontsize=9, transform=start.transAxes)
-    figure.colorbar(drawn, ax=axes.ravel().tolist(), label=WEAK_TOO, shrink=0.5)
+    figure.colorbar(drawn, ax=axes.ravel().tolist(), label=WEAK_TOO, shrink=0.5, extend="both")
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -205,7 +205,7 @@ def localised(images: Images, maps: NDArray, index: Sequence[int], title: str = 
         row[0].text(4, 14, images.table.defect.iloc[i], color="white", fontsize=8, backgroundcolor="#00000080")
     for axis, name in zip(axes[0], ("test image", "true outline", "anomaly map"), strict=True):
         axis.set_title(name, fontsize=9)
-    figure.colorbar(drawn, ax=axes[:, 2].tolist(), label=WEAK_TOO, shrink=0.8)
+    figure.colorbar(drawn, ax=axes[:, 2].tolist(), label=WEAK_TOO, shrink=0.8, extend="both")
     figure.suptitle(title, fontsize=9)
     return figure
 
@@ -284,14 +284,25 @@ def roofline(table: pd.DataFrame) -> Figure:
 
 
 def growth(table: pd.DataFrame, axis: str) -> Figure:
-    """Draw seconds and peak memory (MiB) along one axis of what `benchmarks/growth.py` writes, a line a method."""
+    """Draw seconds and peak memory (MiB) along one axis of what `benchmarks/growth.py` writes, a line a method.
+
+    Both axes of the seconds are logarithmic, where growth in proportion has slope 1; of the memory only the lower is.
+    """
     part = table[table["axis"] == axis]
-    figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
+    values = sorted(part["value"].unique())
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 2.8), layout="constrained")
     for place, column, unit in zip(axes, ("seconds", "peak_mib"), ("seconds", "peak memory, MiB"), strict=True):
         for (method, what), line in part.groupby(["method", "what"]):
             style = "--" if what == "infer" else "-"
             place.plot(line["value"], line[column], f"o{style}", markersize=3, label=f"{method}, {what}")
-        place.set(xlabel=axis, ylabel=unit, ylim=(0, None))
+        place.set(xscale="log", xlabel=axis, ylabel=unit)
+        place.set_xticks(values, [f"{value:g}" for value in values])
+        place.xaxis.set_minor_locator(NullLocator())
         sns.despine(ax=place)
-    axes[0].legend(frameon=False, fontsize=7)
+    axes[0].set(yscale="log", ylim=(part["seconds"].min() / 2, 2 * part["seconds"].max()))
+    axes[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_locator(NullLocator())
+    axes[1].set_ylim(0, 1.1 * part["peak_mib"].max())
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=7)
     return figure

@@ -91,9 +91,9 @@ def prepare(
         raise ValueError(f"{dataset}/{category} has no test images")
     wanted = dataclasses.asdict(dataclasses.replace(config, **found))
     exchanged = [
-        f"{name} {value} in place of {wanted[name]}, which does not ship"
+        f"{name} {value} in place of {wanted[name]}, {'to go with it' if name == 'student' else 'which does not ship'}"
         for name, value in dataclasses.asdict(built.config).items()
-        if value != wanted[name] and name != "student"  # mkd's goes with its teacher
+        if value != wanted[name]
     ]
     run = Run(
         identity=identity,
@@ -113,18 +113,22 @@ def prepare(
 
 
 def _warn_of_replacement(path: Path, run: "Run") -> None:
-    """Say before the training where its row will take the place of one of other images, or of another weights file.
+    """Say before the training where its row will take the place of one of other images, weights or precision.
 
-    A row names neither the folder of somebody's images nor that of a weights file, so that two of one name share it.
+    A row's path names neither the folder of somebody's images, nor that of a weights file, nor the precision.
     """
     try:
         old = json.loads(path.read_text())
     except (OSError, ValueError):
         return
-    now = {"images": ("data_sha256", run.data_sha256), "weights": ("teacher_sha256", run.method.provenance.sha256)}
+    now = {
+        "images of the same name": ("data_sha256", run.data_sha256),
+        "weights of the same name": ("teacher_sha256", run.method.provenance.sha256),
+        f"precision ({old.get('precision')}, now {run.precision})": ("precision", run.precision),
+    }
     if other := [what for what, (name, value) in now.items() if old.get(name) != value]:
         warnings.warn(
-            f"{path} was made with other {' and '.join(other)} of the same name and will be replaced: "
+            f"{path} was made with other {' and other '.join(other)} and will be replaced: "
             "move it away, or name another out_dir, to keep it",
             stacklevel=3,
         )
@@ -319,9 +323,10 @@ class Run:
 
         The row comes last, so that whoever finds it finds everything; the training state that it replaces goes then.
         """
-        target = folder if folder is not None else self.out_dir
-        if target is None:
+        named = folder if folder is not None else self.out_dir
+        if named is None:
             raise ValueError("no folder was given for the row: pass one, or out_dir to prepare")
+        target = Path(named).expanduser()
         row = row or self.row()
         path = results.row_path(target, row)
         reached = "" if math.isnan(row.image_auroc) else f": image AUROC {row.image_auroc:.1%}"

@@ -23,6 +23,7 @@ SHARED = (
     "corrupt",
     "datasets.dtd",
     "datasets.table",
+    "decoded",
     "device",
     "images",
     "legacy_metrics",

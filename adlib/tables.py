@@ -14,7 +14,7 @@ import pandas as pd
 
 from adlib import results, speed
 from adlib.datasets import PUBLISHED, kind
-from adlib.intervals import over_categories
+from adlib.intervals import chance_over_categories, holm, over_categories
 from adlib.layers import Memory, NRMemory
 from adlib.methods import build, resolve
 from adlib.paper import CATEGORIES, DATASETS, FOLDER, SIZES, departures, paper
@@ -71,12 +71,13 @@ def paired_differences(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Compare every two methods on the categories and seeds that both have, in percent points.
 
     Columns better, worse, difference (the mean over categories of the mean over seeds), low, high (its 95 %
-    interval, `intervals.over_categories`: NaN of one), pairs, categories, certain (it is above 0); the largest first.
+    interval, `intervals.over_categories`: NaN of one), pairs, categories, certain (it is above 0, each difference
+    judged for itself), at_once (also when all of them are judged at once: `intervals.holm`); the largest first.
     `rows` are of one setting: one row a method, category and seed.
     """
     keys = ["dataset", "category", "seed"]
     values = rows.pivot(index=keys, columns="method", values=metric).astype(float)
-    lines = []
+    lines, chances = [], []
     for a, b in combinations(values.columns, 2):
         both = (100 * (values[a] - values[b])).dropna().rename("value").reset_index()
         if both.empty:
@@ -84,10 +85,13 @@ def paired_differences(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
         better, worse = (a, b) if both.groupby(keys[:2])["value"].mean().mean() >= 0 else (b, a)
         both["value"] *= 1 if better == a else -1
         places = both["dataset"] + "/" + both["category"]
-        mean, low, high = over_categories(both.assign(category=places))
+        both["category"] = places
+        mean, low, high = over_categories(both)
+        chances.append(chance_over_categories(both))
         lines.append((better, worse, mean, low, high, len(both), places.nunique(), low > 0))
     columns = ["better", "worse", "difference", "low", "high", "pairs", "categories", "certain"]
-    return pd.DataFrame(lines, columns=columns).sort_values("difference", ascending=False, ignore_index=True)
+    found = pd.DataFrame(lines, columns=columns).assign(at_once=holm(pd.Series(chances, dtype=float)))
+    return found.sort_values("difference", ascending=False, ignore_index=True)
 
 
 def of(source: str, folder: str | Path = FOLDER) -> list[str]:

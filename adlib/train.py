@@ -90,6 +90,8 @@ def fit(
     device = resolve_device(device)
     if device == "cpu":
         keep_memory()
+    else:
+        torch.cuda.reset_peak_memory_stats(device)  # what a process did before is not of this training
     training = _Training(
         method=method.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
         images=images.to(device),

@@ -32,12 +32,15 @@ import adlib
 from adlib import diagnostics
 from adlib.claims import DIAGNOSTICS, TOGETHER
 from adlib.environment import environment
+from adlib.files import whole_file
 from adlib.layers import resize
 from adlib.run import Run
 
 ALARMS = 0.01  # share of the pixels of normal test images that the threshold lets through
+MOVED = 0.1  # cosine distance of a memory's items from their beginning, above which it holds what it has learnt
 COLLAPSED = 0.05  # of a distance left, of normal pixels and of defects: the memory gives one feature for all
 SEEN = 0.1  # silhouette from which values lie compact, as the paper says they do: below, no eye would see it
+WHERE = ("dataset", "category", "seed", "conditions")  # what tells a measurement from another, in this order
 UNMOVED = "the learned values are where they began: train longer"
 DEEP = 16  # pixels from the border of a defect, inwards
 NEAR = 16  # the same outwards
@@ -77,18 +80,19 @@ def _variants(make: Make, **fields: Any) -> dict[str, Run]:
     return {
         "destseg": make("destseg", **fields),
         "memory": make("memory_destseg", **fields),
-        "mse": make("memory_destseg", memory_loss="mse", memory_levels=[2], attention=False, **fields),
+        "mse": make("memory_destseg", memory_loss="mse", memory_levels=[2], attention=False, squeeze=False, **fields),
     }
 
 
 def recall(make: Make) -> Found:
     """How far from the mean normal feature pixels are before and after recall, of good images and inside defects.
 
-    Not judged where the memory's values are hardly moved, as what such a memory recalls is its beginning, nor where all
-    recall the same: then no distance is left of any pixel, and a share of nothing says nothing.
+    Memories whose values are hardly moved do not count, as what such a memory recalls is its beginning. Not judged
+    where none counts, nor where all recall the same: then no distance is left of any pixel, and a share of nothing says
+    nothing.
     """
     run, fresh = make("memkd"), make("memkd", trained=False)
-    moved = _moved(_values(fresh), _values(run))
+    far = _movements(_values(fresh), _values(run))
     labels = run.test.labels
     good, bad = (torch.nonzero(labels == label).flatten() for label in (0, 1))
     normal, masks = run.test.normalised(good), run.test.masks[bad].float()
@@ -104,43 +108,54 @@ def recall(make: Make) -> Found:
                 before, after = (float(found[side][inside].mean()) for side in ("before", "after"))
                 lines.append({"pixels": kind, "memory": memory, "before": before, "after": after})
     table = pd.DataFrame(lines)
-    kept = (table["after"] / table["before"]).groupby(table["pixels"]).mean()
+    counted = table[table["memory"].isin([name for name, by in far.items() if by > MOVED])]
+    kept = (counted["after"] / counted["before"]).groupby(counted["pixels"]).mean()
     # Two statements: distances shrink, and those of anomalies shrink more. The lesser of both margins decides.
-    value: float | str = min(1 - kept["defect"], kept["normal"] - kept["defect"])
-    if not moved:
-        value = UNMOVED
-    elif (kept < COLLAPSED).all():
+    value: float | str = UNMOVED
+    if len(kept) == len(sides):
+        value = min(1 - kept["defect"], kept["normal"] - kept["defect"])
+    if len(kept) and (kept < COLLAPSED).all():
         value = "every pixel recalls nearly the same, so that no distance is left to compare"
-    return [("S2-12", "feature_distance", value, kept.to_dict())], {"recall": table}
+    parts = kept.to_dict() | {f"{name} moved": by for name, by in far.items()}
+    return [("S2-12", "feature_distance", value, parts)], {"recall": table}
 
 
 def values(makes: dict[str, Make]) -> Found:
-    """How apart the learned values of the categories are, with NR memories and with MemAE's; all categories at once."""
+    """How apart the learned values of the categories are, with NR memories and with MemAE's; all categories at once.
+
+    Scores are means over the memories that training has moved in every category; not judged where a method has none.
+    """
     held: dict[str, dict[str, dict[str, np.ndarray]]] = {}  # method -> memory -> category -> (L, C)
-    moved = []
+    least: dict[tuple[str, str], float] = {}  # (method, memory) -> how far it moved in the category where least
     for category, make in makes.items():
         for method in ("memkd", "rd_memae"):
             after = _values(make(method))
             for memory, found in after.items():
                 held.setdefault(method, {}).setdefault(memory, {})[category] = found
-            moved.append(_moved(_values(make(method, trained=False)), after))
-    scores = {m: float(np.mean([diagnostics.compactness(v) for v in of.values()])) for m, of in held.items()}
-    planes: dict[str, list[float]] = {}
+            for memory, far in _movements(_values(make(method, trained=False)), after).items():
+                least[method, memory] = min(far, least.get((method, memory), far))
+    counted = {method: {m: v for m, v in of.items() if least[method, m] > MOVED} for method, of in held.items()}
+    scores = {m: [diagnostics.compactness(v) for v in of.values()] for m, of in counted.items()}
+    planes: dict[str, list[float]] = {method: [] for method in held}
     frames = []
     for method, memories in held.items():
         for memory, by_category in memories.items():
             found = np.concatenate([*by_category.values()])
             points = TSNE(init="pca", perplexity=15, random_state=0).fit_transform(found).astype(float).round(2)
             names = np.repeat([*by_category], [len(v) for v in by_category.values()])
-            planes.setdefault(method, []).append(float(silhouette_score(points, names)))
+            if memory in counted[method]:
+                planes[method].append(float(silhouette_score(points, names)))
             frame = pd.DataFrame({"of": names, "x": points[:, 0], "y": points[:, 1]})
             frames.append(frame.assign(method=method, memory=memory))
-    seen = {method: float(np.mean(found)) for method, found in planes.items()}  # what the eye sees in the picture
-    # Two statements: the values of a category lie together, and more so than MemAE's. The lesser margin decides.
-    numbers = [
-        ("S2-13", metric, min(of["memkd"] - SEEN, of["memkd"] - of["rd_memae"]) if all(moved) else UNMOVED, of)
-        for metric, of in (("silhouette", scores), ("t-SNE", seen))
-    ]
+    moved = {f"{method} {memory} moved": far for (method, memory), far in least.items()}
+    numbers: list[tuple[str, str, float | str, dict[str, float]]] = []
+    for metric, of in (("silhouette", scores), ("t-SNE", planes)):  # among themselves, and as the eye sees them
+        means = {method: float(np.mean(found)) for method, found in of.items() if found}
+        value: float | str = UNMOVED
+        if len(means) == len(of):
+            # Two statements: the values of a category lie together, and more so than MemAE's. The lesser decides.
+            value = min(means["memkd"] - SEEN, means["memkd"] - means["rd_memae"])
+        numbers.append(("S2-13", metric, value, means | moved))
     return numbers, {"values": pd.concat(frames)}
 
 
@@ -149,9 +164,9 @@ def _values(run: Run) -> dict[str, np.ndarray]:
     return {name: v.float().numpy() for name, v in run.method.memory_values().items()}  # type: ignore[operator]
 
 
-def _moved(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> bool:
-    """Whether training has taken the values of any memory away from where the seed put them."""
-    return not diagnostics.alike({name: {"before": before[name], "after": after[name]} for name in before})
+def _movements(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict[str, float]:
+    """How far training has moved the values of each memory from where the seed put them."""
+    return {name: diagnostics.movement(before[name], after[name]) for name in before}
 
 
 def layers(make: Make) -> Found:
@@ -233,7 +248,7 @@ def main() -> None:
             further = f", of {', '.join(sorted(options.category))}" if together else ""
             where["conditions"] = conditions + (", not settled" if topic == "rise" else "") + further
             drawn = options.out / "curves" / path.name
-            if tuple(map(str, where.values())) in _done(path) | _done(drawn):
+            if tuple(map(str, where.values())) in _done(drawn if topic == "kinds" else path):  # which has no numbers
                 continue
             # Compared categories begin apart, as separate trainings do: one seed would give them one beginning.
             places = {p: seed + 100 * i for i, p in enumerate(options.category)} if together else {place: seed}
@@ -244,9 +259,9 @@ def main() -> None:
                 {"id": claim, "metric": metric, **_value_or_why(value), "parts": json.dumps(parts)} | where | origin
                 for claim, metric, value, parts in numbers
             ]
-            _append(path, rows)
-            for name, curve in curves.items():
-                _append(options.out / "curves" / f"{name}.csv", curve.assign(**where).to_dict("records"))
+            for name, curve in curves.items():  # before the rows, which say that all is there
+                _append(options.out / "curves" / f"{name}.csv", curve.assign(**where).to_dict("records"), where)
+            _append(path, rows, where)
             for row in rows:
                 print(place, seed, row["id"], row["metric"], row["value"], row["why"], row["parts"], flush=True)
 
@@ -307,19 +322,21 @@ def _done(path: Path) -> set[tuple[str, ...]]:
     if not path.is_file():
         return set()
     with path.open(newline="") as file:
-        return {(r["dataset"], r["category"], r["seed"], r["conditions"]) for r in csv.DictReader(file)}
+        return {tuple(row[name] for name in WHERE) for row in csv.DictReader(file)}
 
 
-def _append(path: Path, rows: Sequence[Mapping[Any, Any]]) -> None:
+def _append(path: Path, rows: Sequence[Mapping[Any, Any]], where: Mapping[str, Any]) -> None:
+    """Add rows to a table, whole or not at all; in place of those that a killed call has left of the same."""
     if not rows:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.is_file()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0]])
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
+    old: list[Mapping[Any, Any]] = []
+    if path.is_file():
+        with path.open(newline="") as file:
+            old = [row for row in csv.DictReader(file) if [row[name] for name in WHERE] != [*map(str, where.values())]]
+    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*old, *rows])
 
 
 def _options() -> argparse.Namespace:

@@ -65,7 +65,16 @@ def test_auto_asks_for_a_lease_and_a_named_device_does_not(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("adlib.device.lease_gpu", lambda: "cuda:3")
     assert resolve_device("auto") == "cuda:3"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device("cuda:1") == "cuda:1"
+    with pytest.raises(ValueError, match=r"'cuda:2' was asked for, but torch sees 2 CUDA device\(s\)"):
+        resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize("name", ["mps", "meta", "gpu"])
+def test_a_device_that_methods_are_not_trained_on_is_an_error(name):
+    with pytest.raises(ValueError, match=f"unknown device '{name}'; expected 'auto', 'cpu', 'cuda'"):
+        resolve_device(name)
 
 
 def test_memory_that_runs_out_is_named_with_what_to_do():

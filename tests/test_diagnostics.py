@@ -91,10 +91,13 @@ def test_compact_values_stand_apart_and_mixed_ones_do_not():
         diagnostics.compactness({"a": np.eye(3)})
 
 
-def test_values_that_have_not_moved_are_alike_and_others_are_not():
+def test_a_memory_has_moved_by_the_angle_of_its_items():
     start = np.random.default_rng(0).normal(size=(50, 8))
-    assert diagnostics.alike({"m0": {"bottle": start, "pill": start * 1.5 + 1e-3}})
-    assert not diagnostics.alike({"m0": {"bottle": start, "pill": -start}})
+    assert diagnostics.movement(start, 1.5 * start) == pytest.approx(0)
+    assert diagnostics.movement(start, -start) == pytest.approx(2)
+    turned = np.concatenate([start[:25], np.roll(np.eye(8), 1, axis=1)[np.arange(25) % 8]])
+    begun = np.concatenate([start[:25], np.eye(8)[np.arange(25) % 8]])
+    assert diagnostics.movement(begun, turned) == pytest.approx(0.5)
 
 
 def test_a_curve_that_rises_and_one_that_has_arrived():

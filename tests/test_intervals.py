@@ -35,6 +35,8 @@ def test_the_interval_over_categories_is_students_of_their_means():
     expected = stats.ttest_1samp([2.0, 4.0, 0.5], 0).confidence_interval(0.95)
     assert intervals.over_categories(table(of)) == pytest.approx((6.5 / 3, *expected))
     assert math.isnan(intervals.over_categories(table({"a": [1.0, 2.0]}))[1])
+    assert intervals.chance_over_categories(table(of)) == pytest.approx(stats.ttest_1samp([2.0, 4.0, 0.5], 0).pvalue)
+    assert math.isnan(intervals.chance_over_categories(table({"a": [1.0, 2.0]})))
 
 
 def test_values_that_agree_have_an_interval_without_width():

@@ -179,6 +179,8 @@ def test_a_row_of_other_images_of_the_same_name_is_not_replaced_unsaid(tmp_path)
         prepared(tmp_path, category=first, dataset="folder", out_dir=tmp_path / "rows")
     with pytest.warns(UserWarning, match=f"{path.name} was made with other images of the same name"):
         prepared(tmp_path, category=second, dataset="folder", out_dir=tmp_path / "rows")
+    with pytest.warns(UserWarning, match=r"was made with other precision \(fp32, now bf16\) and will be replaced"):
+        prepared(tmp_path, category=first, dataset="folder", out_dir=tmp_path / "rows", precision="bf16")
 
 
 def test_destseg_says_which_textures_and_rotation_it_used(data_root):
@@ -245,7 +247,8 @@ def test_small_scale_counts_its_epochs_by_the_category_unless_they_are_asked_for
 def test_a_network_that_does_not_ship_is_exchanged_and_the_row_says_so(data_root, bundled_resnet18):
     run = prepared(data_root, method="mkd", teacher="bundled")
     assert run.config["backbone"] == run.config["student"] == "resnet18"
-    assert run.notes["teacher"] == "backbone resnet18 in place of wide_resnet50_2, which does not ship"
+    backbone = "backbone resnet18 in place of wide_resnet50_2, which does not ship"
+    assert run.notes["teacher"] == f"{backbone}; student resnet18 in place of resnet50, to go with it"
     run = prepared(data_root, method="mkd", teacher="bundled", overrides={"student": "resnet34"})
     assert (run.config["backbone"], run.config["student"]) == ("resnet18", "resnet34")
     assert "teacher" not in prepared(data_root, method="stpm", teacher="bundled").notes

@@ -182,6 +182,7 @@ def test_every_two_methods_are_compared_where_both_were_run():
         [10, 10, 10, 3, 3]
     )
     assert found.loc[("c", "b"), "difference"] == pytest.approx(15)
+    assert found["at_once"].tolist() == [False, True, False]
     assert found["certain"].tolist() == [False, True, False]  # what one category has says nothing of others
 
 

@@ -7,8 +7,6 @@ normal images), split ('train' or 'test'). Nothing is decoded here, and nothing 
 `python -m adlib.datasets.download` does that.
 """
 
-import hashlib
-import os
 from pathlib import Path
 from types import ModuleType
 
@@ -17,7 +15,7 @@ import pandas as pd
 from adlib.names import known
 
 from . import btad, eyecandies, folder, mtd, mvtec, mvtec3d, synthetic, visa
-from .table import check, data_root, found_in
+from .table import check, data_root, fingerprint, found_in
 
 __all__ = ["DATASETS", "categories", "data_root", "fingerprint", "kind", "load", "origin"]
 
@@ -101,28 +99,6 @@ def _on_disk(dataset: str, home: Path) -> list[str]:
     if dataset == "synthetic":
         return list(synthetic.CATEGORIES)
     return list(DATASETS[dataset].categories(home))
-
-
-def fingerprint(samples: pd.DataFrame) -> str:
-    """SHA-256 that identifies the data of a run, wherever their root lies.
-
-    Over each row's image and mask paths relative to their common folder, label, defect, split, and
-    the size and bytes of both files.
-    """
-    paths = [*samples["image"], *samples["mask"].dropna()]
-    common = os.path.commonpath([os.path.dirname(path) for path in paths])
-    digest = hashlib.sha256()
-    rows = samples.sort_values("image")[["image", "mask", "label", "defect", "split"]]
-    for image, mask, label, defect, split in rows.itertuples(index=False):
-        digest.update(f"{label}\t{defect}\t{split}\n".encode())
-        for path in (image, mask):
-            if not isinstance(path, str):
-                digest.update(b"-\n")
-                continue
-            content = Path(path).read_bytes()
-            name = Path(path).relative_to(common).as_posix()
-            digest.update(f"{name}\t{len(content)}\n".encode() + content)
-    return digest.hexdigest()
 
 
 def _present(dataset: str, home: Path) -> None:

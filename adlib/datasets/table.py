@@ -1,5 +1,6 @@
 """What every reader shares: the table of samples, its check, file listings and clear errors."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -118,3 +119,25 @@ def found_in(folder: Path, most: int = 8) -> str:
     names = sorted(p.name + "/" * p.is_dir() for p in folder.iterdir())
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more if names else "an empty folder"
+
+
+def fingerprint(samples: pd.DataFrame) -> str:
+    """SHA-256 that identifies the data of a run, wherever their root lies.
+
+    Over each row's image and mask paths relative to their common folder, label, defect, split, and
+    the size and bytes of both files.
+    """
+    paths = [*samples["image"], *samples["mask"].dropna()]
+    common = os.path.commonpath([os.path.dirname(path) for path in paths])
+    digest = hashlib.sha256()
+    rows = samples.sort_values("image")[["image", "mask", "label", "defect", "split"]]
+    for image, mask, label, defect, split in rows.itertuples(index=False):
+        digest.update(f"{label}\t{defect}\t{split}\n".encode())
+        for path in (image, mask):
+            if not isinstance(path, str):
+                digest.update(b"-\n")
+                continue
+            content = Path(path).read_bytes()
+            name = Path(path).relative_to(common).as_posix()
+            digest.update(f"{name}\t{len(content)}\n".encode() + content)
+    return digest.hexdigest()

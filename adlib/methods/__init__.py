@@ -4,9 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from adlib.methods.base import Batch, Deviation, Method, Stage
+from adlib.methods.base import Batch, Deviation, Method, Stage, configured, seeded
 from adlib.methods.destseg import DeSTSeg
 from adlib.methods.dskd import DSKD
 from adlib.methods.memkd import MemKD
@@ -66,13 +64,9 @@ def resolve(name: str, recipe: str = "paper", scale: str = "full", /, **override
     cls = METHODS[name]
     known(f"recipe of {name}", recipe, cls.RECIPES)
     known("scale", scale, SCALES)
-    fields = {f.name: f for f in dataclasses.fields(cls.Config)}
-    defaults = cls.Config()
     for field in overrides:
-        known(f"field of {name}", field, fields)
-    values = cls.RECIPES[recipe] | (cls.SMALL if scale == "small" else {}) | overrides
-    checked = {k: _cast(name, k, v, getattr(defaults, k)) for k, v in values.items()}
-    return dataclasses.replace(defaults, **checked)
+        known(f"field of {name}", field, [f.name for f in dataclasses.fields(cls.Config)])
+    return configured(cls, name, recipe, scale, overrides)
 
 
 def build(
@@ -99,19 +93,4 @@ def build(
                     f"{field} {getattr(asked, field)!r} does not ship, which teacher='bundled' asks for: leave the "
                     f"override out to take {getattr(config, field)!r}, or name another teacher"
                 )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return METHODS[name](config, teacher)  # type: ignore[call-arg]
-
-
-def _cast(method: str, field: str, value: Any, default: Any) -> Any:
-    """Accept what JSON and YAML can write for the field's type (a list for a tuple, an int for a float)."""
-    kind = type(default)
-    if kind is tuple and isinstance(value, list | tuple):
-        if value and all(isinstance(v, type(default[0])) for v in value):
-            return tuple(value)
-    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif type(value) is kind:
-        return value
-    raise ValueError(f"field {field!r} of {method} takes a {kind.__name__} such as {default!r}, got {value!r}")
+    return seeded(METHODS[name], config, teacher, seed)

@@ -1,7 +1,7 @@
 """What the training loop and the predictor ask of a method."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -134,6 +134,36 @@ class Method(nn.Module, ABC):
     def score(self, maps: Tensor) -> Tensor:
         """Reduce maps (N, H, W) to image scores (N,): the maximum, unless the method says otherwise."""
         return maps.amax(dim=(1, 2))
+
+
+def configured(cls: type[Method], name: str, recipe: str, scale: str, overrides: Mapping[str, Any]) -> Any:
+    """Make a method's config: the paper's defaults, then the recipe's fields, the scale's and the caller's.
+
+    Raises ValueError, naming the method `name`, for a value of another type than the field's.
+    """
+    defaults = cls.Config()
+    values = cls.RECIPES[recipe] | (cls.SMALL if scale == "small" else {}) | dict(overrides)
+    return replace(defaults, **{k: _cast(name, k, v, getattr(defaults, k)) for k, v in values.items()})
+
+
+def seeded(cls: type[Method], config: Any, teacher: str, seed: int) -> Method:
+    """Build a method whose initial weights follow from the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return cls(config, teacher)  # type: ignore[call-arg]
+
+
+def _cast(method: str, field: str, value: Any, default: Any) -> Any:
+    """Accept what JSON and YAML can write for the field's type (a list for a tuple, an int for a float)."""
+    kind = type(default)
+    if kind is tuple and isinstance(value, list | tuple):
+        if value:
+            return tuple(_cast(method, field, one, default[0]) for one in value)
+    elif kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif type(value) is kind:
+        return value
+    raise ValueError(f"field {field!r} of {method} takes a {kind.__name__} such as {default!r}, got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ def paired(accuracy: pd.DataFrame, training: pd.DataFrame, inference: pd.DataFra
     Another processor rounds otherwise, and a training goes another way by that alone.
 
     Columns: runs, of `seeds` different seeds; mean, difference (mean of variant less `ours`), largest (of their
-    absolute values) and noise (the standard deviation of `ours` from run to run), in percent points; beyond (the mean
+    absolute values) and noise (the standard deviation of `ours` from run
+    to run, of one teacher on one device), in percent points; beyond (the mean
     difference exceeds the noise); gives (how many times as fast the speed-up alone makes training, or one image; NaN
     where that was not measured).
     """
@@ -45,8 +46,14 @@ def paired(accuracy: pd.DataFrame, training: pd.DataFrame, inference: pd.DataFra
         mean=("value", "mean"),
         difference=("difference", "mean"),
         largest=("size", "max"),
-        noise=("value_ours", "std"),
     )
+    # Teachers and processors differ by more than seeds do, so each pair of them has a mean of its own.
+    alike = ["case", "metric", "variant", "teacher", "device"]
+    both["squared"] = (both["value_ours"] - both.groupby(alike)["value_ours"].transform("mean")) ** 2
+    squares = both.groupby(["case", "metric", "variant"], sort=False)["squared"].sum()
+    groups = both.groupby(alike).size().groupby(["case", "metric", "variant"]).size()
+    free = found["runs"] - groups
+    found["noise"] = (squares / free.where(free > 0)) ** 0.5
     percent = ["mean", "difference", "largest", "noise"]
     found[percent] *= 100
     gives = [_gives(str(case), str(variant), training, inference) for case, _, variant in found.index]

@@ -50,8 +50,9 @@ def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str
             judged = about(low, high, claimed) if roughly else of_ratio(low, high, claimed, lower=metric != "fps")
             other = f"{name} ({pair['recipe_other']})" if pair["recipe_other"] else name
             text = f"{RATIOS[metric]}, {claim['variant']} ({pair['recipe']}) by {other}, {pair['backbone']}, batch 1"
-            where = f"{pair['way']}, {pair['device']}, {pair['threads']} threads, "
-            where += "inference.csv" if metric == "memory" else f"{pair['table']}.csv, {turns} turns"
+            of = "memory_" if metric == "memory" else ""  # measured apart, maybe elsewhere
+            where = f"{pair['way']}, {pair[of + 'device']}, {pair[of + 'threads']:.0f} threads, "
+            where += "inference.csv" if of else f"{pair['table']}.csv, {turns} turns"
             why = "" if metric != "memory" else "measured once: no spread, no verdict"
             lines.append(
                 {"effect": ratio, "low": low, "high": high, "pairs": turns or 1, "categories": 0, "seeds": 0}
@@ -78,23 +79,35 @@ def _timings(folder: Path) -> pd.DataFrame:
     """Read the latencies of one image by our names and the peers', each table for itself."""
     ours, memory, peers = (speed.read(topic, folder) for topic in ("turns", "inference", "peers"))
     columns = ["name", "recipe", "backbone", "table", "way", "each_ms", "peak_mib"]
-    columns += ["device", "threads", "commit"]
-    if ours.empty or memory.empty or peers.empty:
-        return pd.DataFrame(columns=columns)
+    columns += ["device", "threads", "commit", "memory_device", "memory_threads"]
+    found = [pd.DataFrame(columns=columns)]
+    if len(ours):
+        ours = ours.assign(table="turns", name=ours["method"], way=WAYS["optimised"])
+        found.append(_with_memory(ours, memory).reindex(columns=columns))
+    if len(peers):
+        found.append(_peers(peers).reindex(columns=columns))
+    return pd.concat(found, ignore_index=True)
+
+
+def _with_memory(ours: pd.DataFrame, memory: pd.DataFrame) -> pd.DataFrame:
+    """Set the peak memory of the same networks beside the latencies, with the device that it was measured on."""
+    same = ["method", "recipe", "backbone"]
+    if memory.empty:
+        return ours
     memory = memory[(memory["variant"] == "optimised") & (memory["batch"] == 1) & (memory["size"] == 256)]
-    ours = ours.merge(memory[["method", "recipe", "backbone", "peak_mib"]], how="left").assign(table="turns")
-    ours = ours.assign(name=ours["method"], way=WAYS["optimised"])
+    memory = memory[[*same, "peak_mib", "device", "threads"]]
+    return ours.merge(memory.rename(columns={n: f"memory_{n}" for n in ("device", "threads")}), how="left", on=same)
+
+
+def _peers(peers: pd.DataFrame) -> pd.DataFrame:
     # Of a peer there is one way, which stands beside both of ours.
     peers = peers[(peers["batch"] == 1) & peers["variant"].isin([*WAYS, "model"])]
     beside = [peers.loc[peers["variant"].isin([variant, "model"])].assign(way=way) for variant, way in WAYS.items()]
     peers = pd.concat(beside)
     words = peers["detector"].str.split(" ", n=1, expand=True)
-    peers = peers.assign(
-        name=words[0], recipe=words[1].fillna(""), table="peers", peak_mib=math.nan, backbone="resnet18"
-    )
+    peers = peers.assign(name=words[0], recipe=words[1].fillna(""), table="peers", backbone="resnet18")
     peers = peers[peers["detector"] != PATCHCORE_CUT]
-    peers = peers[(peers["environment"] == "adlib") | peers["name"].isin(["fastflow", "patchcore"])]
-    return pd.concat([ours[columns], peers[columns]], ignore_index=True)
+    return peers[(peers["environment"] == "adlib") | peers["name"].isin(["fastflow", "patchcore"])]
 
 
 def _turns(each_ms: str | float) -> np.ndarray:

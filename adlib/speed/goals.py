@@ -27,10 +27,23 @@ class Goal:
 
 FULL_ON_H100 = "scale == 'full' and device.str.contains('H100')"
 GOALS = (
-    Goal("DeSTSeg, stage 1: times the authors' way", "training", "case == 'destseg stage 1'", "speedup", least=6),
-    Goal("DeSTSeg, stage 2: times the authors' way", "training", "case == 'destseg stage 2'", "speedup", least=6),
-    Goal("reduced student: times the authors' way", "training", "case == 'reduced_student paper'", "speedup", least=10),
-    Goal("RD: times the authors' way", "training", "case == 'rd resnet18'", "speedup", least=4),
+    *(
+        Goal(
+            f"{name}, {precision}: times the authors' way",
+            "training",
+            f"case == '{case}' and precision == '{precision}'",
+            "speedup",
+            least=least,
+        )
+        for name, case, least in (
+            ("DeSTSeg, stage 1", "destseg stage 1", 6),
+            ("DeSTSeg, stage 2", "destseg stage 2", 6),
+            ("reduced student", "reduced_student paper", 10),
+            ("RD, ResNet-18", "rd resnet18", 4),
+            ("RD, Wide-ResNet-50", "rd wide_resnet50_2", 4),
+        )
+        for precision in ("fp32", "bf16")
+    ),
     Goal(
         "a category of DeSTSeg at full scale on one H100: seconds of training and test",
         "runs",

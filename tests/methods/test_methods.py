@@ -253,3 +253,10 @@ def test_a_step_that_waits_is_seen():
         torch.ones(2).sum().item()
         torch.ones(2)[torch.tensor([True, False])]
     assert waits.found == {"_local_scalar_dense", "index"}
+
+
+def test_numbers_of_a_field_may_be_written_as_json_writes_them():
+    assert resolve("rd", betas=[0, 0.999]).betas == (0.0, 0.999)
+    assert resolve("stpm", lr=1).lr == 1.0
+    with pytest.raises(ValueError, match=r"field 'betas' of rd takes a float such as 0.5, got '0'"):
+        resolve("rd", betas=["0", 0.999])

@@ -47,6 +47,15 @@ def test_a_run_is_compared_with_that_on_the_same_processor():
     assert found.loc[("stpm", "aupro", "ours"), ["runs", "seeds"]].to_list() == [2, 1]
 
 
+def test_noise_is_of_seeds_and_not_of_devices():
+    values = {"cpu": (0.90, 0.91, 0.92), "faster": (0.50, 0.51, 0.52)}
+    rows = [row("ours", seed, v, device=d) for d, three in values.items() for seed, v in enumerate(three)]
+    rows += [row("NCHW", seed, v - 0.05, device=d) for d, three in values.items() for seed, v in enumerate(three)]
+    found = accuracy.paired(pd.DataFrame(rows), STEPS, pd.DataFrame()).loc[("stpm", "aupro", "NCHW")]
+    assert found["noise"] == pytest.approx(1)
+    assert found["beyond"]
+
+
 def test_what_a_speed_up_gives_is_its_own_step():
     rows = [row(variant, seed, 0.5, case) for case in ("stpm", "rd resnet18") for seed in (0, 1)
             for variant in ("ours", "optimiser not fused", "bf16", "fast inference")]  # fmt: skip

@@ -15,10 +15,14 @@ def line(tables, words):
 @pytest.mark.parametrize(("best", "verdict"), [(4.0, "reached"), (3.9, "missed")])
 def test_of_variants_of_a_training_the_best_counts(best, verdict):
     rows = {"case": "rd resnet18", "speedup_p10": 1.0, "speedup_p90": 9.0, "speedup_at_peak": 5.0, "device": "cpu: A"}
-    training = pd.DataFrame([rows | {"variant": "ours", "speedup": 2.0}, rows | {"variant": "bf16", "speedup": best}])
-    found = line({"training": training}, "RD: times")
-    assert (found["measured"], found["by"], found["verdict"]) == (best, "bf16", verdict)
+    rows |= {"precision": "bf16"}
+    training = pd.DataFrame(
+        [rows | {"variant": "ours", "speedup": 2.0}, rows | {"variant": "compiled", "speedup": best}]
+    )
+    found = line({"training": training}, "RD, ResNet-18, bf16")
+    assert (found["measured"], found["by"], found["verdict"]) == (best, "compiled", verdict)
     assert (found["low"], found["high"], found["at_peak"]) == (1, 9, 5)
+    assert line({"training": training}, "RD, ResNet-18, fp32")["verdict"] == goals.NOT_MEASURED
 
 
 @pytest.mark.parametrize(("slowest", "verdict"), [(2.0, "reached"), (2.1, "missed")])

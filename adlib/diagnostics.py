@@ -3,6 +3,7 @@
 Each is a function of arrays or of a training's log; `benchmarks/diagnostics.py` measures them, `adlib.claims` judges.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -119,3 +120,16 @@ def movement(before: np.ndarray, after: np.ndarray) -> float:
     """
     units = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in (before, after)]
     return float((1 - (units[0] * units[1]).sum(axis=1)).mean())
+
+
+def compact_and_apart(own: float | None, other: float | None, seen: float = 0.1) -> float | None:
+    """Judge MemKD's S2-13 by two silhouettes: its values lie together, and more so than MemAE's. Above 0: both hold.
+
+    The lesser margin decides: how far `own` lies above `seen`, below which no eye sees clusters, and above `other`.
+    None stands for memories that training has not moved. Without `other` the first margin is an upper bound, which
+    can say that the claim fails and not that it holds: None then, as without `own`.
+    """
+    if own is None:
+        return None
+    value = min(own - seen, math.inf if other is None else own - other)
+    return None if other is None and value > 0 else value

@@ -39,7 +39,6 @@ from adlib.run import Run
 ALARMS = 0.01  # share of the pixels of normal test images that the threshold lets through
 MOVED = 0.1  # cosine distance of a memory's items from their beginning, above which it holds what it has learnt
 COLLAPSED = 0.05  # of a distance left, of normal pixels and of defects: the memory gives one feature for all
-SEEN = 0.1  # silhouette from which values lie compact, as the paper says they do: below, no eye would see it
 WHERE = ("dataset", "category", "seed", "conditions")  # what tells a measurement from another, in this order
 UNMOVED = "the learned values are where they began: train longer"
 DEEP = 16  # pixels from the border of a defect, inwards
@@ -123,7 +122,7 @@ def recall(make: Make) -> Found:
 def values(makes: dict[str, Make]) -> Found:
     """How apart the learned values of the categories are, with NR memories and with MemAE's; all categories at once.
 
-    Scores are means over the memories that training has moved in every category; not judged where a method has none.
+    Scores are means over the memories that training has moved in every category (`diagnostics.compact_and_apart`).
     """
     held: dict[str, dict[str, dict[str, np.ndarray]]] = {}  # method -> memory -> category -> (L, C)
     least: dict[tuple[str, str], float] = {}  # (method, memory) -> how far it moved in the category where least
@@ -151,11 +150,8 @@ def values(makes: dict[str, Make]) -> Found:
     numbers: list[tuple[str, str, float | str, dict[str, float]]] = []
     for metric, of in (("silhouette", scores), ("t-SNE", planes)):  # among themselves, and as the eye sees them
         means = {method: float(np.mean(found)) for method, found in of.items() if found}
-        value: float | str = UNMOVED
-        if len(means) == len(of):
-            # Two statements: the values of a category lie together, and more so than MemAE's. The lesser decides.
-            value = min(means["memkd"] - SEEN, means["memkd"] - means["rd_memae"])
-        numbers.append(("S2-13", metric, value, means | moved))
+        value = diagnostics.compact_and_apart(means.get("memkd"), means.get("rd_memae"))
+        numbers.append(("S2-13", metric, UNMOVED if value is None else value, means | moved))
     return numbers, {"values": pd.concat(frames)}
 
 

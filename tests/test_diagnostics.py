@@ -1,5 +1,7 @@
 """Diagnostics of maps and logs whose answer is known."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -98,6 +100,22 @@ def test_a_memory_has_moved_by_the_angle_of_its_items():
     turned = np.concatenate([start[:25], np.roll(np.eye(8), 1, axis=1)[np.arange(25) % 8]])
     begun = np.concatenate([start[:25], np.eye(8)[np.arange(25) % 8]])
     assert diagnostics.movement(begun, turned) == pytest.approx(0.5)
+
+
+def test_values_are_compact_and_apart_only_where_both_memories_have_moved():
+    assert diagnostics.compact_and_apart(0.5, 0.2) == pytest.approx(0.3)
+    assert diagnostics.compact_and_apart(0.25, 0.0) == pytest.approx(0.15)
+    assert diagnostics.compact_and_apart(0.03, None) == pytest.approx(-0.07)  # whatever the other is
+    assert diagnostics.compact_and_apart(0.5, None) is None
+    assert diagnostics.compact_and_apart(None, 0.2) is None
+
+
+def test_the_committed_values_are_judged_as_their_parts_ask():
+    for row in pd.read_csv(DIAGNOSTICS / "values.csv").itertuples():
+        parts = json.loads(row.parts)
+        moved = {m: [v > 0.1 for k, v in parts.items() if k.startswith(f"{m} m")] for m in ("memkd", "rd_memae")}
+        assert [m in parts for m in moved] == [any(of) for of in moved.values()]
+        assert row.value == pytest.approx(diagnostics.compact_and_apart(parts.get("memkd"), parts.get("rd_memae")))
 
 
 def test_a_curve_that_rises_and_one_that_has_arrived():

@@ -37,8 +37,8 @@ S2-13 asked only whether MemKD's values lie more apart than MemAE's, and not whe
 had the fast path alone, and brackets from the median of one to the 95th percentile of the other; S0-3 and S0-4 asked
 only whether transistor gains, and not whether it gains most; what turns round without one category was a verdict,
 with the category named beside it; S1-10 was judged by a ratio that still rose, and S2-13 by a silhouette above 0 that
-no eye would see. One claim is worded more weakly than in its paper: S1-8 is of BTAD's class 02
-alone. S0-1 to S0-4 turned when short trainings came to settle BatchNorm's statistics
+no eye would see, and by memories that training had not moved. One claim is worded more weakly than in its paper: S1-8
+is of BTAD's class 02 alone. S0-1 to S0-4 turned when short trainings came to settle BatchNorm's statistics
 (`memory_destseg.ipynb` tells it).
 """
 

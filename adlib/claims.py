@@ -209,8 +209,7 @@ def _against(names: list[str], claim: Mapping[str, Any], metric: str, rows: pd.D
         group = scope.its_own(str(claim["dataset"]), pairs.with_enough_seeds(group))
         best = max(names, key=lambda name: group.groupby("category")[name].mean().mean())
         against = {name: group.assign(value=100 * (group["variant"] - group[name])) for name in names}
-        sides = f"; {claim['variant']} against {best}{pairs.otherwise(group, best)}"
-        conditions = pairs.conditions(setting, group) + sides
+        conditions = pairs.compared(setting, group, str(claim["variant"]), best)
         line = _line(
             against[best], conditions, scope.coverage(str(claim["dataset"]), group), scope.wanted(str(claim["dataset"]))
         )
@@ -233,8 +232,7 @@ def _the_most(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list
         others = gains.drop(columns=own)
         most = str(others.mean().idxmax())
         value = (gains[own] - gains[most]).dropna().rename("value").reset_index().assign(category=own)
-        sides = f"; {claim['variant']} against {name}{pairs.otherwise(group, name)}"
-        conditions = pairs.conditions(setting, group) + sides
+        conditions = pairs.compared(setting, group, str(claim["variant"]), name)
         if value.empty:  # the seeds of both are others
             continue
         said = f"; gain less that of {most.split('/')[1]}, the largest of {others.shape[1]} others"

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -21,16 +22,12 @@ def resolve_device(device: str = "auto") -> str:
     """Return a free GPU where there is one and `device` is 'auto' (`lease`); else `device`, checked to exist."""
     if device == "auto":
         return lease_gpu() if torch.cuda.is_available() else "cpu"
-    try:
-        asked = torch.device(device)
-    except RuntimeError:
-        asked = torch.device("meta")  # as unknown here
-    if asked.type not in ("cpu", "cuda"):
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         expected = "'auto', 'cpu', 'cuda' or, of several GPUs, 'cuda:1'"
         raise ValueError(f"unknown device {device!r}; expected {expected}")
-    if asked.type == "cuda" and not torch.cuda.is_available():
+    if device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device {device!r} was asked for, but torch sees no CUDA device; use 'cpu' or 'auto'")
-    if asked.type == "cuda" and (asked.index or 0) >= torch.cuda.device_count():
+    if device != "cpu" and (torch.device(device).index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA device(s)")
     return device
 

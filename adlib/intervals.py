@@ -19,16 +19,12 @@ def over_seeds(values: pd.DataFrame) -> tuple[float, float, float]:
     For claims: a printed mean is one over a list of categories. Each has a spread over its seeds of its own (degrees of
     freedom: Welch and Satterthwaite). Says nothing of other categories. NaN where a category has a single value.
     """
-    mean, error, degrees = _welch(values)
-    return _interval(mean, error, degrees)
+    return _interval(*_welch(values))
 
 
 def chance_over_seeds(values: pd.DataFrame) -> float:
     """How likely a mean at least as far from 0 is where there is no effect: two-sided p, by the t of `over_seeds`."""
-    mean, error, degrees = _welch(values)
-    if error == 0:
-        return float(mean == 0)
-    return float(2 * stats.t.sf(abs(mean) / error, degrees))
+    return _chance(*_welch(values))
 
 
 def holm(chances: pd.Series, level: float = 0.05) -> pd.Series:
@@ -60,10 +56,7 @@ def over_categories(values: pd.DataFrame) -> tuple[float, float, float]:
 
     For choosing a method for one's own parts. NaN for one category, which says nothing of others; two hardly do.
     """
-    means = values.groupby("category")["value"].mean()
-    if len(means) < 2:
-        return float(means.mean()), math.nan, math.nan
-    return _interval(float(means.mean()), float(means.std(ddof=1)) / math.sqrt(len(means)), len(means) - 1)
+    return _interval(*_of_means(values))
 
 
 def chance_over_categories(values: pd.DataFrame) -> float:
@@ -71,11 +64,7 @@ def chance_over_categories(values: pd.DataFrame) -> float:
 
     NaN for one category.
     """
-    means = values.groupby("category")["value"].mean()
-    if len(means) < 2:
-        return math.nan
-    error = float(means.std(ddof=1)) / math.sqrt(len(means))
-    return float(2 * stats.t.sf(abs(means.mean()) / error, len(means) - 1)) if error else float(means.mean() == 0)
+    return _chance(*_of_means(values))
 
 
 def critical_difference(methods: int, categories: int) -> float:
@@ -99,6 +88,16 @@ def _welch(values: pd.DataFrame) -> tuple[float, float, float]:
     total = errors.sum()
     degrees = total**2 / (errors**2 / free).sum() if total else free.sum()
     return float(mean), math.sqrt(total) / len(errors), float(degrees)
+
+
+def _of_means(values: pd.DataFrame) -> tuple[float, float, float]:
+    """Mean of categories' means, its standard error and degrees of freedom; the error of one category is NaN."""
+    means = values.groupby("category")["value"].mean()
+    return float(means.mean()), float(means.std(ddof=1)) / math.sqrt(len(means)), len(means) - 1
+
+
+def _chance(mean: float, error: float, degrees: float) -> float:
+    return float(2 * stats.t.sf(abs(mean) / error, degrees)) if error else float(mean == 0)
 
 
 def _interval(mean: float, error: float, degrees: float) -> tuple[float, float, float]:

@@ -71,7 +71,12 @@ def conditions(setting: tuple[Any, ...], group: pd.DataFrame) -> str:
     return f"{', '.join(map(str, said))}; {', '.join(sorted(group['category'].unique()))}"
 
 
-def otherwise(group: pd.DataFrame, baseline: str) -> str:
+def compared(setting: tuple[Any, ...], group: pd.DataFrame, variant: str, baseline: str) -> str:
+    """Word `conditions`, which side is set against which, and in what the training of the baseline differs."""
+    return f"{conditions(setting, group)}; {variant} against {baseline}{_otherwise(group, baseline)}"
+
+
+def _otherwise(group: pd.DataFrame, baseline: str) -> str:
     """Word in what the training of the baseline differs, and of which devices the rows are, if of several."""
     suffix = f" {baseline}"
     theirs = _trained(group, suffix)

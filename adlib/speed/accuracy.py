@@ -29,10 +29,9 @@ def paired(accuracy: pd.DataFrame, training: pd.DataFrame, inference: pd.DataFra
     Another processor rounds otherwise, and a training goes another way by that alone.
 
     Columns: runs, of `seeds` different seeds; mean, difference (mean of variant less `ours`), largest (of their
-    absolute values) and noise (the standard deviation of `ours` from run
-    to run, of one teacher on one device), in percent points; beyond (the mean
-    difference exceeds the noise); gives (how many times as fast the speed-up alone makes training, or one image; NaN
-    where that was not measured).
+    absolute values) and noise (the standard deviation of `ours` from run to run, of one teacher on one device), in
+    percent points; beyond (the mean difference exceeds the noise); gives (how many times as fast the speed-up alone
+    makes training, or one image; NaN where that was not measured).
     """
     same = ["case", "teacher", "seed", "device"]
     values = accuracy.melt([*same, "variant"], METRICS, "metric")
@@ -49,11 +48,10 @@ def paired(accuracy: pd.DataFrame, training: pd.DataFrame, inference: pd.DataFra
     )
     # Teachers and processors differ by more than seeds do, so each pair of them has a mean of its own.
     alike = ["case", "metric", "variant", "teacher", "device"]
-    both["squared"] = (both["value_ours"] - both.groupby(alike)["value_ours"].transform("mean")) ** 2
-    squares = both.groupby(["case", "metric", "variant"], sort=False)["squared"].sum()
-    groups = both.groupby(alike).size().groupby(["case", "metric", "variant"]).size()
-    free = found["runs"] - groups
-    found["noise"] = (squares / free.where(free > 0)) ** 0.5
+    each = both.groupby(alike)["value_ours"].agg(["var", "size"])
+    free = each["size"] - 1
+    pooled = pd.DataFrame({"squares": each["var"] * free, "free": free}).groupby(alike[:3]).sum()
+    found["noise"] = (pooled["squares"] / pooled["free"]) ** 0.5
     percent = ["mean", "difference", "largest", "noise"]
     found[percent] *= 100
     gives = [_gives(str(case), str(variant), training, inference) for case, _, variant in found.index]

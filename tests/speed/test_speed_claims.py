@@ -82,3 +82,23 @@ def test_without_measurements_nothing_is_judged(tmp_path):
     speed = found[found["metric"].isin(["fps", "seconds", "memory"])]
     assert len(speed) > 3
     assert set(speed["verdict"]) == {verdicts.NOT_TESTED}
+
+
+def test_turns_alone_are_enough_for_a_verdict_on_them(tmp_path):
+    both = [timed("stpm", *[30.0] * 6), timed("reduced_student", *[15.0] * 6)]
+    assert judged(tmp_path, "S1-4", *both)
+    for other in ("inference", "peers"):
+        (tmp_path / f"{other}.csv").unlink()
+    (claim,) = claims.claims()[lambda table: table["id"] == "S1-4"].to_dict("records")
+    (line,) = speed_claims.judge(claim, "fps", tmp_path)
+    assert line["verdict"] == verdicts.SUPPORTED
+
+
+def test_memory_is_of_the_machine_that_it_was_measured_on(tmp_path):
+    both = [timed("dskd", *[30.0] * 6, peak_mib=3.0), timed("rd", *[15.0] * 6, peak_mib=2.0)]
+    judged(tmp_path, "S1-4", *both)
+    pd.DataFrame([line | {"device": "cpu: B", "threads": 4} for line in both]).to_csv(tmp_path / "inference.csv")
+    (claim,) = claims.claims()[lambda table: table["id"] == "S3-5"].to_dict("records")
+    line = speed_claims.judge(claim, "memory", tmp_path)[0]
+    assert line["effect"] == pytest.approx(1.5)
+    assert line["conditions"].endswith("cpu: B, 4 threads, inference.csv")

@@ -33,6 +33,7 @@ from adlib.row import RULES
 from adlib.train import History, fit
 
 IMAGE_SIZE = 256
+PROCEDURAL_TEXTURES = 128
 LEGACY_LIMIT = 3e9  # pixels times regions; an MVTec test set has about 1e9, which takes 10 s
 
 
@@ -95,17 +96,21 @@ def prepare(
         for name, value in dataclasses.asdict(built.config).items()
         if value != wanted[name]
     ]
+    notes = {"teacher": "; ".join(exchanged)} if exchanged else {}
+    textures: list[str] = []
+    if any(stage.corrupted for stage in built.stages()):
+        textures, notes["textures"] = _texture_files(data_root)
     run = Run(
         identity=identity,
         method=built,
         train=split["train"],
         test=split["test"],
         data_sha256=data_sha256,
-        data_root=data_root,
         device=device,
         precision=precision,
         out_dir=None if out_dir is None else Path(out_dir).expanduser(),
-        notes={"teacher": "; ".join(exchanged)} if exchanged else {},
+        textures=textures,
+        notes=notes,
     )
     if run.out_dir is not None:
         _warn_of_replacement(results.row_path(run.out_dir, run.identity), run)
@@ -113,7 +118,7 @@ def prepare(
 
 
 def _warn_of_replacement(path: Path, run: "Run") -> None:
-    """Say before the training where its row will take the place of one of other images, weights or precision.
+    """Say before the training where its row will take the place of one of other images, textures, weights or precision.
 
     A row's path names neither the folder of somebody's images, nor that of a weights file, nor the precision.
     """
@@ -126,7 +131,10 @@ def _warn_of_replacement(path: Path, run: "Run") -> None:
         "weights of the same name": ("teacher_sha256", run.method.provenance.sha256),
         f"precision ({old.get('precision')}, now {run.precision})": ("precision", run.precision),
     }
-    if other := [what for what, (name, value) in now.items() if old.get(name) != value]:
+    other = [what for what, (name, value) in now.items() if old.get(name) != value]
+    if (found := old.get("notes", {}).get("textures")) != run.notes.get("textures"):
+        other.append(f"textures of pseudo-anomalies ({found}, now {run.notes.get('textures')})")
+    if other:
         warnings.warn(
             f"{path} was made with other {' and other '.join(other)} and will be replaced: "
             "move it away, or name another out_dir, to keep it",
@@ -176,10 +184,10 @@ class Run:
     train: images.Images
     test: images.Images
     data_sha256: str
-    data_root: str | Path | None
     device: str
     precision: str
     out_dir: Path | None = None
+    textures: list[str] = field(default_factory=list)  # of DTD; without any, pseudo-anomalies take our own
     history: History | None = None
     prediction: Prediction | None = None
     seconds_test: float = 0.0
@@ -359,16 +367,13 @@ class Run:
         return None if self.out_dir is None else results.row_path(self.out_dir, self.identity).with_suffix(".resume")
 
     def _corruption(self) -> Corruption | None:
-        """Make the source of pseudo-anomalies: DTD where it lies in the data root, else our own textures."""
-        if not any(stage.corrupted for stage in self.method.stages()):
+        """Make the source of pseudo-anomalies, for a method that trains with some."""
+        if "textures" not in self.notes:
             return None
-        try:
-            paths = dtd.images(datasets.data_root(self.data_root) / "dtd")
-            textures = images.load_textures(paths, IMAGE_SIZE)
-            self.notes["textures"] = f"DTD, {len(paths)} images"
-        except FileNotFoundError:
-            textures = procedural_textures(size=IMAGE_SIZE)
-            self.notes["textures"] = f"procedural, {len(textures)} images (no DTD in the data root)"
+        if self.textures:
+            textures = images.load_textures(self.textures, IMAGE_SIZE)
+        else:
+            textures = procedural_textures(PROCEDURAL_TEXTURES, IMAGE_SIZE)
         c = self.method.config
         return Corruption(
             textures.to(self.device),
@@ -376,6 +381,15 @@ class Run:
             probability=c.corruption_probability,
             threshold=c.perlin_threshold,
         )
+
+
+def _texture_files(data_root: str | Path | None) -> tuple[list[str], str]:
+    """Files of DTD for pseudo-anomalies, none where it is not in the data root, and what a row says of either."""
+    try:
+        found = dtd.images(datasets.data_root(data_root) / "dtd")
+    except FileNotFoundError:
+        return [], f"procedural, {PROCEDURAL_TEXTURES} images (no DTD in the data root)"
+    return found, f"DTD, {len(found)} images"
 
 
 def _label(category: str, data_root: str | Path | None) -> str:

@@ -184,15 +184,20 @@ def test_a_row_of_other_images_of_the_same_name_is_not_replaced_unsaid(tmp_path)
 
 
 def test_destseg_says_which_textures_and_rotation_it_used(data_root):
-    run = prepared(data_root, "destseg")
+    rows = data_root / "rows"
+    run = prepared(data_root, "destseg", out_dir=rows)
     run.fit()
     row = run.row()
     assert row.config["rotation"] == "full"
     assert row.notes["textures"].startswith("procedural, 128")
+    run.write(row=row)
     textures = data_root / "dtd" / "images" / "banded"
     textures.mkdir(parents=True)
     Image.new("RGB", (80, 60), "red").save(textures / "banded_0001.jpg")
-    run = prepared(data_root, "destseg")
+    with pytest.warns(
+        UserWarning, match=r"other textures of pseudo-anomalies \(procedural, 128 .*, now DTD, 1 images\)"
+    ):
+        run = prepared(data_root, "destseg", out_dir=rows)
     run.fit()
     assert run.row().notes["textures"] == "DTD, 1 images"
 

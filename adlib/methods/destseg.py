@@ -7,7 +7,7 @@ images; then a segmentation network learns to find the pseudo-anomalies in the p
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -32,6 +32,13 @@ from adlib.methods.base import (
 )
 
 LEVELS = (1, 2, 3)
+# How the student's losses are reduced over the batch: the text's word, the code's, and what we do.
+BATCH_REDUCTION = (
+    "of one image (Eq. 4), no word of a batch; student_lr not stated or as the code's",
+    "sum over the batch, which its student_lr 0.4 belongs to",
+    "recipe paper: mean, our reading, so steps are smaller by the batch size; code: sum, smaller steps where an "
+    "override or the scale small makes the batch smaller",
+)
 
 
 @dataclass(frozen=True)
@@ -39,16 +46,16 @@ class DeSTSegConfig(MethodConfig):
     """Hyper-parameters; the defaults are the recipe `paper`."""
 
     backbone: str = "resnet18"
-    cosine_reduction: str = "mean"  # Eq. 4: mean over the batch; code: sum over the batch
+    cosine_reduction: str = "mean"  # Eq. 4 is of one image: over the batch our reading; code: sum over the batch
     product_sign: int = 1  # Eq. 2: + ; code: -
     student_input: str = "corrupted"  # code's ablation `dest=False`: clean
     decoder: bool = True  # code's ablation `ed=False`: a plain encoder is the student
     map: str = "segmentation"  # option: dest, the student-teacher map alone
     focal_gamma: float = 4.0  # code; "as the original paper"
     top: int = 100  # code: image score is the mean of the 100 largest pixels
-    student_steps: int = 1000
+    student_steps: int = 1000  # code, as the texts' 1,000 + 4,000
     segmentation_steps: int = 4000
-    batch: int = 32
+    batch: int = 32  # code, as all down to weight_decay
     student_lr: float = 0.4
     residual_lr: float = 0.1  # segmentation network, residual blocks
     head_lr: float = 0.01  # segmentation network, ASPP head
@@ -82,8 +89,11 @@ class DeSTSegConfig(MethodConfig):
 class Student(nn.Module):
     """A complete ResNet encoder and a decoder without skip connections: (N, 3, H, W) -> maps as the teacher's.
 
-    Without `decoder` the student is a plain encoder up to the last level.
+    Without `decoder` the student is a plain encoder up to the last level. With `encoder_in_fp32` the encoder stays in
+    fp32 also where autocast is on.
     """
+
+    encoder_in_fp32 = False
 
     def __init__(self, backbone: str, channels: Sequence[int], decoder: bool = True) -> None:
         super().__init__()
@@ -99,7 +109,8 @@ class Student(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return features at the teacher's levels, finest first."""
-        *finer, x = self.encoder(images)
+        with torch.autocast(images.device.type, enabled=False) if self.encoder_in_fp32 else nullcontext():
+            *finer, x = self.encoder(images)
         if not self.decoder:
             return [*finer, x]
         x = self.decoder[0](x)
@@ -283,8 +294,14 @@ class DeSTSeg(Method):
         return top_mean(maps, self.config.top)
 
     DEVIATIONS: ClassVar[tuple[Deviation, ...]] = (
-        Deviation("L_cos", "mean over the batch", "sum over the batch", "as each recipe says"),
+        Deviation("L_cos", *BATCH_REDUCTION),
         Deviation("sign of the product", "+", "-", "as each recipe says"),
+        Deviation(
+            "ablation dest=False",
+            "-",
+            "before that it also sees the corrupted ones, which moves its BatchNorm statistics",
+            "student_input='clean' sees clean ones alone",
+        ),
         Deviation(
             "blend",
             "beta weights the anomaly source",

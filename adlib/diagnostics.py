@@ -11,6 +11,9 @@ import pandas as pd
 from scipy import ndimage
 from sklearn.metrics import silhouette_score
 
+# EfficientNet stages; MixedTeacher's Fig. 2 does not say which. Bottom: as fine as ResNet's layer1. Top: one it distils.
+BOTTOM_AND_TOP = {"bottom": 2, "top": 6}
+
 
 def abrupt_rise(losses: pd.DataFrame, window: int = 5, trend: int = 20) -> dict[str, float]:
     """Compare L_cos before and after the student is frozen (memory DeSTSeg, Figs. 9 and 17).

@@ -2,12 +2,12 @@
 
     python benchmarks/diagnostics.py --category mvtec/bottle --seed 0 1 2 --teacher bundled --data-root DIR
 
-Topics: `rise` and `trial` (memory DeSTSeg, Figs. 9, 11, 17), `recall` and `values` (MemKD, Figs. 6 and 7), `layers`
-(MixedTeacher, Sec. 4.2 and Fig. 2), `depth` (DSKD's limitations), and, of no paper and without a claim, `kinds`: which
-kinds of defects STPM and RD find. `value` is made so that the claim `id` says it is above 0; `parts` are the numbers
-that it was made of. `curves/` beside the tables holds what figures are drawn from, and the table of `kinds`. `values`
-compares categories, so it has one row a seed. A number that says nothing is left out of its row, and `why` says so.
-Rows that a file has already are not made again. Memories take more steps than scale `small` has: with
+Topics: `rise` and `trial` (memory DeSTSeg, Figs. 9, 11, 17), `recall` and `values` (MemKD, Figs. 6 and 7), `ratio` and
+`layers` (MixedTeacher, Sec. 4.2 and Fig. 2), `depth` (DSKD's limitations), and, of no paper and without a claim,
+`kinds`: which kinds of defects STPM and RD find. `value` is made so that the claim `id` says it is above 0; `parts` are
+the numbers that it was made of. `curves/` beside the tables holds what figures are drawn from, and the table of
+`kinds`. `values` compares categories, so it has one row a seed. A number that says nothing is left out of its row, and
+`why` says so. Rows that a file has already are not made again. Memories take more steps than scale `small` has: with
 --override memkd.epochs=6 memkd.batch=4 memkd.exemplars=4 rd_memae.epochs=6 rd_memae.batch=4 they move far enough.
 """
 
@@ -44,6 +44,11 @@ UNMOVED = "the learned values are where they began: train longer"
 DEEP = 16  # pixels from the border of a defect, inwards
 NEAR = 16  # the same outwards
 EDGES = (0, 4, 8, 16, 32, np.inf)
+# What a topic sets besides the given overrides, as its conditions say it.
+SETTINGS = {
+    "rise": ", not settled",
+    "layers": ", EfficientNet stages {bottom} and {top}".format(**diagnostics.BOTTOM_AND_TOP),
+}
 Make = Callable[..., Run]
 # (claim, metric, value or why there is none, parts) of each number, and the tables of curves by name
 Found = tuple[Sequence[tuple[str, str, float | str, dict[str, float]]], dict[str, pd.DataFrame]]
@@ -165,27 +170,33 @@ def _movements(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> d
     return {name: diagnostics.movement(before[name], after[name]) for name in before}
 
 
-def layers(make: Make) -> Found:
-    """The losses of both pairs of the mixed teacher, a level, and the maps of EfficientNet's first and last level."""
+def ratio(make: Make) -> Found:
+    """The losses of both pairs of the mixed teacher, a level."""
     run = make("mixed_teacher")
     assert run.history is not None
     config: Any = run.method.config
     levels = len(config.efficient_stages) / len(config.levels)
     losses = run.history.losses["_ratio"] / levels  # the losses are sums over levels
-    ratio = float(losses.iloc[-max(1, len(losses) // 10) :].mean())  # the end: at first both students are random
-    about: float | str = math.log(2) - abs(math.log(ratio / 10))  # up to twofold
-    if ratio < 10 and diagnostics.still_rising(losses.to_numpy()):
+    found = float(losses.iloc[-max(1, len(losses) // 10) :].mean())  # the end: at first both students are random
+    about: float | str = math.log(2) - abs(math.log(found / 10))  # up to twofold
+    if found < 10 and diagnostics.still_rising(losses.to_numpy()):
         about = "towards ten the ratio still rises when the training ends"
+    curve = pd.DataFrame({"step": range(len(losses)), "ratio": losses.to_numpy()})
+    return [("S1-10", "loss_ratio", about, {"ratio": found})], {"ratio": curve}
+
+
+def layers(make: Make) -> Found:
+    """The maps of an early and of a late stage of the mixed teacher's EfficientNet (the paper takes two late ones)."""
+    run = make("mixed_teacher", efficient_stages=[*diagnostics.BOTTOM_AND_TOP.values()])
     masks = run.test.masks.numpy()
-    found = {name: _level_map(run, level) for name, level in (("bottom", 0), ("top", -1))}
+    found = {name: _level_map(run, level) for level, name in enumerate(diagnostics.BOTTOM_AND_TOP)}
     areas = {name: adlib.metrics.pixel_auroc(maps, masks) for name, maps in found.items()}
     noise = {name: diagnostics.normal_noise(maps, masks) for name, maps in found.items()}
     numbers = [
-        ("S1-10", "loss_ratio", about, {"ratio": ratio}),
         ("S1-11", "pixel_auroc", 100 * (areas["bottom"] - areas["top"]), areas),
         ("S1-11", "normal_noise", noise["bottom"] - noise["top"], noise),
     ]
-    return numbers, {"ratio": pd.DataFrame({"step": range(len(losses)), "ratio": losses.to_numpy()})}
+    return numbers, {}
 
 
 def depth(make: Make) -> Found:
@@ -224,6 +235,7 @@ TOPICS: dict[str, Callable[..., Found]] = {
     "trial": trial,
     "recall": recall,
     "values": values,
+    "ratio": ratio,
     "layers": layers,
     "depth": depth,
     "kinds": kinds,
@@ -242,7 +254,7 @@ def main() -> None:
             path = options.out / f"{topic}.csv"
             where = {"dataset": dataset, "category": category, "seed": seed}
             further = f", of {', '.join(sorted(options.category))}" if together else ""
-            where["conditions"] = conditions + (", not settled" if topic == "rise" else "") + further
+            where["conditions"] = conditions + SETTINGS.get(topic, "") + further
             drawn = options.out / "curves" / path.name
             if tuple(map(str, where.values())) in _done(drawn if topic == "kinds" else path):  # which has no numbers
                 continue

@@ -126,8 +126,8 @@ def test_a_curve_that_rises_and_one_that_has_arrived():
 
 def test_the_committed_ratios_are_judged_as_their_committed_curves_ask():
     keys = ["dataset", "category", "seed", "conditions"]
-    rows = pd.read_csv(DIAGNOSTICS / "layers.csv")
-    values = rows[rows["metric"] == "loss_ratio"].set_index(keys)["value"]
+    rows = pd.read_csv(DIAGNOSTICS / "ratio.csv")
+    values = rows.set_index(keys)["value"]
     curves = pd.read_csv(DIAGNOSTICS / "curves" / "ratio.csv")
     for place, curve in curves.groupby(keys):
         assert np.isnan(values[place]) == diagnostics.still_rising(curve["ratio"].to_numpy())

@@ -232,7 +232,10 @@ class MixedTeacher(Method):
         return reduced(maps, self.config.image_score)
 
     def efficient_level_map(self, images: Tensor, level: int) -> Tensor:
-        """Compute the smoothed map of one level of the EfficientNet pair alone (Sec. 4.2, Fig. 2): (N, H, W)."""
+        """Compute the map of one level of the EfficientNet pair alone (Sec. 4.2, Fig. 2): (N, H, W).
+
+        `level` counts `efficient_stages` from 0. Blurred by the config's sigma, so by the recipe `paper` not at all.
+        """
         pair = next(pair for pair in self.pairs if pair.name == "efficientnet")
         return smooth(resize(pair.distances(images)[level], images.shape[-2:]), pair.config.sigma)
 

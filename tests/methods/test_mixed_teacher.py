@@ -162,6 +162,10 @@ def test_one_pair_alone_has_its_parameters_and_its_map(part, count):
         assert torch.equal(method.anomaly_map(IMAGES), added(pair.distances(IMAGES), (64, 64), False))
 
 
+def test_the_code_trains_a_reduced_student_alone_for_a_tenth_of_the_epochs():
+    assert build("reduced_student", "code", teacher="random").stages()[0].epochs == 10
+
+
 def test_stages_are_the_recipes():
     (joint,) = mixed().stages()
     assert isinstance(joint.optimiser, torch.optim.SGD)

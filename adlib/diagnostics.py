@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import ndimage
 from sklearn.metrics import silhouette_score
 
-# EfficientNet stages; MixedTeacher's Fig. 2 does not say which. Bottom: as fine as ResNet's layer1. Top: one it distils.
+# Stages of EfficientNet, which MixedTeacher's Fig. 2 does not name: one as fine as ResNet's layer1, and one it distils.
 BOTTOM_AND_TOP = {"bottom": 2, "top": 6}
 
 

@@ -47,7 +47,8 @@ class _SquaredDistance(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         a, b, length_a, length_b, distance = ctx.saved_tensors
         twice = 2 * gradient.unsqueeze(1)
-        cosines = 1 - distance.unsqueeze(1) / 2
+        known = (length_a > 1e-12) & (length_b > 1e-12)  # beside a vector of length 0 the distance says nothing of it
+        cosines = (1 - distance.unsqueeze(1) / 2) * known
         sides = ((a, b, length_a, length_b), (b, a, length_b, length_a))
         # d |a/|a| - b/|b||^2 / d a = 2 (cos a/|a| - b/|b|) / |a|
         both = [

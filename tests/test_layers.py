@@ -167,4 +167,8 @@ def test_a_vector_without_a_length_stays_0_in_a_squared_distance():
     a, b = torch.zeros(1, 3, 1, 2), torch.zeros(1, 3, 1, 2)
     b[0, 0, 0, 1] = 5.0
     assert squared_distance(a, b).tolist() == [[[0.0, 1.0]]]
+    learned = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1).requires_grad_()
+    squared_distance(torch.zeros(1, 2, 1, 1), learned).sum().backward()
+    assert learned.grad is not None
+    assert not learned.grad.any()  # whatever its length, it stays as far
     assert cosine_distance(a, b).tolist() == [[[1.0, 1.0]]]

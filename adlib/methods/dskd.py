@@ -1,11 +1,12 @@
 """DSKD: two students, an encoder and a decoder, which meet in a deep feature embedding.
 
 Yao, Gao, "Dual-Student Knowledge Distillation Networks for Unsupervised Anomaly Detection", arXiv 2402.00448, 2024. No
-code was published, and of the paper only its abstract and summaries could be read: this is our reading of them. Stated:
-one fixed teacher; an encoder and a decoder of the same scale as students; pyramid matching; a bottleneck that fuses the
-encoder's maps and embeds them in the decoder; scores from the decoder alone, its levels' maps added; a loss with an L2
-and a cosine term. All the rest is assumed, stands in the deviation list and can be switched. The parts are STPM's (the
-encoder) and RD's (the embedding and the decoder).
+code was published, and of the paper only its abstract and summaries could be read: this is our reading of them. Stated
+in the abstract: one fixed teacher; two students of the same scale and inverted structure; pyramid matching. Said by
+summaries, one of them written by a machine, which can be wrong in detail: an encoder and a decoder; a bottleneck that
+fuses the encoder's maps and embeds them in the decoder; scores from the decoder alone, its levels' maps added; a loss
+with an L2 and a cosine term. All the rest is assumed, stands in the deviation list and can be switched. The parts are
+STPM's (the encoder) and RD's (the embedding and the decoder).
 """
 
 from dataclasses import dataclass
@@ -25,20 +26,22 @@ LEVELS = (1, 2, 3)
 
 @dataclass(frozen=True)
 class DSKDConfig(MethodConfig):
-    """Hyper-parameters; the defaults are the recipe `paper`. Assumed, unless the comment says stated."""
+    """Hyper-parameters; the defaults are the recipe `paper`. Assumed, unless a comment says where it is from."""
 
     backbone: str = "resnet18"  # stated; also the other networks that RD knows
     levels: tuple[int, ...] = LEVELS  # distilled and scored: layer1..layer3
     students: str = "both"  # stated; ablations: encoder, or decoder, whose embedding the teacher then feeds
-    embedding: str = "fused"  # stated: of all maps of the encoder; ablation: coarsest, one block on the last map
+    embedding: str = (
+        "fused"  # said by summaries: of all maps of the encoder; ablation: coarsest, one block on the last map
+    )
     detach_dfe: bool = False  # True: the decoder's loss does not reach the encoder
     encoder_loss: bool = True  # ablation: False, the encoder learns through the embedding alone
     l2: str = "normalised"  # half the squared distance of unit pixels; options: raw_mse, none
     cosine: str = "flat"  # of the flattened maps, as RD; options: pixel, none
     cosine_weight: float = 1.0  # lambda of the cosine term
     distance: str = "cosine"  # of the anomaly map; option: l2, of unit pixels
-    fusion: str = "sum"  # stated, of the levels; option: product
-    scoring: str = "decoder"  # stated; options: encoder, sum, product of both students' maps
+    fusion: str = "sum"  # said by a summary, of the levels; option: product
+    scoring: str = "decoder"  # said by a summary; options: encoder, sum, product of both students' maps
     sigma: float = 4.0  # pixels, Gaussian on the map, as RD; 0: none
     image_score: str = "max"  # option: mean
     optimiser: str = "adam"  # as RD; option: sgd, STPM's, with momentum 0.9 and weight decay 1e-4
@@ -210,16 +213,17 @@ class DSKD(Method):
         ),
         Deviation(
             "loss",
-            "an L2 and a cosine term, neither formula nor weights",
+            "an L2 and a cosine term (by a summary), neither formula nor weights",
             "none published",
             "half the squared distance of unit pixels + 1 - cosine of the flattened maps, weight 1, both students, all "
             "levels (per pixel the two would be the same number); overrides l2, cosine, cosine_weight, encoder_loss",
         ),
         Deviation(
             "anomaly map",
-            "teacher against decoder, levels added; distance and smoothing not said",
+            "teacher against decoder, levels added (by a summary); distance and smoothing not said",
             "none published",
-            "1 - cosine per pixel, bilinear, sigma 4 as RD; overrides distance, fusion, scoring, sigma",
+            "1 - cosine per pixel, sigma 4 as RD, bilinear with align_corners False unlike RD; overrides distance, "
+            "fusion, scoring, sigma",
         ),
         Deviation("image score", "from the map, not said how", "none published", "its maximum; override image_score"),
         Deviation(

@@ -260,6 +260,7 @@ class MemKD(NRDistillation, MemoryRD):
         ),
         Deviation("temperature of Eq. 5", "none", "unofficial: none", "1: with 50 items no weight exceeds 0.13"),
         Deviation("betas, smoothing, align_corners", "not stated", "-", "RD's: (0.5, 0.999), sigma 4, True"),
+        Deviation("validation, schedule, choice of the epoch", "not stated", "-", "none; all images, the last epoch"),
         Deviation(
             "no items in Table 4(b)",
             "98.9 / 97.9 / 94.0, though Table 4(a)'s baseline has 98.4 / 97.8 / 93.9",

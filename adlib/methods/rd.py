@@ -169,6 +169,7 @@ class RD(CosineDistillation):
             "tested every 10 epochs, the last is reported",
             "the last; no test image is seen before",
         ),
+        Deviation("upsampling of the maps", "not stated", "bilinear, align_corners True", "the same in both recipes"),
         Deviation("masks", "not stated", "bilinear, > 0.5", "common protocol: bilinear, >= 0.5"),
         Deviation("PRO", "per region", "averaged image by image", "exact AUPRO; theirs in legacy"),
         Deviation("rounding", "-", "metrics rounded to 3 decimals", "not rounded"),

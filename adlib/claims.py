@@ -54,7 +54,7 @@ from adlib import pairs, scope, speed
 from adlib.datasets import origin
 from adlib.environment import PROJECT
 from adlib.intervals import chance_over_seeds, over_seeds
-from adlib.paper import FOLDER, names_in
+from adlib.paper import FOLDER, TEXTURES, names_in
 from adlib.row import FRACTIONS
 from adlib.speed import claims as speed_claims
 from adlib.verdicts import (
@@ -314,7 +314,7 @@ def _rests_on(group: pd.DataFrame, wanted: int, digits: str) -> dict[str, Any]:
 def _absolute(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame) -> list[dict[str, Any]]:
     part = pairs.chosen(rows, str(claim["variant"]), metric)
     theirs = {"teacher": "imagenet", "scale": "full", "precision": "fp32", "rest": "{}"}
-    part = part[(part[list(theirs)] == pd.Series(theirs)).all(axis=1)]
+    part = part[(part[list(theirs)] == pd.Series(theirs)).all(axis=1) & part["textures"].isin(TEXTURES)]
     part = part[part["dataset"] == scope.names(str(claim["dataset"]))[0]]  # no stand-in from another dataset
     part = part.assign(images=part["dataset"].map(origin))
     stated = float(names_in(str(claim["paper_variant"]))[i])
@@ -329,8 +329,8 @@ def _absolute(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame)
         line = {"effect": mean, "low": low, "high": high, "pairs": len(group), "categories": categories, "why": ""}
         lines.append(line | {"seeds": seeds, "conditions": pairs.conditions(setting, group), "verdict": judged})
     needed = (
-        "an absolute claim: it needs the papers' conditions (teacher imagenet, full scale, fp32, every category, 3 "
-        "seeds)"
+        "an absolute claim: it needs the papers' conditions (teacher imagenet, full scale, fp32, all of DTD where "
+        "pseudo-anomalies are made, no override, every category, 3 seeds)"
     )
     return lines or [untested(needed)]
 

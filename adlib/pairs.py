@@ -14,7 +14,7 @@ from adlib.methods import METHODS
 
 SEEDS = 3  # at least, for a verdict
 PAIRED = ("dataset", "category", "seed", "recipe", "scale", "teacher", "precision", "rest", "data_sha256", "textures")
-SETTING = ("recipe", "scale", "teacher", "precision", "rest", "images")  # what one verdict holds under
+SETTING = ("recipe", "scale", "teacher", "precision", "rest", "images", "textures")  # what one verdict holds under
 
 
 def paired(names: list[str], variant: str, metric: str, rows: pd.DataFrame) -> pd.DataFrame:
@@ -34,10 +34,8 @@ def chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
     backbones = [config.get("backbone", "") for config in part["config"]]
     students = [f" with student {config['student']}" if "student" in config else "" for config in part["config"]]
     settle = [bool(config.get("settle")) for config in part["config"]]
-    textures = [notes.get("textures", "") for notes in part["notes"]]  # of pseudo-anomalies
     networks = [backbone + student for backbone, student in zip(backbones, students, strict=True)]
     part = part.assign(value=part[metric].astype(float), backbone=backbones, networks=networks, settle=settle)
-    part = part.assign(textures=pd.Series(textures, part.index, dtype=object))
     # The hash of the one file that a row's teacher was; of no file it is that of the layers read, of two files of both.
     weights = [
         sha if (teacher == "bundled" or teacher.endswith(".safetensors")) and len(METHODS[method].FROZEN) == 1 else ""
@@ -64,9 +62,10 @@ def with_enough_seeds(group: pd.DataFrame) -> pd.DataFrame:
 
 def conditions(setting: tuple[Any, ...], group: pd.DataFrame) -> str:
     """Word what the variant was trained under, and on which categories."""
-    recipe, scale, teacher, precision, rest, images = setting
+    recipe, scale, teacher, precision, rest, images, textures = setting
     changed = [] if rest == "{}" else [rest]
     said = [recipe, scale, f"teacher {teacher}", *sorted(group["networks"].unique()), *_trained(group), precision]
+    said += [f"pseudo-anomalies of {textures}"] if textures else []
     said += [*changed, *([f"{images} images"] if images == "generated" else [])]
     return f"{', '.join(map(str, said))}; {', '.join(sorted(group['category'].unique()))}"
 

@@ -37,6 +37,8 @@ DATASETS = {
     "Eyecandies": "eyecandies",
     "BTAD": "btad",
 }
+# What pseudo-anomalies are made of under the papers' conditions, as a row notes it: where there are any, all of DTD.
+TEXTURES = ("", "DTD, 5640 images")
 SIZES = {"mvtec": 15, "visa": 12, "mpdd": 6, "mvtec3d": 10, "eyecandies": 10, "btad": 3}  # categories
 # Printed name -> (ours, divisor that makes a fraction of it). PRO is the exact AUPRO's neighbour only:
 # which variant the paper of MemKD computed is not said, the other one is STPM's own.
@@ -113,12 +115,15 @@ def paper_numbers(
     return numbers[[*columns, "paper_method", "note"]].reset_index(drop=True)
 
 
-def departures(teacher: str, scale: str, recipe: str, overrides: str, precision: str = "fp32") -> str:
+def departures(
+    teacher: str, scale: str, recipe: str, overrides: str, precision: str = "fp32", textures: str = ""
+) -> str:
     """Say in what a run differs from the papers' conditions, `overrides` in these words; empty where it does not."""
     parts = [f"teacher {teacher}"] if teacher != "imagenet" else []
     parts += [f"{scale} scale"] if scale != "full" else []
     parts += [f"recipe {recipe}"] if recipe != "paper" else []
     parts += [precision] if precision != "fp32" else []
+    parts += [f"pseudo-anomalies of {textures}"] if textures not in TEXTURES else []
     return ", ".join([*parts, overrides] if overrides else parts)
 
 
@@ -126,12 +131,17 @@ def beside(row: Mapping[str, Any], folder: str | Path = FOLDER) -> pd.DataFrame:
     """Set a row's metrics beside every printed number for its method and category, in percent.
 
     `difference` is filled only where the row was made under the papers' conditions (ImageNet teacher, full scale,
-    recipe paper, fp32, no override); else `why not` says what differs. A metric that no paper prints has the words
-    'none printed'.
+    recipe paper, fp32, all of DTD, no override); else `why not` says what differs. A metric that no paper prints has
+    the words 'none printed'.
     """
     printed = paper_numbers(row["dataset"], row["category"], row["method"], folder)
     differs = departures(
-        row["teacher"], row["scale"], row["recipe"], "overrides" if row["overrides"] else "", row["precision"]
+        row["teacher"],
+        row["scale"],
+        row["recipe"],
+        "overrides" if row["overrides"] else "",
+        row["precision"],
+        row["notes"].get("textures", ""),
     )
     lines = []
     for metric in (*FRACTIONS, *row["legacy"]):

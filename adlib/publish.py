@@ -16,7 +16,7 @@ from adlib import claims, datasets, guide, results, speed, tables, verdicts
 from adlib.environment import PROJECT
 from adlib.files import replace_between, whole_file
 from adlib.intervals import holm
-from adlib.paper import PAPERS
+from adlib.paper import PAPERS, TEXTURES
 
 CLAIMS = PROJECT / "results" / "claims.csv"
 README = PROJECT / "README.md"
@@ -44,7 +44,8 @@ PLAIN = re.compile(
     r"(?:paper, |(?:images a second|median latency|peak memory), \S+ \(paper\) )(?!.*generated images)[^{]*$"
 )
 TRAINED = re.compile(r"paper, (\w+, teacher \S+),")  # a line of scores, not of times: scale and teacher
-THEIRS = re.compile(r"paper, full, teacher imagenet, [^{]* fp32;")  # the papers' conditions
+# The papers' conditions, as `pairs.conditions` words them.
+THEIRS = re.compile(rf"paper, full, teacher imagenet, [^{{]* fp32(, pseudo-anomalies of {TEXTURES[1]})?;")
 # What the scores are of, the most like the papers' first; a setting without rows has no table.
 SETTINGS = [
     {"recipe": "paper", "scale": scale, "teacher": teacher}

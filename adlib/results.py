@@ -122,7 +122,8 @@ def read(folder: str | Path) -> pd.DataFrame:
 def select(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     """Take the rows of a method, or of a variant of `VARIANTS` (its fields are compared with the whole config).
 
-    The column `rest` is added: the overrides that are not the variant's own, as text.
+    Two columns are added: `rest`, the overrides that are not the variant's own, as text, and `textures`, what
+    pseudo-anomalies were made of, empty where the method makes none.
     """
     method, fields = VARIANTS.get(name, (name, {}))
     part = rows[rows["method"] == method]
@@ -130,7 +131,8 @@ def select(rows: pd.DataFrame, name: str) -> pd.DataFrame:
     fits = [all(_text(config.get(k)) == v for k, v in own.items()) for config in part["config"]]
     part = part[pd.Series(fits, part.index, dtype=bool)]
     rest = [_text({k: v for k, v in given.items() if k not in fields}) for given in part["overrides"]]
-    return part.assign(rest=pd.Series(rest, part.index, dtype=str))
+    textures = [notes.get("textures", "") for notes in part["notes"]]
+    return part.assign(rest=pd.Series(rest, part.index, dtype=str), textures=pd.Series(textures, part.index, dtype=str))
 
 
 def plain(rows: pd.DataFrame, **setting: str) -> pd.DataFrame:

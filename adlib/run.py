@@ -100,6 +100,13 @@ def prepare(
     textures: list[str] = []
     if any(stage.corrupted for stage in built.stages()):
         textures, notes["textures"] = _texture_files(data_root)
+        if scale == "full" and not textures:
+            root = datasets.data_root(data_root)
+            warnings.warn(
+                f"no DTD in {root / 'dtd'}: pseudo-anomalies will be made of generated textures, which is not what the "
+                f"paper did. To fetch it: python -m adlib.datasets.download dtd --root {root}",
+                stacklevel=2,
+            )
     run = Run(
         identity=identity,
         method=built,

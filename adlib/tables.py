@@ -17,7 +17,7 @@ from adlib.datasets import PUBLISHED, kind
 from adlib.intervals import chance_over_categories, holm, over_categories
 from adlib.layers import Memory, NRMemory
 from adlib.methods import build, resolve
-from adlib.paper import CATEGORIES, DATASETS, FOLDER, SIZES, departures, paper
+from adlib.paper import CATEGORIES, DATASETS, FOLDER, SIZES, TEXTURES, departures, paper
 from adlib.paper import METRICS as PRINTED_METRICS
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
@@ -281,8 +281,8 @@ def _ours(beside: _Beside, line: Mapping[Any, Any], times: Mapping[str, pd.DataF
         others = "other methods were" if len(_belonging(beside.rows, dataset, category)) else "no method was"
         return _missing(f"not run here: {others} run on {where}", command)
     setting, group = _nearest(found)
-    teacher, scale, rest, recipe, precision = setting
-    differs = departures(teacher, scale, recipe, "" if rest == "{}" else rest, precision)
+    teacher, scale, rest, recipe, precision, textures = setting
+    differs = departures(teacher, scale, recipe, "" if rest == "{}" else rest, precision, textures)
     # A mean is one seed's, over all the categories that it is said to be over.
     of_seed = group.groupby("seed")["category"].agg(lambda names: ", ".join(sorted(set(names))))
     over = max(of_seed.unique(), key=lambda names: (len(names.split(", ")), (of_seed == names).sum()))
@@ -357,10 +357,16 @@ def _timed(name: str, convert: Callable[[float], float], times: Mapping[str, pd.
 def _nearest(found: pd.DataFrame) -> tuple[tuple[Any, ...], pd.DataFrame]:
     """Take the rows of the setting nearest to the papers', with fewest overrides; of equals, most categories, seeds."""
     best: tuple[Any, ...] | None = None
-    for setting, group in found.groupby(["teacher", "scale", "rest", "recipe", "precision"], sort=True):
-        teacher, scale, rest, recipe, precision = setting
+    for setting, group in found.groupby(["teacher", "scale", "rest", "recipe", "precision", "textures"], sort=True):
+        teacher, scale, rest, recipe, precision, textures = setting
         likeness = (*_likeness(str(teacher), str(scale)), -len(json.loads(str(rest))), recipe == "paper")
-        key = (likeness, precision == "fp32", group["category"].nunique(), group["seed"].nunique())
+        key = (
+            likeness,
+            precision == "fp32",
+            textures in TEXTURES,
+            group["category"].nunique(),
+            group["seed"].nunique(),
+        )
         if best is None or key > best[0]:
             best = (key, setting, group)
     assert best is not None

@@ -23,6 +23,7 @@ def table(row, method: str, values: dict[tuple[str, int], float], **fields) -> p
         "overrides": {},
         "config": {},
         "steps": 80,
+        "notes": {},
     }
     base |= {"teacher": "bundled", "scale": "small"} | fields
     base["config"] = {"backbone": "resnet18"} | base["config"]
@@ -279,6 +280,9 @@ def test_an_absolute_claim_needs_the_papers_conditions(row):
     assert judged(as_printed.assign(pixel_auroc=0.97), "S1-7", "pixel_auroc")["verdict"] == verdicts.CONTRADICTED
     some = as_printed[as_printed["category"] != "wood"]
     assert judged(some, "S1-7", "pixel_auroc")["verdict"] == verdicts.NOT_TESTED
+    for textures, verdict in (("DTD, 1200 images", verdicts.NOT_TESTED), ("DTD, 5640 images", verdicts.SUPPORTED)):
+        made_of = as_printed.assign(notes=[{"textures": textures}] * len(as_printed))
+        assert judged(made_of, "S1-7", "pixel_auroc")["verdict"] == verdict
     stand_in = as_printed[as_printed["category"] == "wood"].assign(dataset="aitex", category="fabric")
     assert judged(pd.concat([some, stand_in]), "S1-7", "pixel_auroc")["verdict"] == verdicts.NOT_TESTED
     both = claims.judge(pd.concat([as_printed, as_printed.assign(recipe="code", pixel_auroc=0.9)])).set_index("id")

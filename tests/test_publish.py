@@ -67,7 +67,10 @@ def test_a_verdict_stands_beside_what_was_claimed_and_what_differs():
     papers = "paper, full, teacher imagenet, resnet18, 40 steps, fp32; bottle"
     for other in ("code" + papers[5:], papers.replace("fp32", "bf16"), papers.replace("; b", ', {"batch": 4}; b')):
         assert "+2.0] | supported |  | 3 |" in table(line(conditions=other))[1]
-    assert "| +0.7 | supported |  | 3 |  | " in table(line(conditions=papers))[1]
+    some, all_of_it = (papers.replace("; b", f", pseudo-anomalies of DTD, {n} images; b") for n in (1200, 5640))
+    assert "+2.0] | supported |  | 3 |" in table(line(conditions=some))[1]
+    for same in (papers, all_of_it):
+        assert "| +0.7 | supported |  | 3 |  | " in table(line(conditions=same))[1]
     part = table(line(conditions=papers, why="1 of 15 categories"))[1]
     assert part.endswith(f"+2.0] | supported |  | 3 |  | {papers} (1 of 15 categories) |")
     _, with_one, without = table(line(conditions=papers), line(conditions=papers.replace("bottle", "pill"), why="part"))

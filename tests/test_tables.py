@@ -24,7 +24,7 @@ def row():
 
 
 def made(row, method: str, category: str, values: list[float], **fields) -> pd.DataFrame:
-    base = row | {"method": method, "dataset": "mvtec", "category": category} | fields
+    base = row | {"method": method, "dataset": "mvtec", "category": category, "notes": {}} | fields
     return pd.DataFrame([base | {"seed": seed, "image_auroc": value} for seed, value in enumerate(values)])
 
 

@@ -72,7 +72,7 @@ def runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Map the path of each row, as `config["rows"]` names its folder, to the parameters of its run.
 
     A grid is the product of its lists; a recipe that a method does not have is left out. Raises ValueError for an
-    unknown name or field, a value of another kind, and for one run in two grids.
+    unknown name or field, a value of another kind, a grid without a run, and for one run in two grids.
     """
     grids = config.get("grids")
     if not isinstance(grids, list) or not grids or not _text(config.get("rows")):
@@ -90,7 +90,10 @@ def runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
                 raise ValueError(f"{name} of grid {number}: expected {expected}; found {value!r}")
         if not {"methods", "datasets"} <= grid.keys():
             raise ValueError(f"grid {number} needs methods and datasets, found {', '.join(grid)}")
-        for run in _product(grid):
+        made = list(_product(grid))
+        if not made:
+            raise ValueError(f"grid {number} names no run: no method of it has a recipe {' or '.join(grid['recipes'])}")
+        for run in made:
             identity = {name: value for name, value in run.items() if name != "precision"}
             path = str(results.row_path(config["rows"], identify(**identity)))
             if path in found:

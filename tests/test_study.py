@@ -57,6 +57,7 @@ def test_a_grid_may_name_a_precision_which_names_no_other_row():
         ({"seed": [0]}, "unknown field of grid 1 'seed'; did you mean 'seeds'"),
         ({"scale": "medium"}, "unknown scale"),
         ({"precision": "fp16"}, "unknown precision 'fp16'; did you mean 'bf16'"),
+        ({"methods": ["memkd"], "recipes": ["code"]}, "grid 1 names no run: no method of it has a recipe code"),
         ({"recipes": ["papr"]}, "unknown recipe 'papr'; did you mean 'paper'"),
         ({"teacher": "bundeld"}, "unknown teacher 'bundeld'; expected 'imagenet', 'bundled'"),
         ({"datasets": {"mvtec": ["bottel"]}}, "unknown mvtec category 'bottel'; did you mean 'bottle'"),

@@ -15,7 +15,7 @@ NEEDED |= {"tile", "toothbrush", "transistor", "wood", "zipper"}
 
 
 COLUMNS = ["method", "recipe", "dataset", "category", "seed", "scale", "teacher", "overrides", "config", "precision"]
-COLUMNS += ["image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro"]
+COLUMNS += ["notes", "image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro"]
 
 
 @pytest.fixture(scope="module")

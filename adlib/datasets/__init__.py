@@ -81,7 +81,7 @@ def load(dataset: str, category: str, root: str | Path | None = None) -> pd.Data
     if dataset != "folder":
         known(f"{dataset} category", category, [*PUBLISHED[dataset], *_on_disk(dataset, home)])
     if dataset not in ("folder", "synthetic", "mtd"):  # of mtd the categories are splits
-        _present(dataset, home / category)
+        _present(dataset, home, category)
     return check(DATASETS[dataset].samples(home, category), f"{dataset}/{category}")
 
 
@@ -101,12 +101,19 @@ def _on_disk(dataset: str, home: Path) -> list[str]:
     return list(DATASETS[dataset].categories(home))
 
 
-def _present(dataset: str, home: Path) -> None:
-    if home.is_dir():
+def _present(dataset: str, home: Path, category: str = "") -> None:
+    """Raise FileNotFoundError, with what to do, where a dataset is not on this disk, or a category of it is not."""
+    if (home / category).is_dir():
         return
+    fetch = f"`python -m adlib.datasets.download {dataset} --root {home.parent}`"
+    if home.is_dir():
+        raise FileNotFoundError(
+            f"{dataset}/{category}: no folder {home / category}; {home} holds: {found_in(home)}.\n"
+            f"To go on, put it there; or move {home} away and fetch all of {dataset} with {fetch}."
+        )
     raise FileNotFoundError(
         f"{dataset}: no folder {home}; {home.parent} holds: {found_in(home.parent)}.\n"
-        f"To go on, either fetch it with `python -m adlib.datasets.download {dataset}`, or set "
+        f"To go on, either fetch it with {fetch}, or set "
         f"the data root (parameter or environment variable ADLIB_DATA) to the folder that holds "
         f"{dataset}/, or use dataset='synthetic', which needs no download."
     )

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from adlib.files import sha256
 from adlib.names import known
 
+from . import PUBLISHED, categories
 from .archives import ARCHIVES, Archive
 from .table import data_root, found_in
 
@@ -44,7 +45,7 @@ def download(dataset: str, root: str | Path | None = None) -> Path:
     """Fetch, check and unpack a dataset into `<data root>/<dataset>`, and return that folder.
 
     Prints the licence first. A folder that is already there is left alone. Raises ValueError for
-    an unknown name, DownloadError for everything that leaves the dataset absent.
+    an unknown name, DownloadError for everything that leaves the dataset absent or without some of its categories.
     """
     known("dataset", dataset, ARCHIVES)
     archive = ARCHIVES[dataset]
@@ -55,6 +56,12 @@ def download(dataset: str, root: str | Path | None = None) -> Path:
     print(f"{archive.title}\n  licence: {archive.licence}\n  cite: {archive.cite}")
     print(f"  page: {archive.homepage}", flush=True)
     if (home / archive.marker).exists():
+        here = categories(dataset, base) if dataset in PUBLISHED else []  # DTD has none
+        if lacking := sorted(set(PUBLISHED.get(dataset, ())) - set(here)):
+            raise DownloadError(
+                f"{home} is there, but lacks {', '.join(lacking)}: put them there, or move it away and run again to "
+                "have all of it"
+            )
         print(f"already there: {home}")
         return home
     if home.exists():

@@ -23,8 +23,8 @@ def images(root: str | Path | None = None) -> list[str]:
     ]
     if not found:
         raise FileNotFoundError(
-            f"no texture in {home}: expected images/<class>/*.jpg, found {found_in(home)}. Fetch "
-            "it with `python -m adlib.datasets.download dtd`, or set ADLIB_DATA to the folder that "
+            f"no texture in {home}: expected images/<class>/*.jpg, found {found_in(home)}. Fetch it with "
+            f"`python -m adlib.datasets.download dtd --root {home.parent}`, or set ADLIB_DATA to the folder that "
             "holds dtd/."
         )
     return sorted(found)

@@ -127,7 +127,8 @@ def test_fetch_when_the_part_is_already_complete_or_too_long(tmp_path, serve, ex
     assert (tmp_path / "f").read_bytes() == CONTENT
 
 
-def test_download_checks_unpacks_and_then_leaves_alone(tmp_path, serve, publish, capsys):
+def test_download_checks_unpacks_and_then_leaves_alone(tmp_path, serve, publish, capsys, monkeypatch):
+    monkeypatch.setitem(download.PUBLISHED, "mvtec", ("bottle",))
     body = zipped("top/readme.txt", "top/bottle/train/good/000.png")
     server, url = serve(body=body)
     publish(urls=(dead_url(), url), sha256=hashlib.sha256(body).hexdigest())
@@ -140,6 +141,9 @@ def test_download_checks_unpacks_and_then_leaves_alone(tmp_path, serve, publish,
     assert "Bergmann" in text
     assert download.download("mvtec", tmp_path) == home
     assert len(server.asked) == 1
+    monkeypatch.setitem(download.PUBLISHED, "mvtec", ("bottle", "cable"))
+    with pytest.raises(download.DownloadError, match=rf"{home} is there, but lacks cable: .* move it away"):
+        download.download("mvtec", tmp_path)
 
 
 def test_an_archive_put_there_needs_no_network(tmp_path, publish, capsys):

@@ -26,7 +26,7 @@ def test_missing_data_say_what_where_and_what_to_do(tmp_path):
     for part in (
         f"no folder {tmp_path / 'mvtec'}",
         "holds: other/",
-        "python -m adlib.datasets.download mvtec",
+        f"python -m adlib.datasets.download mvtec --root {tmp_path}`",
         "ADLIB_DATA",
         "dataset='synthetic'",
     ):
@@ -37,7 +37,8 @@ def test_missing_data_say_what_where_and_what_to_do(tmp_path):
 
 def test_a_published_category_that_is_not_on_this_disk(tmp_path):
     layouts.mvtec(tmp_path / "mvtec")
-    with pytest.raises(FileNotFoundError, match=r"no folder .*cable; .* holds: bottle/"):
+    message = r"(?s)no folder .*cable; .* holds: bottle/.*move .*mvtec away and fetch all"
+    with pytest.raises(FileNotFoundError, match=message):
         datasets.load("mvtec", "cable", tmp_path)
 
 

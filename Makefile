@@ -1,7 +1,7 @@
 # make env    the environment in .venv            make test   pytest and nbval
 # make study  the small study on generated data   make check  lint, format, types, then make test
-# make publish    claims, tables and notebooks made again, after rows or code changed
-# make speed  all speed figures, two hours of a quiet machine   make cost   what the full study would take
+# make publish    claims, tables, costs and notebooks made again, after rows or code changed
+# make speed  all speed figures, hours of a quiet machine   make cost   what the full study would take
 # make picture    the committed pictures
 PYTHON ?= python3
 BIN := .venv/bin

@@ -224,9 +224,11 @@ def _imagenet_state(backbone: str) -> tuple[dict[str, Tensor], str]:
             "Save the ones you want as .safetensors and give the path as teacher"
         )
     tag = IMAGENET_TAGS[backbone]
-    by_hand = f"fetch `timm/{tag}` (file model.safetensors) on a machine with a network and pass its path as teacher"
-    if backbone in _TENSORFLOW_STYLE:  # as a file they would be taken for TensorFlow's, which these are not
-        by_hand = "run it once on a machine with a network and copy the hub's cache (HF_HOME)"
+    by_hand = "run it once on a machine with a network and copy the hub's cache (HF_HOME)"
+    if backbone not in _TENSORFLOW_STYLE:  # as a file those would be taken for TensorFlow's, which they are not
+        by_hand += (
+            f", or pass the path of its file (model.safetensors of `timm/{tag}`) as teacher, which rows then name"
+        )
     try:
         return timm.create_model(tag, pretrained=True).state_dict(), tag
     except (

@@ -28,6 +28,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "rd resnet18": ("rd", {}),
     "reduced_student paper": ("reduced_student", {}),
     "destseg stage 1": ("destseg", {"map": "dest", "student_steps": 60, "batch": 4}),
+    "memory_destseg stage 1": ("memory_destseg", {"map": "dest", "student_steps": 60, "batch": 4}),
     "destseg stage 2": ("destseg", {"student_steps": 40, "segmentation_steps": 40, "batch": 4}),
 }
 # `fast inference` is the training of `ours`, tested in another way.

@@ -54,7 +54,7 @@ from adlib import pairs, scope, speed
 from adlib.datasets import origin
 from adlib.environment import PROJECT
 from adlib.intervals import chance_over_seeds, over_seeds
-from adlib.paper import FOLDER, TEXTURES, names_in
+from adlib.paper import FOLDER, departures, names_in
 from adlib.row import FRACTIONS
 from adlib.speed import claims as speed_claims
 from adlib.verdicts import (
@@ -313,8 +313,12 @@ def _rests_on(group: pd.DataFrame, wanted: int, digits: str) -> dict[str, Any]:
 
 def _absolute(claim: Mapping[str, Any], metric: str, i: int, rows: pd.DataFrame) -> list[dict[str, Any]]:
     part = pairs.chosen(rows, str(claim["variant"]), metric)
-    theirs = {"teacher": "imagenet", "scale": "full", "precision": "fp32", "rest": "{}"}
-    part = part[(part[list(theirs)] == pd.Series(theirs)).all(axis=1) & part["textures"].isin(TEXTURES)]
+    conditions = zip(part["teacher"], part["scale"], part["rest"], part["precision"], part["textures"], strict=True)
+    theirs = [  # by whichever recipe: each has a line of its own
+        not departures(teacher, scale, "paper", "" if rest == "{}" else rest, precision, textures)
+        for teacher, scale, rest, precision, textures in conditions
+    ]
+    part = part[pd.Series(theirs, part.index, dtype=bool)]
     part = part[part["dataset"] == scope.names(str(claim["dataset"]))[0]]  # no stand-in from another dataset
     part = part.assign(images=part["dataset"].map(origin))
     stated = float(names_in(str(claim["paper_variant"]))[i])

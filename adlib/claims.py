@@ -37,9 +37,13 @@ S2-13 asked only whether MemKD's values lie more apart than MemAE's, and not whe
 had the fast path alone, and brackets from the median of one to the 95th percentile of the other; S0-3 and S0-4 asked
 only whether transistor gains, and not whether it gains most; what turns round without one category was a verdict,
 with the category named beside it; S1-10 was judged by a ratio that still rose, and S2-13 by a silhouette above 0 that
-no eye would see, and by memories that training had not moved. One claim is worded more weakly than in its paper: S1-8
-is of BTAD's class 02 alone. S0-1 to S0-4 turned when short trainings came to settle BatchNorm's statistics
-(`memory_destseg.ipynb` tells it).
+no eye would see, and by memories that training had not moved; S1-11 compared two late stages of EfficientNet, and
+asked for a higher pixel AUROC of the bottom one, which noise lowers: it asks now how far the answer goes beyond the
+defect; S0-7 to S0-9 were judged in BatchNorm's own statistics while these still held their beginning, and S0-8 and
+S0-10 by memories with the attention; PatchCore ran on a lighter network than its library's own, so that to fall short
+of its ratio says nothing; DSKD was set beside others on its own backbone alone, and not on theirs, too. One claim is
+worded more weakly than in its paper: S1-8 is of BTAD's class 02 alone. S0-1 to S0-4 turned when short trainings came
+to settle BatchNorm's statistics (`memory_destseg.ipynb` tells it).
 """
 
 import json

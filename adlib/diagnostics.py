@@ -13,6 +13,9 @@ from sklearn.metrics import silhouette_score
 
 # Stages of EfficientNet, which MixedTeacher's Fig. 2 does not name: one as fine as ResNet's layer1, and one it distils.
 BOTTOM_AND_TOP = {"bottom": 2, "top": 6}
+# Steps after which BatchNorm's own statistics have forgotten their beginning, a variance of 1: a tenth less a step, it
+# then weighs a hundredth of the 1e-5 that BatchNorm adds to every variance.
+FORGOTTEN = 153
 
 
 def abrupt_rise(losses: pd.DataFrame, window: int = 5, trend: int = 20) -> dict[str, float]:
@@ -96,12 +99,31 @@ def normal_noise(maps: np.ndarray, masks: np.ndarray) -> float:
     """Measure how restless maps (N, H, W) are where nothing is wrong, relative to what a defect adds.
 
     The mean over images without a defect of the map's standard deviation, divided by the difference of the mean over
-    defect pixels and the mean over normal images. Needs both kinds of images.
+    defect pixels and the mean over normal images; NaN where a defect adds nothing. Needs both kinds of images.
     """
     defective = masks.astype(bool).any(axis=(1, 2))
     normal = maps[~defective]
     contrast = maps[masks.astype(bool)].mean() - normal.mean()
-    return float(normal.std(axis=(1, 2)).mean() / contrast)
+    return float(normal.std(axis=(1, 2)).mean() / contrast) if contrast > 0 else math.nan
+
+
+def spill(maps: np.ndarray, masks: np.ndarray, reach: float = 16) -> float:
+    """Measure how far the answer to a defect goes beyond it: 0 where it ends at the border, 1 where it goes on as high.
+
+    The answer is what a map (H, W) has above the mean map of the normal images. Its mean over the normal pixels up to
+    `reach` pixels from a defect, divided by that over defect pixels; both image by image, then over images, so that
+    noise, which has no sign, counts for nothing. NaN where defects get no answer. Needs both kinds of images.
+    """
+    masks = masks.astype(bool)
+    defective = masks.any(axis=(1, 2))
+    above = maps[defective] - maps[~defective].mean(axis=0)
+    inside, beside = [], []
+    for answer, mask in zip(above, masks[defective], strict=True):
+        near = ~mask & (ndimage.distance_transform_edt(~mask) <= reach)
+        if near.any():
+            inside.append(answer[mask].mean())
+            beside.append(answer[near].mean())
+    return float(np.mean(beside) / np.mean(inside)) if inside and np.mean(inside) > 0 else math.nan
 
 
 def compactness(values: Mapping[str, np.ndarray]) -> float:

@@ -79,9 +79,13 @@ class Threshold:
         return cls(value + ROUNDING * abs(value), rate, (n + 1 - k) / (n + 1), float(low), float(high), n)
 
     def __str__(self) -> str:
+        if self.promised > self.asked:
+            reached = f"{self.asked:.1%}, which so few cannot promise"
+        else:
+            reached = f"at most {self.asked:.1%}"
         return (
             f"Alarm above {self.value:.4g}: chosen from {self.held_out} held-out good images for a false-alarm rate of "
-            f"at most {self.asked:.1%}. On average over such choices {self.promised:.1%} of good parts will alarm; for "
+            f"{reached}. On average over such choices {self.promised:.1%} of good parts will alarm; for "
             f"this one it is {self.low:.1%} to {self.high:.1%} with 90% probability."
         )
 

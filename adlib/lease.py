@@ -83,6 +83,15 @@ def _still_there(file: IO[bytes], path: Path) -> bool:
         return False
 
 
+def _state(row: Path) -> tuple[int, int] | None:
+    """Tell one file of a name from another."""
+    try:
+        found = row.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def _killed_for_memory() -> int:
     lines = EVENTS.read_text().splitlines() if EVENTS.exists() else []
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
@@ -94,8 +103,9 @@ def main(arguments: list[str]) -> int:
         print("usage: lease.py ROW.json COMMAND...: what makes the row, once at a time", file=sys.stderr)
         return 2
     row, command = Path(arguments[0]), arguments[1:]
+    old = _state(row)
     with alone(row.with_name(f".{row.name}.lease")) as (lease, waited):
-        if waited and row.exists():
+        if waited and row.exists() and _state(row) != old:
             print(f"{row} was made meanwhile: nothing to do", file=sys.stderr)
             return 0
         for left in row.parent.glob(f".{row.stem}.*.tmp"):  # half-written by a process that was killed

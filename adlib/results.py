@@ -28,7 +28,7 @@ RUNS = PROJECT / "results" / "runs"  # the committed rows
 LOCAL = PROJECT / "results" / "local"  # rows of your own, until you name another folder
 GROUP = tuple(name for name in IDENTITY if name != "seed")
 # What must be alike in rows that are averaged over seeds, besides the group itself.
-CONDITIONS = ("config", "steps", "batch", "image_size", "precision", "teacher_sha256")
+CONDITIONS = ("config", "steps", "batch", "image_size", "precision", "teacher_sha256", "data_sha256", "textures")
 # What two runs of one seed may differ in and still be the same result.
 CIRCUMSTANCES = ("seconds_train", "seconds_test", "peak_memory_mib", "commit", "created", "versions")
 # What the papers' tables and claims name and is one of our methods with other hyper-parameters.
@@ -155,6 +155,7 @@ def aggregate(
     if unknown:
         raise ValueError(f"no column {unknown}: the rows have {list(rows.columns)}")
     lines = []
+    rows = rows.assign(textures=[notes.get("textures", "") for notes in rows["notes"]])
     keys = [rows[name].map(_text) for name in by]
     for _, group in rows.groupby(keys, sort=False) if len(rows) else ():
         _refuse_mixtures(group, by)

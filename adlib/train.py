@@ -91,6 +91,7 @@ def fit(
     if device == "cpu":
         keep_memory()
     else:
+        torch.cuda.init()  # a device with a number would not do it below
         torch.cuda.reset_peak_memory_stats(device)  # what a process did before is not of this training
     training = _Training(
         method=method.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
@@ -269,7 +270,11 @@ class _Training:
         return {"exemplars": self.images.normalised(index), "exemplar_targets": _take(cache, index)}
 
     def settle(self, stage: Stage, plan: Plan) -> None:
-        """Let BatchNorm take its statistics anew over one epoch more, every batch counting alike; no weight moves."""
+        """Let BatchNorm take its statistics anew over the batches that follow the last step; no weight moves.
+
+        As many as an epoch has, each counting alike. Where a stage ends within an epoch, they are the rest of that one
+        and the beginning of the next, in which some images occur twice and others not at all.
+        """
         assert stage.settle is not None
         self.whole = False
         (network,) = stage.trains

@@ -320,13 +320,19 @@ def test_aggregate_never_mixes_identities(name, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [("steps", 7), ("image_size", 128), ("config", {"lr": 1}), ("teacher_sha256", "c" * 64),
-     ("precision", "bf16"), ("batch", 2)],
+     ("precision", "bf16"), ("batch", 2), ("data_sha256", "c" * 64)],
 )  # fmt: skip
 def test_aggregate_never_mixes_conditions(name, value):
     rows = frame(make(seed=0), make(seed=1, **{name: value}))
     with pytest.raises(ValueError, match=f"rows of one group differ in {name}"):
         results.aggregate(rows)
     assert len(results.aggregate(rows, by=[*results.GROUP, name])) == 2
+
+
+def test_aggregate_never_mixes_what_pseudo_anomalies_are_made_of():
+    rows = frame(make(seed=0), make(seed=1, notes={"textures": "DTD, 5640 images"}))
+    with pytest.raises(ValueError, match="rows of one group differ in textures"):
+        results.aggregate(rows)
 
 
 def test_aggregate_refuses_a_seed_twice_and_unknown_columns():

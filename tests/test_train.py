@@ -422,6 +422,16 @@ def test_derived_seeds_do_not_collide():
     assert len(seeds) == 4 * 7 * 7
 
 
+def test_a_gpu_with_a_number_is_initialised_before_its_memory_is_asked(monkeypatch):
+    calls = []
+    monkeypatch.setattr(train, "resolve_device", lambda device: device)
+    monkeypatch.setattr(torch.cuda, "init", lambda: calls.append("init"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append(device))
+    with pytest.raises((AssertionError, RuntimeError)):  # there is none here
+        fit(Toy(), indexed_images(4), device="cuda:1")
+    assert calls == ["init", "cuda:1"]
+
+
 def test_device_and_precision_are_checked(monkeypatch):
     for capability, chosen in (((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)

@@ -181,7 +181,7 @@ SETTLED = Deviation(
     "BatchNorm's statistics",
     "running means",
     "running means",
-    "as both; scale small takes them anew over the training images when a network is done: override settle",
+    "as both; scale small takes them anew when a network is done, over the batches of an epoch: override settle",
 )
 
 

@@ -19,6 +19,7 @@ import torch
 
 from adlib import metrics, speed
 from adlib.corrupt import Corruption, procedural_textures
+from adlib.device import resolve_precision
 from adlib.environment import peak_memory
 from adlib.images import Images
 from adlib.methods import METHODS, build, resolve
@@ -70,6 +71,7 @@ def train(name: str, device: str, images: int = BATCH, size: int = 256, **fields
 def infer(name: str, device: str, repeats: int = 3, size: int = 256, **fields: Any) -> dict[str, Any]:
     """Compute the maps of one batch, several times."""
     base = peak_memory()
+    resolve_precision("fp32", device)  # on a GPU fp32 is that, as in `train`
     method = short(name, **fields).to(device, memory_format=torch.channels_last).eval()
     images = random_images(BATCH, size).to(device).normalised(slice(None)).contiguous(memory_format=torch.channels_last)
     timing = speed.timed(lambda: method.anomaly_map(images), repeats, warmup=1, device=device)

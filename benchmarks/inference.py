@@ -31,6 +31,7 @@ os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
 
 import numpy as np
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from adlib import speed
@@ -160,17 +161,18 @@ def _profiled(call: Callable[[], Any], device: str) -> dict[str, float]:
     cuda = device.startswith("cuda")
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
     if cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
     with profile(activities=activities, profile_memory=not cuda) as found:
         call()
         speed.wait(device)
     if cuda:
-        peak = torch.cuda.max_memory_allocated() - before
+        peak = torch.cuda.max_memory_allocated(device) - before
     else:
         changes = [e.nbytes() for e in found.profiler.kineto_results.events() if e.name() == "[memory]"]
         peak = max(np.cumsum(changes), default=0)
-    own = {e.key: e.self_device_time_total if cuda else e.self_cpu_time_total for e in found.key_averages()}
+    operators = [e for e in found.key_averages() if e.device_type == DeviceType.CPU]  # kernels are in their time
+    own = {e.key: e.self_device_time_total if cuda else e.self_cpu_time_total for e in operators}
     return {
         "conv_share": sum(t for name, t in own.items() if "conv" in name) / max(sum(own.values()), 1e-9),
         "peak_mib": float(peak) / 2**20,

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from adlib import speed
+from adlib.device import resolve_precision
 from adlib.methods import METHODS, build
 from adlib.methods.base import Method
 
@@ -86,7 +87,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="batch 1 and 2, one repetition, small peaks")
     parser.add_argument("--device", default="cpu")
     options = speed.options(parser, "roofline")
-    torch.backends.cuda.matmul.allow_tf32 = False
+    resolve_precision("fp32", options.device)  # on a GPU fp32 is that
     sizes, mib = ((512,), 64) if options.smoke else ((1024, 2048, 4096), 512)
     roof = {
         "peak_gflops": speed.arithmetic_peak(options.device, sizes=sizes),

@@ -45,6 +45,7 @@ import adlib.train
 from adlib import images, speed
 from adlib.corrupt import Corruption, procedural_textures
 from adlib.datasets import synthetic
+from adlib.device import resolve_precision
 from adlib.methods import Method, build
 from adlib.sampling import Plan
 
@@ -228,6 +229,7 @@ class Child:
 def serve(case: dict[str, Any], variant: dict[str, Any], folder: str, device: str) -> None:
     """Be a child: train a block for each line of the input, and say what it cost."""
     torch.manual_seed(0)
+    resolve_precision("fp32", device)  # on a GPU fp32 is that, on both sides
     made, how, start = Case(**case), Variant(**variant), time.perf_counter()
     kind = {"batch": made.batch, **made.overrides}
     method = build(made.method, made.recipe, "random", **kind)

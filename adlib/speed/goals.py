@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 REACHED, MISSED, NOT_MEASURED = "reached", "missed", "not measured here"
+UNDECIDED = "undecided"  # of what took turns, the middle 80 % lie on both sides of the bound
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,9 @@ def goals(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Set each goal beside what was measured, a line each; `tables` as `speed.read` gives them, by topic.
 
     `measured` is the best of several variants of a training (`by`), and of several files or methods the worst; `low`
-    and `high` are its 10 and 90 % quantiles where it is a ratio of what took turns. `at_peak` is what a training would
-    reach if it computed at the measured peak of its machine and nothing else took time: a bound.
+    and `high` are its 10 and 90 % quantiles where it is a ratio of what took turns; a goal between them is undecided.
+    `at_peak` is what a training would reach if it computed at the measured peak of its machine and nothing else took
+    time: a bound.
     """
     return pd.DataFrame([_line(goal, tables.get(goal.topic, pd.DataFrame())) for goal in GOALS])
 
@@ -131,12 +133,15 @@ def _line(goal: Goal, rows: pd.DataFrame) -> dict[str, object]:
     chosen = found.iloc[-1 if best_last == of_variants else 0]
     value = float(chosen[goal.column])
     reached = value >= goal.least if goal.least is not None else value <= (goal.most or 0)
+    low, high = (float(chosen.get(f"{goal.column}_{quantile}", math.nan)) for quantile in ("p10", "p90"))
+    bound = goal.least if goal.least is not None else goal.most
+    decided = not (bound is not None and low < bound < high)
     return line | {
         "measured": value,
-        "low": chosen.get(f"{goal.column}_p10", math.nan),
-        "high": chosen.get(f"{goal.column}_p90", math.nan),
+        "low": low,
+        "high": high,
         "at_peak": chosen.get("speedup_at_peak", math.nan),
         "by": chosen.get("variant", ""),
         "device": chosen["device"],
-        "verdict": REACHED if reached else MISSED,
+        "verdict": (REACHED if reached else MISSED) if decided else UNDECIDED,
     }

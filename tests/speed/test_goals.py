@@ -12,16 +12,19 @@ def line(tables, words):
     return found[found["goal"].str.startswith(words)].iloc[0]
 
 
-@pytest.mark.parametrize(("best", "verdict"), [(4.0, "reached"), (3.9, "missed")])
-def test_of_variants_of_a_training_the_best_counts(best, verdict):
-    rows = {"case": "rd resnet18", "speedup_p10": 1.0, "speedup_p90": 9.0, "speedup_at_peak": 5.0, "device": "cpu: A"}
+@pytest.mark.parametrize(
+    ("best", "low", "high", "verdict"),
+    [(4.0, 4.0, 9, "reached"), (4.5, 3.9, 9, "undecided"), (3.5, 3, 4.1, "undecided"), (3.9, 1, 3.95, "missed")],
+)
+def test_of_variants_of_a_training_the_best_counts(best, low, high, verdict):
+    rows = {"case": "rd resnet18", "speedup_p10": low, "speedup_p90": high, "speedup_at_peak": 5.0, "device": "cpu: A"}
     rows |= {"precision": "bf16"}
     training = pd.DataFrame(
         [rows | {"variant": "ours", "speedup": 2.0}, rows | {"variant": "compiled", "speedup": best}]
     )
     found = line({"training": training}, "RD, ResNet-18, bf16")
     assert (found["measured"], found["by"], found["verdict"]) == (best, "compiled", verdict)
-    assert (found["low"], found["high"], found["at_peak"]) == (1, 9, 5)
+    assert (found["low"], found["high"], found["at_peak"]) == (low, high, 5)
     assert line({"training": training}, "RD, ResNet-18, fp32")["verdict"] == goals.NOT_MEASURED
 
 

@@ -61,6 +61,27 @@ def test_times_of_two_commits_or_machines_are_no_ratio(tmp_path, other):
     assert not judged(tmp_path, "S1-4", timed("stpm", 30.0, 33.0), timed("reduced_student", 15.0, 20.0, **other))
 
 
+def test_each_on_the_network_of_its_own_is_a_line_beside_those_of_one_network(tmp_path):
+    other = {"backbone": "wide_resnet50_2"}
+    lines = [timed("dskd", *[30.0] * 6), timed("rd", *[15.0] * 6), timed("rd", *[60.0] * 6, **other)]
+    judged(tmp_path, "S1-4", *lines, timed("dskd", *[90.0] * 6, backbone="resnet50"))
+    (claim,) = claims.claims()[lambda table: table["id"] == "S3-5"].to_dict("records")
+    found = [line for line in speed_claims.judge(claim, "seconds", tmp_path) if line["verdict"] != verdicts.NOT_TESTED]
+    assert [(line["effect"], line["verdict"]) for line in found] == [
+        (2.0, verdicts.CONTRADICTED),
+        (0.5, verdicts.SUPPORTED),
+    ]
+    assert ", resnet18, batch 1" in found[0]["conditions"]
+    assert ", resnet18 by wide_resnet50_2, batch 1" in found[1]["conditions"]
+
+
+def test_what_another_run_could_turn_is_no_verdict(tmp_path):
+    """Claimed are 1.3 times, reached up to a tenth from 1.17 on: 1.2 would be with no more than 2.5 % less."""
+    for slow, verdict in ((12.0, verdicts.INCONCLUSIVE), (12.2, verdicts.SUPPORTED)):
+        (line,) = judged(tmp_path, "S1-4", timed("stpm", *[slow] * 6), timed("reduced_student", *[10.0] * 6))
+        assert line["verdict"] == verdict
+
+
 def test_recipes_are_not_mixed(tmp_path):
     lines = [timed("stpm", 30.0, 33.0), timed("reduced_student", 15.0, 20.0, recipe="code")]
     assert not judged(tmp_path, "S1-4", *lines)

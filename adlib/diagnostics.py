@@ -112,7 +112,8 @@ def spill(maps: np.ndarray, masks: np.ndarray, reach: float = 16) -> float:
 
     The answer is what a map (H, W) has above the mean map of the normal images. Its mean over the normal pixels up to
     `reach` pixels from a defect, divided by that over defect pixels; both image by image, then over images, so that
-    noise, which has no sign, counts for nothing. NaN where defects get no answer. Needs both kinds of images.
+    noise, which has no sign, counts for nothing; what lies below the normal mean is no answer, so 0. NaN where defects
+    get no answer. Needs both kinds of images.
     """
     masks = masks.astype(bool)
     defective = masks.any(axis=(1, 2))
@@ -123,7 +124,7 @@ def spill(maps: np.ndarray, masks: np.ndarray, reach: float = 16) -> float:
         if near.any():
             inside.append(answer[mask].mean())
             beside.append(answer[near].mean())
-    return float(np.mean(beside) / np.mean(inside)) if inside and np.mean(inside) > 0 else math.nan
+    return float(max(np.mean(beside), 0) / np.mean(inside)) if inside and np.mean(inside) > 0 else math.nan
 
 
 def compactness(values: Mapping[str, np.ndarray]) -> float:

@@ -33,8 +33,10 @@ def chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
     part = results.select(rows, name)
     backbones = [config.get("backbone", "") for config in part["config"]]
     students = [f" with student {config['student']}" if "student" in config else "" for config in part["config"]]
+    # MemKD's own is layer4 of the teacher, which does not ship.
+    deepest = [" with m0 of the bottleneck" * (c.get("deepest_target") == "bottleneck") for c in part["config"]]
     settle = [bool(config.get("settle")) for config in part["config"]]
-    networks = [backbone + student for backbone, student in zip(backbones, students, strict=True)]
+    networks = ["".join(parts) for parts in zip(backbones, students, deepest, strict=True)]
     part = part.assign(value=part[metric].astype(float), backbone=backbones, networks=networks, settle=settle)
     # The hash of the one file that a row's teacher was; of no file it is that of the layers read, of two files of both.
     weights = [

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from adlib import claims, results, verdicts
+from adlib import claims, datasets, results, verdicts
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +177,15 @@ def test_the_most_is_the_gain_less_the_largest_of_the_others(row):
     rows.append(table(row, "memory_destseg", {(c, seed): 0.5 + gains[c][seed] for c, seed in places}))
     found = claims.judge(pd.concat(rows)).set_index("id").loc["S0-3"]
     assert list(found["effect"]) == pytest.approx([11, 6])  # that it gains, and that it gains most
-    assert set(found["verdict"]) == {verdicts.SUPPORTED}
     assert found["conditions"].iloc[1].endswith("gain less that of pill, the largest of 2 others")
     assert math.isnan(found["stated"].iloc[1])
+    assert list(found["verdict"]) == [verdicts.SUPPORTED, verdicts.INCONCLUSIVE]  # others may gain more
+    assert list(found["why"]) == ["", "2 of 14 others"]
+    rest = set(datasets.PUBLISHED["mvtec"]) - set(gains)
+    for name, gain in (("destseg", 0.0), ("memory_destseg", 0.01)):
+        rows.append(table(row, name, {(c, seed): 0.5 + gain for c in rest for seed in range(3)}))
+    found = claims.judge(pd.concat(rows)).set_index("id").loc["S0-3"]
+    assert set(found["verdict"]) == {verdicts.SUPPORTED}
     alone = pd.concat(part[part["category"] == "transistor"] for part in rows)
     assert len(claims.judge(alone).query("id == 'S0-3'")) == 1
 
@@ -257,7 +263,10 @@ def test_a_claim_over_its_lines():
     lines += [("e", "v", verdicts.CONTRADICTED), ("e", "v", verdicts.INCONCLUSIVE)]
     lines += [("f", "u", verdicts.DEPENDS), ("f", "u", verdicts.INCONCLUSIVE)]
     lines += [("g", "t", verdicts.DEPENDS), ("g", "t", verdicts.SUPPORTED)]
-    found = claims.by_claim(pd.DataFrame(lines, columns=["id", "claim", "verdict"])).set_index("id")["verdict"]
+    judged = pd.DataFrame(lines, columns=["id", "claim", "verdict"]).assign(conditions="paper")
+    ours = judged.iloc[:1].assign(verdict=verdicts.CONTRADICTED, conditions='paper, {"map": "dest"}')
+    judged = pd.concat([judged, ours, ours.assign(id="h", claim="s")])  # a stand-in counts where nothing else does
+    found = claims.by_claim(judged).set_index("id")["verdict"]
     assert found.to_dict() == {
         "a": "supported in part",
         "b": verdicts.NOT_TESTED,
@@ -266,6 +275,7 @@ def test_a_claim_over_its_lines():
         "e": "contradicted in part",
         "f": verdicts.DEPENDS,
         "g": "supported in part",
+        "h": verdicts.CONTRADICTED,
     }
     assert set(found) <= set(verdicts.VERDICTS)
 

@@ -104,6 +104,8 @@ def test_an_answer_spills_as_far_as_it_goes_on_beyond_the_defect():
     assert diagnostics.spill(maps, masks) == pytest.approx(near.mean()) == pytest.approx(0.5)
     maps[1:] += rng.normal(size=(2, 64, 64))  # noise says nothing of it
     assert diagnostics.spill(maps, masks) == pytest.approx(0.5, abs=0.1)
+    low = np.stack([ground, *2 * [ground + np.where(masks[1] > 0, 1, -beside)]])
+    assert diagnostics.spill(low, masks) == 0
     assert np.isnan(diagnostics.spill(-maps, masks))
     assert np.isnan(diagnostics.normal_noise(-maps, masks))
 

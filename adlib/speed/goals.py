@@ -91,7 +91,11 @@ GOALS = (
         most=1024,
     ),
     Goal(
-        "second run of a category: seconds until training begins", "decoding", "what == 'second run'", "begins", most=2
+        "second run of a category: seconds from the imports to the first step",
+        "decoding",
+        "what == 'second run'",
+        "begins",
+        most=2,
     ),
 )
 

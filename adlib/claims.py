@@ -8,15 +8,17 @@
   verdict on all: it depends on that category. Categories with fewer than three seeds do not count, nor those of other
   datasets where all that a claim speaks of are there. Of several baselines ("A beats either", "A is best") the one with
   the highest mean counts. That a category gains "the most" has lines of its own: its gain less the largest of any other
-  category of its dataset that was run. MemKD's baseline is MemKD without items, which is RD with the loss of MemKD's
+  category of its dataset that was run, supported by no fewer than all of them. MemKD's baseline is MemKD without items, which is RD with the loss of MemKD's
   Eq. 1 and its schedule: RD's own text has another loss.
-- **Absolute** ("A reaches x"): only rows under the paper's conditions count (teacher `imagenet`, full scale, fp32, no
-  override, every category of the claim and no other; a line a recipe): supported where the whole interval reaches x
+- **Absolute** ("A reaches x"): only rows under the paper's conditions count (`paper.departures` names none, and they
+  have every category of the claim and no other; a line a recipe): supported where the whole interval reaches x
   rounded as printed, contradicted where all of it is below, else inconclusive.
 - **Speed**: the median of the ratios of `results/speed`'s turns, on one machine, with its 95 % interval
   (`intervals.of_median`). Supported where it reaches the claimed ratio up to a tenth; contradicted where all of it
-  falls short. Where a claim says about how much slower, half as much and half again as much are the bounds. Memory,
-  measured once, has no verdict. PatchCore counts with the coreset of a tenth.
+  falls short; either has to hold with 3 % to both sides, as another run may have them. Where a claim says about how
+  much slower, half as much and half again as much are the bounds. Two methods are set beside each other on one network,
+  and each on its own. Memory, measured once, has no verdict. PatchCore counts as its library has it: a Wide ResNet-50-2
+  and a coreset of a tenth.
 - **Diagnostic**: `results/diagnostics/*.csv` has a number a category and seed, made so that the claim says it is above
   0 (a difference in the claimed direction). Judged as a relative claim.
 

@@ -2,14 +2,14 @@
 
 - **Relative** ("A beats B"): rows of A and B that agree in images, category, seed, recipe, scale, teacher (and its
   file, where both read one of the same network), precision, textures of pseudo-anomalies and all other overrides are
-  pairs. The effect is the mean of A - B over categories (each the mean over its seeds), in percent points, with its
-  95 % interval (`intervals.over_seeds`: of these categories, beyond what seeds give). Above 0: supported; below 0:
+  pairs. The effect is the mean of A - B over categories (each the mean over its seeds), in percent points, with its 95
+  % interval (`intervals.over_seeds`: of these categories, beyond what seeds give). Above 0: supported; below 0:
   contradicted; else inconclusive. Where the effect lies on the other side of 0 without some one category, there is no
   verdict on all: it depends on that category. Categories with fewer than three seeds do not count, nor those of other
   datasets where all that a claim speaks of are there. Of several baselines ("A beats either", "A is best") the one with
   the highest mean counts. That a category gains "the most" has lines of its own: its gain less the largest of any other
-  category of its dataset that was run, supported by no fewer than all of them. MemKD's baseline is MemKD without items, which is RD with the loss of MemKD's
-  Eq. 1 and its schedule: RD's own text has another loss.
+  category of its dataset that was run, supported by no fewer than all of them. MemKD's baseline is MemKD without items,
+  which is RD with the loss of MemKD's Eq. 1 and its schedule: RD's own text has another loss.
 - **Absolute** ("A reaches x"): only rows under the paper's conditions count (`paper.departures` names none, and they
   have every category of the claim and no other; a line a recipe): supported where the whole interval reaches x
   rounded as printed, contradicted where all of it is below, else inconclusive.

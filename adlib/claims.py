@@ -2,8 +2,8 @@
 
 - **Relative** ("A beats B"): rows of A and B that agree in images, category, seed, recipe, scale, teacher (and its
   file, where both read one of the same network), precision, textures of pseudo-anomalies and all other overrides are
-  pairs. The effect is the mean of A - B over categories (each the mean over its seeds), in percent points, with its 95
-  % interval (`intervals.over_seeds`: of these categories, beyond what seeds give). Above 0: supported; below 0:
+  pairs. The effect is the mean of A - B over categories (each the mean over its seeds), in percent points, with its
+  95 % interval (`intervals.over_seeds`: of these categories, beyond what seeds give). Above 0: supported; below 0:
   contradicted; else inconclusive. Where the effect lies on the other side of 0 without some one category, there is no
   verdict on all: it depends on that category. Categories with fewer than three seeds do not count, nor those of other
   datasets where all that a claim speaks of are there. Of several baselines ("A beats either", "A is best") the one with

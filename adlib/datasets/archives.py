@@ -133,7 +133,8 @@ _ALL = (
         "research use",
         "Silvestre-Blanes et al., 'A Public Fabric Database for Defect Detection', AUTEX 2019",
         "https://www.aitex.es/afid/",
-        "The tiles and their split are ours, in the MVTec AD layout; AITEX publishes the images.",
+        "The tiles and their split are ours: unpack what AITEX publishes into a folder, and cut it with "
+        "`python -m adlib.datasets.aitex FOLDER`,",
     ),
     Archive(
         "dtd",

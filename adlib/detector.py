@@ -80,7 +80,7 @@ class Threshold:
 
     def __str__(self) -> str:
         if self.promised > self.asked:
-            reached = f"{self.asked:.1%}, which so few cannot promise"
+            reached = f"at most {self.asked:.1%}, for which they are too few"
         else:
             reached = f"at most {self.asked:.1%}"
         return (

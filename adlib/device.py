@@ -68,9 +68,10 @@ PRECISIONS = ("fp32", "bf16", "auto")
 def resolve_precision(precision: str, device: str) -> str:
     """Return 'fp32' or 'bf16'; 'auto' is bf16 where the processor multiplies it faster (AMX, AVX512-BF16, from Ampere).
 
-    Sets for the process that convolutions in fp32 are that on a GPU, too: PyTorch's default there is TF32.
+    Sets for the process that convolutions and matrix products in fp32 are that on a GPU, too: PyTorch's default is TF32
+    for the former.
     """
-    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if precision == "auto":
         if device.startswith("cuda"):
             fast = torch.cuda.get_device_capability(device) >= (8, 0)

@@ -110,10 +110,14 @@ def normal_noise(maps: np.ndarray, masks: np.ndarray) -> float:
 def spill(maps: np.ndarray, masks: np.ndarray, reach: float = 16) -> float:
     """Measure how far the answer to a defect goes beyond it: 0 where it ends at the border, 1 where it goes on as high.
 
-    The answer is what a map (H, W) has above the mean map of the normal images. Its mean over the normal pixels up to
-    `reach` pixels from a defect, divided by that over defect pixels; both image by image, then over images, so that
-    noise, which has no sign, counts for nothing; what lies below the normal mean is no answer, so 0. NaN where defects
-    get no answer. Needs both kinds of images.
+    The answer is what a map has above the mean map of the normal images: its mean over the normal pixels up to `reach`
+    pixels from a defect, divided by that over defect pixels (both image by image, then over images; noise, which has no
+    sign, cancels). A negative mean outside counts as 0. Images without a normal pixel that near are left out. NaN where
+    defects get no answer on average. Needs both kinds of images.
+
+    Args:
+        maps, masks: (N, H, W).
+        reach: in pixels.
     """
     masks = masks.astype(bool)
     defective = masks.any(axis=(1, 2))

@@ -12,7 +12,7 @@ from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGES = ("adlib", "torch", "torchvision", "timm", "numpy")
-CODE = ("adlib", "benchmarks", "pyproject.toml")  # what a row's numbers depend on, for '+dirty'
+CODE = ("adlib", "benchmarks", "pyproject.toml")  # what the numbers of rows and of benchmarks depend on, for '+dirty'
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:

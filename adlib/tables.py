@@ -355,7 +355,10 @@ def _timed(name: str, convert: Callable[[float], float], times: Mapping[str, pd.
 
 
 def _nearest(found: pd.DataFrame) -> tuple[tuple[Any, ...], pd.DataFrame]:
-    """Take the rows of the setting nearest to the papers', with fewest overrides; of equals, most categories, seeds."""
+    """Take the rows of the setting nearest to the papers', with fewest overrides.
+
+    Of equals: in fp32, with all of DTD, of most categories and seeds.
+    """
     best: tuple[Any, ...] | None = None
     for setting, group in found.groupby(["teacher", "scale", "rest", "recipe", "precision", "textures"], sort=True):
         teacher, scale, rest, recipe, precision, textures = setting

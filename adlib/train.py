@@ -273,7 +273,7 @@ class _Training:
         """Let BatchNorm take its statistics anew over the batches that follow the last step; no weight moves.
 
         As many as an epoch has, each counting alike. Where a stage ends within an epoch, they are the rest of that one
-        and the beginning of the next, in which some images occur twice and others not at all.
+        and the beginning of the next, so that some images occur twice and others not at all.
         """
         assert stage.settle is not None
         self.whole = False

@@ -6,18 +6,18 @@ anomalib lives in an environment of its own, outside this repository: `--peer-py
 `uv` makes one in the user's cache folder, with the torch version that we run on. Two workers of this script, one an
 environment, stay alive and are asked in turns for one repetition of each detector, so that only one computes at a time
 and a machine that slows down slows all. The order is drawn anew for each turn, and each repetition follows an untimed
-one of the same detector: the first after another process pays for what that one left in caches and for its threads,
-which wait a while in case there is more. A repetition goes from a host array (uint8 RGB, 256 x 256) to a host map and
+one of the same detector: the first after another process pays for what that one left in the caches, and for its
+threads, which keep spinning for a while. A repetition goes from a host array (uint8 RGB, 256 x 256) to a host map and
 score; the worker times it, without the time of asking. Both environments have the same torch, threads and input.
 
-anomalib's models have its own defaults, with random weights, which changes no time: ResNet-18, and of PatchCore
-Wide-ResNet-50-2, beside which it is measured with ResNet-18, too. `model` is the bare network, its map and score, in
-eval mode and inference mode, fed with normalised images; `pipeline` is anomalib's whole module: resizing, normalising,
-model, post-processing. PatchCore's memory bank has the size that its coreset has for MVTec's bottle: 209 images x 1,024
-patches, of which 10 % (anomalib's default) or 1 % are kept. Where
-the processor multiplies bf16 faster (`precision="auto"`), our fast path and anomalib's STFPM are measured under bf16
-autocast, too. Each row has every repetition, the median, the 95 % quantile, and how many times more images a second
-than anomalib's STFPM model, from the ratios of paired repetitions.
+anomalib's models have its own defaults, with random weights, which changes no time: ResNet-18, for PatchCore Wide
+ResNet-50-2; PatchCore is measured with ResNet-18 as well. `model` is the bare network, its map and score, in eval mode
+and inference mode, fed with normalised images; `pipeline` is anomalib's whole module: resizing, normalising, model,
+post-processing. PatchCore's memory bank has the size that its coreset has for MVTec's bottle: 209 images x 1,024
+patches, of which 10 % (anomalib's default) or 1 % are kept. Where the processor multiplies bf16 faster
+(`precision="auto"`), our fast path and anomalib's STFPM are measured under bf16 autocast, too. Each row has every
+repetition, the median, the 95 % quantile, and how many times more images a second than anomalib's STFPM model, from the
+ratios of paired repetitions.
 """
 
 import argparse

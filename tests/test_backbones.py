@@ -142,9 +142,13 @@ def test_imagenet_asks_for_the_full_tag_and_says_what_to_do_without_a_network(mo
         return real(name, pretrained=False, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(ConnectionError, match=r"resnet18\.tv_in1k.*model\.safetensors.*teacher='bundled'"):
+    with pytest.raises(ConnectionError, match=r"resnet18\.tv_in1k.*HF_HOME.*model\.safetensors.*teacher='bundled'"):
         Teacher("resnet18", "imagenet", (1,))
-    assert asked == ["resnet18.tv_in1k"]
+    with pytest.raises(ConnectionError, match="HF_HOME") as error:
+        Teacher("mobilenetv2_100", "imagenet", (1,))
+    assert "model.safetensors" not in str(error.value)  # as a file they would be taken for TensorFlow's
+    assert [name.split(".")[0] for name in asked] == ["resnet18", "mobilenetv2_100"]
+    assert asked[0] == "resnet18.tv_in1k"
 
 
 def test_imagenet_tags_exist_in_timm():

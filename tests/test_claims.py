@@ -186,6 +186,8 @@ def test_the_most_is_the_gain_less_the_largest_of_the_others(row):
         rows.append(table(row, name, {(c, seed): 0.5 + gain for c in rest for seed in range(3)}))
     found = claims.judge(pd.concat(rows)).set_index("id").loc["S0-3"]
     assert set(found["verdict"]) == {verdicts.SUPPORTED}
+    one = claims.judge(pd.concat(rows)[lambda table: table["seed"] == 0]).set_index("id").loc["S0-3"]
+    assert list(one["why"]) == ["1 of 3 seeds", "1 of 3 seeds"]
     alone = pd.concat(part[part["category"] == "transistor"] for part in rows)
     assert len(claims.judge(alone).query("id == 'S0-3'")) == 1
 
@@ -263,13 +265,14 @@ def test_a_claim_over_its_lines():
     lines += [("e", "v", verdicts.CONTRADICTED), ("e", "v", verdicts.INCONCLUSIVE)]
     lines += [("f", "u", verdicts.DEPENDS), ("f", "u", verdicts.INCONCLUSIVE)]
     lines += [("g", "t", verdicts.DEPENDS), ("g", "t", verdicts.SUPPORTED)]
-    judged = pd.DataFrame(lines, columns=["id", "claim", "verdict"]).assign(conditions="paper")
+    judged = pd.DataFrame(lines, columns=["id", "claim", "verdict"]).assign(conditions="paper", metric="aupro")
     ours = judged.iloc[:1].assign(verdict=verdicts.CONTRADICTED, conditions='paper, {"map": "dest"}')
-    judged = pd.concat([judged, ours, ours.assign(id="h", claim="s")])  # a stand-in counts where nothing else does
+    # A stand-in counts where nothing else does, of one metric.
+    judged = pd.concat([judged, ours, ours.assign(id="h", claim="s"), ours.assign(id="b", claim="y", metric="iap")])
     found = claims.by_claim(judged).set_index("id")["verdict"]
     assert found.to_dict() == {
         "a": "supported in part",
-        "b": verdicts.NOT_TESTED,
+        "b": verdicts.CONTRADICTED,
         "c": verdicts.MIXED,
         "d": verdicts.CONTRADICTED,
         "e": "contradicted in part",

@@ -53,6 +53,8 @@ def test_the_threshold_is_the_kth_smallest_score():
     assert found.value > np.float32(95) * (1 + 1e-6)  # the image that set it does not alarm in another batch
     assert Threshold.of(scores, 0.01).value == pytest.approx(99, rel=2e-5)
     short = Threshold.of([3.0, 1.0, 2.0], 0.05)
+    assert "at most 5.0%, for which they are too few. On average" in str(short)
+    assert "at most 5.0%. On average" in str(found)
     assert (short.value, short.promised) == (pytest.approx(3, rel=2e-5), 0.25)
     assert Threshold.of([-2.0], 0.05).value > -2
     assert checks.needed(0.05) == 19

@@ -37,12 +37,14 @@ def test_a_loss_that_only_goes_on_falling_has_no_rise():
 def test_the_committed_rises_follow_from_the_committed_curves():
     keys = ["dataset", "category", "seed", "conditions"]
     rows = pd.read_csv(DIAGNOSTICS / "rise.csv")
-    jumps = rows[(rows["id"] == "S0-7") & (rows["metric"] == "l_cos_jump")].set_index(keys)["value"]
+    rows = rows[rows["id"] == "S0-7"].set_index(keys)
+    jumps, by_batch = (rows[rows["metric"] == name]["value"] for name in ("l_cos_jump", "l_cos_jump_batch"))
     curves = pd.read_csv(DIAGNOSTICS / "curves" / "rise.csv")
     for place, curve in curves[curves["variant"] == "destseg"].groupby(keys):
         known = (curve["stage"] == "student").sum() >= diagnostics.FORGOTTEN
         expected = diagnostics.abrupt_rise(curve)["rise"] if known else np.nan
         assert jumps[place] == pytest.approx(expected, nan_ok=True)
+        assert by_batch[place] == pytest.approx(diagnostics.abrupt_rise(curve)["rise_batch"])
     assert len(jumps) >= 3
 
 

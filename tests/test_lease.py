@@ -55,6 +55,22 @@ def test_one_process_holds_a_lease_and_its_death_frees_it(tmp_path):
     lease.take(path).close()
 
 
+def test_a_row_of_before_is_not_taken_for_what_was_waited_for(tmp_path):
+    """The first one fails, and what lies there is what it was to replace."""
+    row = tmp_path / "row.json"
+    row.write_text("old")
+    first = make(row, SLOW.replace("row.write_text('row')", "sys.exit(1)"))
+    wait_for(lambda: Path(f"{row}.begun").exists())
+    second = make(row)
+    assert "waiting until it is done" in second.stderr.readline()
+    Path(f"{row}.go").touch()
+    assert (first.wait(), second.wait()) == (1, 0)
+    assert "made meanwhile" not in second.stderr.read()
+    assert row.read_text() == "row"
+    first.stderr.close()
+    second.stderr.close()
+
+
 def test_a_row_is_made_by_one_of_two_and_the_other_waits(tmp_path):
     row = tmp_path / "row.json"
     first = make(row)

@@ -52,6 +52,17 @@ def test_other_conditions_are_named_and_the_nearest_to_the_papers_is_taken(row):
     assert "-r teacher imagenet" in found["command"]
 
 
+def test_what_pseudo_anomalies_were_made_of_is_a_condition(row):
+    some, all_of_it = ({"textures": f"DTD, {n} images"} for n in (1200, 5640))
+    theirs = {"teacher": "imagenet", "scale": "full"}
+    rows = [made(row, "destseg", "bottle", [0.5, 0.5], **theirs, notes=some)]
+    found = line(rows[0], "bottle")
+    assert math.isnan(found["difference"])
+    assert found["conditions"] == "pseudo-anomalies of DTD, 1200 images"
+    rows.append(made(row, "destseg", "bottle", [0.9], **theirs, notes=all_of_it))
+    assert line(pd.concat(rows), "bottle")[["ours", "conditions"]].tolist() == ["90.0", "as printed"]
+
+
 def test_a_control_with_one_more_override_does_not_stand_for_the_method(row):
     rows = [
         made(row, "memory_destseg", "bottle", [value, value], teacher="bundled", scale="small", overrides=given)

@@ -109,7 +109,8 @@ def _present(dataset: str, home: Path, category: str = "") -> None:
     if home.is_dir():
         raise FileNotFoundError(
             f"{dataset}/{category}: no folder {home / category}; {home} holds: {found_in(home)}.\n"
-            f"To go on, put it there; or move {home} away and fetch all of {dataset} with {fetch}."
+            f"To go on, put it there; or move {home} away and have all of {dataset} by {fetch}, which fetches it or "
+            "says how to get it."
         )
     raise FileNotFoundError(
         f"{dataset}: no folder {home}; {home.parent} holds: {found_in(home.parent)}.\n"

@@ -26,51 +26,61 @@ SIDE = 256
 
 
 def cut(published: str | Path, root: str | Path | None = None) -> Path:
-    """Cut all tiles and their masks into `<data root>/aitex`, whole or not at all; return `<data root>/aitex/fabric`.
+    """Cut all tiles and their masks into `<data root>/aitex/fabric`, whole or not at all, and return it.
 
-    Raises FileExistsError where that is there, FileNotFoundError for photographs that are missing, ValueError for one
-    of other pixels than ours.
+    Args:
+        published: the folder, which is searched with its sub-folders.
+        root: see `data_root`.
+
+    Raises FileExistsError where the tiles are there, FileNotFoundError, before anything is cut, for photographs or
+    masks that are missing, ValueError for a tile of other pixels than ours.
     """
-    source, base = Path(published).expanduser(), data_root(root)
-    home = base / "aitex" / "fabric"
+    source, home = Path(published).expanduser(), data_root(root) / "aitex" / "fabric"
     if home.exists():
         raise FileExistsError(f"{home} is there: move it away to have the tiles cut anew")
-    files = {path.name: path for path in source.rglob("*.png")}
-    tiles = pd.read_csv(TILES, dtype=str, keep_default_na=False)[["tile", "split", "defect", "pixels", "mask"]]
-    photographs = {tile.rsplit("_", 1)[0] for tile in tiles["tile"]}
-    if missing := sorted(photographs - {Path(name).stem for name in files}):
+    files = sorted(source.rglob("*.png"))
+    tiles = pd.read_csv(TILES, dtype=str, keep_default_na=False)
+    tiles["photograph"] = tiles["tile"].str.rsplit("_", n=1).str[0]
+    wanted = {f"{name}.png" for name in tiles["photograph"]}
+    wanted |= {f"{name}_mask" for name in tiles.loc[tiles["defect"] != GOOD, "photograph"]}
+    found: dict[str, list[Path]] = {name: [] for name in wanted}
+    for file in files:  # of some there are several masks: ..._mask1.png
+        for name in {file.name, file.stem.rstrip("0123456789")} & wanted:
+            found[name].append(file)
+    if missing := sorted(name for name, of in found.items() if not of):
         raise FileNotFoundError(
-            f"{source} lacks {len(missing)} of {len(photographs)} photographs, the first is {missing[0]}.png; "
+            f"{source} lacks {len(missing)} of {len(wanted)} photographs and masks, the first is {missing[0]}; "
             f"it holds: {found_in(source)}"
         )
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home.parent, prefix=".fabric.") as folder:
-        made = Path(folder) / "fabric"
-        for tile, split, defect, pixels, mask in tiles.to_numpy().tolist():
-            photograph, number = tile.rsplit("_", 1)
-            _tile([files[f"{photograph}.png"]], int(number), pixels, made / split / defect / tile)
+    base = data_root(root)
+    base.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=base, prefix=".aitex.") as folder:
+        made = Path(folder)
+        for line in tiles.to_dict("records"):
+            tile, defect, number = line["tile"], line["defect"], int(line["tile"].rsplit("_", 1)[1])
+            photograph = _crop(found[f"{line['photograph']}.png"][0], number)
+            _write(photograph, line["pixels"], made / line["split"] / defect / f"{tile}.png")
             if defect != GOOD:
-                masks = sorted(path for name, path in files.items() if name.startswith(f"{photograph}_mask"))
-                _tile(masks, int(number), mask, made / "ground_truth" / defect / f"{tile}_mask")
-        made.replace(home)
+                mask = Image.new("L", (SIDE, SIDE))
+                for file in found[f"{line['photograph']}_mask"]:
+                    mask.paste(255, mask=_crop(file, number).point(lambda value: 255 * (value > 0)))
+                _write(mask, line["mask"], made / "ground_truth" / defect / f"{tile}_mask.png")
+        home.parent.mkdir(exist_ok=True)
+        made.rename(home)
+        made.mkdir()  # for the context to remove
     return home
 
 
-def _tile(files: list[Path], number: int, expected: str, target: Path) -> None:
-    """Cut one tile, of several masks their union, and write it if its pixels are those that are expected."""
-    box = (number * SIDE, 0, (number + 1) * SIDE, SIDE)
-    tile = Image.new("L", (SIDE, SIDE))
-    for file in files:
-        with Image.open(file) as image:
-            part = image.convert("L").crop(box)
-        if len(files) == 1 and not target.name.endswith("_mask"):
-            tile = part
-        else:
-            tile.paste(255, mask=part.point(lambda value: 255 * (value > 0)))
+def _crop(file: Path, number: int) -> Image.Image:
+    with Image.open(file) as image:
+        return image.convert("L").crop((number * SIDE, 0, (number + 1) * SIDE, SIDE))
+
+
+def _write(tile: Image.Image, expected: str, target: Path) -> None:
     if digest(tile) != expected:
-        raise ValueError(f"tile {target.name} of {', '.join(map(str, files)) or 'no mask'} has other pixels than ours")
+        raise ValueError(f"{target.name} has other pixels than ours: are these AITEX's files as published?")
     target.parent.mkdir(parents=True, exist_ok=True)
-    tile.save(target.with_name(f"{target.name}.png"))
+    tile.save(target)
 
 
 def digest(tile: Image.Image) -> str:

@@ -134,7 +134,7 @@ _ALL = (
         "Silvestre-Blanes et al., 'A Public Fabric Database for Defect Detection', AUTEX 2019",
         "https://www.aitex.es/afid/",
         "The tiles and their split are ours: unpack what AITEX publishes into a folder, and cut it with "
-        "`python -m adlib.datasets.aitex FOLDER`,",
+        "`python -m adlib.datasets.aitex FOLDER --root ROOT`, where ROOT is the data root.",
     ),
     Archive(
         "dtd",

@@ -44,8 +44,8 @@ class DownloadError(RuntimeError):
 def download(dataset: str, root: str | Path | None = None) -> Path:
     """Fetch, check and unpack a dataset into `<data root>/<dataset>`, and return that folder.
 
-    Prints the licence first. A folder that is already there is left alone. Raises ValueError for
-    an unknown name, DownloadError for everything that leaves the dataset absent or without some of its categories.
+    Prints the licence first. A folder that is already there is left alone; one that lacks categories is a
+    DownloadError, as is everything that leaves the dataset absent. Raises ValueError for an unknown name.
     """
     known("dataset", dataset, ARCHIVES)
     archive = ARCHIVES[dataset]

@@ -34,10 +34,10 @@ from adlib.methods.base import (
 LEVELS = (1, 2, 3)
 # How the student's losses are reduced over the batch: the text's word, the code's, and what we do.
 BATCH_REDUCTION = (
-    "of one image (Eq. 4), no word of a batch; student_lr not stated or as the code's",
-    "sum over the batch, which its student_lr 0.4 belongs to",
-    "recipe paper: mean, our reading, so steps are smaller by the batch size; code: sum, smaller steps where an "
-    "override or the scale small makes the batch smaller",
+    "of one image (Eq. 4); the batch is not mentioned",
+    "sum over the batch, to which its student_lr 0.4 belongs",
+    "paper: mean (our reading), so at the same rate a step is smaller by the batch size; code: sum, so a smaller batch "
+    "makes smaller steps",
 )
 
 

@@ -180,8 +180,8 @@ class MemoryDeSTSeg(DeSTSeg):
             "learning rate of the memories",
             "0.4",
             "0.04",
-            "as each recipe says; decay applies to them too. By the code it goes with sums over the batch: per image "
-            "0.04 x 32 is more than 0.4",
+            "as each recipe says; decay applies to them too. The code's is for losses summed over the batch: of a mean "
+            "over 32 images it would be 0.04 x 32 = 1.28",
         ),
         Deviation("items, memories", "'reduced', 'increased', no numbers", "50, three", "50, three; overrides"),
         Deviation(

@@ -21,6 +21,7 @@ from adlib.verdicts import NOT_TESTED, RATIO, about, of_ratio, untested
 
 # PatchCores that its library does not make by itself: on a lighter network, or with a smaller coreset.
 LIGHTER = ("patchcore 10 % resnet18", "patchcore 1 % resnet18")
+PEERS = {"patchcore": "wide_resnet50_2", "fastflow": "resnet18"}  # the network that each takes by itself
 APART = 0.03  # share by which a ratio may differ in another run on the same machine: what is nearer is no verdict
 WAYS = {"optimised": "ours as the fast path", "plain": "ours as plain modules"}
 RATIOS = {"fps": "images a second", "seconds": "median latency", "memory": "peak memory"}
@@ -39,7 +40,9 @@ def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str
         pairs = pairs[alike | (both_own & (pairs["backbone_other"] == _own_backbone(name)))]
         both = pairs["recipe"].isin(["paper", "code"]) & pairs["recipe_other"].isin(["paper", "code"])
         pairs = pairs[~both | (pairs["recipe"] == pairs["recipe_other"])]
-        if pairs.empty or (metric == "memory" and pairs[["peak_mib", "peak_mib_other"]].isna().any(axis=None)):
+        if metric == "memory":
+            pairs = pairs.dropna(subset=["peak_mib", "peak_mib_other"])
+        if pairs.empty:
             lines.append(untested(f"no {RATIOS[metric]} of {claim['variant']} and {name} side by side"))
             continue
         for pair in pairs.to_dict("records"):
@@ -111,14 +114,16 @@ def _peers(peers: pd.DataFrame) -> pd.DataFrame:
     beside = [peers.loc[peers["variant"].isin([variant, "model"])].assign(way=way) for variant, way in WAYS.items()]
     peers = pd.concat(beside)
     words = peers["detector"].str.split(" ", n=1, expand=True)
-    peers = peers.assign(name=words[0], recipe=words[1].fillna(""), table="peers", backbone="resnet18")
+    backbone = peers["detector"].str.extract(r" (\w*resnet\w+)$")[0].fillna("resnet18")  # named where it is another's
+    recipe = [text.removesuffix(network).strip() for text, network in zip(words[1].fillna(""), backbone, strict=True)]
+    peers = peers.assign(name=words[0], recipe=recipe, table="peers", backbone=backbone)
     peers = peers[~peers["detector"].isin(LIGHTER)]
-    return peers[(peers["environment"] == "adlib") | peers["name"].isin(["fastflow", "patchcore"])]
+    return peers[(peers["environment"] == "adlib") | peers["name"].isin(PEERS)]
 
 
 def _own_backbone(name: str) -> str:
-    """Return the network that a method of ours has by default, of a peer none."""
-    return str(resolve(name).backbone) if name in METHODS else ""
+    """Return the network that a method has by default, ours or a peer's."""
+    return str(resolve(name).backbone) if name in METHODS else PEERS[name]
 
 
 def _turns(each_ms: str | float) -> np.ndarray:

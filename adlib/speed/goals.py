@@ -136,10 +136,9 @@ def _line(goal: Goal, rows: pd.DataFrame) -> dict[str, object]:
     of_variants = goal.topic == "training"
     chosen = found.iloc[-1 if best_last == of_variants else 0]
     value = float(chosen[goal.column])
-    reached = value >= goal.least if goal.least is not None else value <= (goal.most or 0)
+    bound = float(goal.most or 0) if goal.least is None else goal.least
+    reached = value >= bound if goal.least is not None else value <= bound
     low, high = (float(chosen.get(f"{goal.column}_{quantile}", math.nan)) for quantile in ("p10", "p90"))
-    bound = goal.least if goal.least is not None else goal.most
-    decided = not (bound is not None and low < bound < high)
     return line | {
         "measured": value,
         "low": low,
@@ -147,5 +146,5 @@ def _line(goal: Goal, rows: pd.DataFrame) -> dict[str, object]:
         "at_peak": chosen.get("speedup_at_peak", math.nan),
         "by": chosen.get("variant", ""),
         "device": chosen["device"],
-        "verdict": (REACHED if reached else MISSED) if decided else UNDECIDED,
+        "verdict": UNDECIDED if low < bound < high else REACHED if reached else MISSED,
     }

@@ -54,12 +54,17 @@ def test_the_tiles_lie_as_they_are_listed(published, tmp_path):
 
 def test_other_pixels_and_missing_photographs_leave_nothing(published, tmp_path, capsys):
     Image.fromarray(PIXELS[0]).save(published / "Defect_images/0002_006_00.png")
-    with pytest.raises(ValueError, match=r"tile 0002_006_00_01 of .* has other pixels than ours"):
+    with pytest.raises(ValueError, match=r"0002_006_00_01.png has other pixels than ours"):
         aitex.cut(published, tmp_path)
     (published / "Defect_images/0002_006_00.png").unlink()
     assert aitex.main([str(published), "--root", str(tmp_path)]) == 1
-    assert "lacks 1 of 2 photographs, the first is 0002_006_00.png; it holds: Defect_images/" in capsys.readouterr().err
-    assert not list((tmp_path / "aitex").iterdir())
+    said = "lacks 1 of 3 photographs and masks, the first is 0002_006_00.png; it holds: Defect_images/"
+    assert said in capsys.readouterr().err
+    for mask in published.rglob("*_mask*.png"):
+        mask.unlink()
+    with pytest.raises(FileNotFoundError, match="lacks 2 of 3 photographs and masks, the first is 0002_006_00.png"):
+        aitex.cut(published, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["afid", "tiles.csv"]
 
 
 def test_the_committed_tiles_are_of_photographs_on_one_side_only():

@@ -37,7 +37,7 @@ def test_missing_data_say_what_where_and_what_to_do(tmp_path):
 
 def test_a_published_category_that_is_not_on_this_disk(tmp_path):
     layouts.mvtec(tmp_path / "mvtec")
-    message = r"(?s)no folder .*cable; .* holds: bottle/.*move .*mvtec away and fetch all"
+    message = r"(?s)no folder .*cable; .* holds: bottle/.*move .*mvtec away and have all"
     with pytest.raises(FileNotFoundError, match=message):
         datasets.load("mvtec", "cable", tmp_path)
 

@@ -251,7 +251,8 @@ def _the_most(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list
         conditions = pairs.compared(setting, group, str(claim["variant"]), name)
         if value.empty:  # the seeds of both are others
             continue
-        said = f"; gain less that of {most.split('/')[1]}, the largest of {others.shape[1]} others"
+        others_run = f"the largest of {others.shape[1]} others" if others.shape[1] > 1 else "the only other"
+        said = f"; gain less that of {most.split('/')[1]}, {others_run}"
         line = _line(value, conditions + said, "", 1) | {"stated": math.nan}
         every = len(PUBLISHED[own.split("/")[0]]) - 1
         if line["verdict"] == SUPPORTED and others.shape[1] < every:  # one of those that were not run may gain more

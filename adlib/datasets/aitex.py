@@ -35,7 +35,8 @@ def cut(published: str | Path, root: str | Path | None = None) -> Path:
     Raises FileExistsError where the tiles are there, FileNotFoundError, before anything is cut, for photographs or
     masks that are missing, ValueError for a tile of other pixels than ours.
     """
-    source, home = Path(published).expanduser(), data_root(root) / "aitex" / "fabric"
+    source, base = Path(published).expanduser(), data_root(root)
+    home = base / "aitex" / "fabric"
     if home.exists():
         raise FileExistsError(f"{home} is there: move it away to have the tiles cut anew")
     files = sorted(source.rglob("*.png"))
@@ -52,10 +53,9 @@ def cut(published: str | Path, root: str | Path | None = None) -> Path:
             f"{source} lacks {len(missing)} of {len(wanted)} photographs and masks, the first is {missing[0]}; "
             f"it holds: {found_in(source)}"
         )
-    base = data_root(root)
     base.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=base, prefix=".aitex.") as folder:
-        made = Path(folder)
+        made = Path(folder) / home.name  # the folder around it is for this user's eyes alone
         for line in tiles.to_dict("records"):
             tile, defect, number = line["tile"], line["defect"], int(line["tile"].rsplit("_", 1)[1])
             photograph = _crop(found[f"{line['photograph']}.png"][0], number)
@@ -67,7 +67,6 @@ def cut(published: str | Path, root: str | Path | None = None) -> Path:
                 _write(mask, line["mask"], made / "ground_truth" / defect / f"{tile}_mask.png")
         home.parent.mkdir(exist_ok=True)
         made.rename(home)
-        made.mkdir()  # for the context to remove
     return home
 
 

@@ -19,6 +19,7 @@ import zipfile
 import zlib
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from tqdm import tqdm
 
@@ -31,6 +32,8 @@ from .table import data_root, found_in
 
 CHUNK = 1 << 20  # bytes read at a time
 TIMEOUT = 60  # seconds without an answer
+# Python 3.11.4 and later; before it there is none, and what it refuses is refused here.
+FILTER: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
 BROKEN = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error),
     EOFError,
@@ -137,8 +140,8 @@ def extract(file: Path, target: Path) -> None:
         with tarfile.open(file) as archive:
             for member in archive:
                 _refuse_unsafe(file, member.name, plain=member.isfile() or member.isdir())
-                # 'data' also makes folders writable, which MVTec AD's are not
-                archive.extract(member, target, filter="data")
+                member.mode = 0o755 if member.isdir() else 0o644  # MVTec AD's folders are not writable
+                archive.extract(member, target, **FILTER)
     except BROKEN as error:
         raise DownloadError(f"{file} is not a complete zip or tar archive ({error})") from error
 

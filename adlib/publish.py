@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import claims, datasets, guide, results, speed, tables, verdicts
+from adlib import claims, datasets, guide, paper_tables, results, speed, tables, verdicts
 from adlib.environment import PROJECT
 from adlib.files import replace_between, whole_file
 from adlib.intervals import holm
@@ -183,7 +183,9 @@ def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
         line["id"]: f"{line['verdict']} ({line['lines tested']})" for _, line in claims.by_claim(tested).iterrows()
     }
     hidden = set(tested.loc[~tested["shown"], "id"])
-    marks = tables.letters(dict.fromkeys(_conditions(line) for line in tested[tested["shown"]].to_dict("records")))
+    marks = paper_tables.letters(
+        dict.fromkeys(_conditions(line) for line in tested[tested["shown"]].to_dict("records"))
+    )
     before = ""
     for (number, claim, seeds, _), group in tested[tested["shown"]].groupby(
         ["id", "claim", "seeds", "conditions"], sort=False

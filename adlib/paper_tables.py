@@ -1,0 +1,334 @@
+"""The tables of the papers: as printed, and number by number beside our rows."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
+
+import pandas as pd
+
+from adlib import results, speed
+from adlib.datasets import PUBLISHED, kind
+from adlib.layers import Memory, NRMemory
+from adlib.methods import build, resolve
+from adlib.paper import CATEGORIES, DATASETS, FOLDER, METRICS, SIZES, TEXTURES, departures, paper
+
+OURS = ["ours", "seeds", "difference", "conditions", "command"]
+# Printed times of one image, from ours in ms.
+TIMES: dict[str, Callable[[float], float]] = {
+    "fps": lambda ms: 1000 / ms,
+    "latency_ms": lambda ms: ms,
+    "infer_time_s": lambda ms: ms / 1000,
+}
+NOT_BUILT = "not one of the methods built here"
+WHERE = " -r out_dir results/runs"  # where the notebooks read their rows
+MEMORY = "memory_size_M_as_printed"
+COUNTED = "counted: numbers in the memories, in 2^20; the paper does not say what it counts"
+TEACHERS = ("random", "bundled", "imagenet")  # from the least to the most like the papers'
+
+
+def of(source: str, folder: str | Path = FOLDER) -> list[str]:
+    """Name the tables of a paper, in their order."""
+    numbers = paper(folder)
+    return list(numbers.loc[numbers["source"] == source, "table"].unique())
+
+
+def printed(source: str, table: str, folder: str | Path = FOLDER) -> pd.DataFrame:
+    """Show a paper's table as it is printed: a line a category and metric, a column a method, the printed texts.
+
+    Raises ValueError for a table that no file holds.
+    """
+    part = _of(paper(folder), source, table, folder)
+    whole = part.set_index(["category", "metric", "method"])["printed"].unstack("method")
+    lines = pd.MultiIndex.from_frame(part[["category", "metric"]].drop_duplicates())
+    return whole.loc[lines, part["method"].unique()].fillna("")
+
+
+def reproduced(
+    rows: pd.DataFrame, source: str, table: str, folder: str | Path = FOLDER, timings: str | Path = speed.RESULTS
+) -> pd.DataFrame:
+    """Set a paper's whole table, number by number in its order, beside what our rows say.
+
+    Columns: category, method (the printed name), metric, printed, ours (mean ± deviation over seeds, in the printed
+    unit), seeds, difference (only under the papers' conditions), conditions (or why there is no number of ours) and
+    command (which would fill it with one seed). Rows under the papers' conditions come first; all others of a table are
+    of one teacher and scale, with the fewest overrides, recipe paper before code, fp32 before bf16. A mean over fewer
+    categories than the printed one is over those that all methods of the table have, says over how many, and has no
+    difference. Of a time ours is the median of `turns.csv` in the folder `timings`, for the paper's network; where
+    other libraries' methods stand in the table, of `peers.csv`, in which all took turns. A machine is no condition that
+    can be met, so a time has no difference. The size of a memory is counted.
+
+    Raises ValueError for a table that no file holds.
+    """
+    part = _of(paper(folder), source, table, folder)
+    aliases = pd.read_csv(Path(folder) / "aliases.csv", dtype=str, keep_default_na=False)
+    names = aliases[(aliases["source"] == source) & (aliases["table"] == table)].set_index("paper_method")["method"]
+    shown = part[["category", "method", "metric", "printed"]].reset_index(drop=True)
+    lines = [line | {"name": names.get(line["method"])} for line in part.to_dict("records")]
+    times = _timings(timings, [line["name"] for line in lines if line["metric"] in TIMES])
+    beside = _Beside(rows, lines)
+    ours = [_ours(beside, line, times) for line in lines]
+    return pd.concat([shown, pd.DataFrame(ours, columns=OURS)], axis=1)
+
+
+def side_by_side(beside: pd.DataFrame) -> pd.DataFrame:
+    """Lay `reproduced` out as the paper does, of the methods built here: a line a category and metric, texts.
+
+    For each method its printed number, ours (how many seeds) with the letter of its conditions in `why`, and, where
+    there is one, the difference; '-' for none.
+    """
+    marks = _marks(beside)
+    built = beside[beside["conditions"] != NOT_BUILT]
+    ours = [
+        f"{text}{f' ({seeds})' if seeds else ''} {marks[conditions]}" if text else "-"
+        for text, seeds, conditions in zip(built["ours"], built["seeds"], built["conditions"], strict=True)
+    ]
+    difference = ["-" if math.isnan(gap) else f"{gap:+g}" for gap in built["difference"]]
+    shown = built.assign(ours=ours, difference=difference)
+    values = ["printed", "ours"] + (["difference"] if (shown["difference"] != "-").any() else [])
+    whole = shown.pivot(index=["category", "metric"], columns="method", values=values).fillna("")
+    lines = pd.MultiIndex.from_frame(built[["category", "metric"]].drop_duplicates())
+    columns = [(name, value) for name in built["method"].unique() for value in values]
+    return whole.swaplevel(axis=1).loc[lines, columns].rename_axis(columns=["", ""])
+
+
+def why(beside: pd.DataFrame) -> pd.DataFrame:
+    """Count the numbers of `reproduced` by the conditions of ours, with their letters, or by why there is none."""
+    marks = _marks(beside)
+    named = beside["conditions"].map(lambda reason: f"{marks[reason]}: {reason}" if reason in marks else reason)
+    counts = beside.groupby(named, sort=False).size().rename("numbers")
+    return counts.to_frame().rename_axis("conditions of ours, or why there is none")
+
+
+def to_fill(beside: pd.DataFrame) -> list[str]:
+    """List the commands of `reproduced` that would fill what is missing, each run once: loops over categories first."""
+    commands = [text for text in beside["command"].unique() if text]
+    loops = {text: set(_runs(text)) for text in commands if text.startswith("for ")}
+    loops = {text: runs for text, runs in loops.items() if not any(runs < other for other in loops.values())}
+    covered = set().union(*loops.values())
+    return [*sorted(loops), *sorted(text for text in commands if not text.startswith("for ") and text not in covered)]
+
+
+def _runs(loop: str) -> list[str]:
+    """Write out a loop of `_command`: the line of each category."""
+    names, one = loop.removeprefix("for c in ").removesuffix("; done").split("; do ", 1)
+    return [one.replace("OUT-$c", "OUT").replace("$c", name) for name in names.split()]
+
+
+def _marks(beside: pd.DataFrame) -> dict[str, str]:
+    """Give each of the conditions under which there is a number of ours a letter."""
+    return letters(beside.loc[beside["ours"] != "", "conditions"].unique())
+
+
+def letters(texts: Iterable[str]) -> dict[str, str]:
+    """Give each of different texts a letter, in their order: a to z, then aa to zz."""
+    return {text: ascii_lowercase[i % 26] * (i // 26 + 1) for i, text in enumerate(texts)}
+
+
+def _of(numbers: pd.DataFrame, source: str, table: str, folder: str | Path) -> pd.DataFrame:
+    tables = numbers.loc[numbers["source"] == source, "table"].unique()
+    if table not in tables:
+        raise ValueError(f"no {table!r} of {source!r} in {folder}; there are: {', '.join(tables) or 'none'}")
+    return numbers[(numbers["source"] == source) & (numbers["table"] == table)]
+
+
+class _Beside:
+    """The rows that stand beside the numbers of one table: comparable with each other where they are not the papers'.
+
+    Those under the papers' conditions count for themselves. All others are of one teacher and scale, that of which most
+    numbers of the table have rows (of equals the nearest to the papers'), and means are over the categories that all
+    methods of the table have: else a row of it would compare schedules, or categories, and not methods.
+    """
+
+    def __init__(self, rows: pd.DataFrame, lines: Sequence[Mapping[Any, Any]]) -> None:
+        self.rows = rows
+        measured = [line for line in lines if line["name"] is not None and line["metric"] in METRICS]
+        self.of_name = {name: results.select(rows, name) for name in {line["name"] for line in measured}}
+        numbers = {(line["name"], *_place(line), METRICS[line["metric"]][0]) for line in measured}
+        found = {number: self._rows(*number) for number in numbers}
+        counts = Counter(
+            pair for part in found.values() for pair in {*zip(part["teacher"], part["scale"], strict=True)}
+        )
+        self.setting = max(counts, key=lambda pair: (counts[pair], *_likeness(*pair)), default=("", ""))
+        self.shared: dict[tuple[str, str, str], set[str]] = {}
+        for name, dataset, category, metric in sorted(numbers):
+            if category.startswith("mean"):
+                part = self._alike(found[name, dataset, category, metric])
+                has = set(_nearest(part)[1]["category"]) if len(part) else set()
+                mean = dataset, category, metric
+                before = self.shared.get(mean, has)
+                self.shared[mean] = before & has or before or has  # what shares none with the others is not compared
+
+    def find(self, name: str, dataset: str, category: str, metric: str) -> pd.DataFrame:
+        """The rows for one number: under the papers' conditions, else those that are comparable in this table."""
+        found = self._rows(name, dataset, category, metric)
+        papers = (found["teacher"] == "imagenet") & (found["scale"] == "full")
+        if papers.any():
+            return found[papers]
+        found = self._alike(found)
+        shared = self.shared.get((dataset, category, metric))
+        return found[found["category"].isin(shared)] if shared else found
+
+    def otherwise(self, name: str, dataset: str, category: str, metric: str) -> str:
+        """Name the teachers and scales that there are rows of for a number; nothing where there is none."""
+        found = self._rows(name, dataset, category, metric)
+        pairs = sorted({*zip(found["teacher"], found["scale"], strict=True)})
+        return " and ".join(f"teacher {teacher}, {scale} scale" for teacher, scale in pairs)
+
+    def _rows(self, name: str, dataset: str, category: str, metric: str) -> pd.DataFrame:
+        found = self.of_name[name]
+        if metric not in found:  # the authors' own variant
+            found = found.assign(**{metric: [legacy.get(metric, math.nan) for legacy in found["legacy"]]})
+        return _belonging(found[found[metric].notna()], dataset, category)
+
+    def _alike(self, rows: pd.DataFrame) -> pd.DataFrame:
+        teacher, scale = self.setting
+        return rows[(rows["teacher"] == teacher) & (rows["scale"] == scale)]
+
+
+def _place(line: Mapping[Any, Any]) -> tuple[str, str]:
+    """Our names of a printed number's dataset and category."""
+    return DATASETS[line["dataset"]], CATEGORIES.get((line["dataset"], line["category"]), line["category"])
+
+
+def _ours(beside: _Beside, line: Mapping[Any, Any], times: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """What our rows say of one printed number: `OURS`."""
+    name = line["name"]
+    if name is None:
+        return _missing(NOT_BUILT)
+    if line["metric"] in TIMES:
+        return _timed(name, TIMES[line["metric"]], times)
+    if line["metric"] == MEMORY:
+        size = _memory_size(name)
+        gap = round(size, 1) - float(line["value"])
+        return _missing(COUNTED) | {"ours": f"{size:.2f}", "difference": round(gap, 1) + 0.0}
+    metric, unit = METRICS[line["metric"]]
+    dataset, category = _place(line)
+    wanted = {"mean": SIZES.get(dataset, 1), "mean_textures": 5, "mean_objects": 10}.get(category, 1)
+    command = _command(name, dataset, category)
+    found = beside.find(name, dataset, category, metric)
+    if found.empty and (otherwise := beside.otherwise(name, dataset, category, metric)):
+        return _missing(f"not comparable with the other numbers here: run with {otherwise} alone", command)
+    if found.empty:
+        where = f"this category of {dataset}" if wanted == 1 else f"the {wanted} categories of {dataset}"
+        others = "other methods were" if len(_belonging(beside.rows, dataset, category)) else "no method was"
+        return _missing(f"not run here: {others} run on {where}", command)
+    setting, group = _nearest(found)
+    teacher, scale, rest, recipe, precision, textures = setting
+    differs = departures(teacher, scale, recipe, "" if rest == "{}" else rest, precision, textures)
+    # A mean is one seed's, over all the categories that it is said to be over.
+    of_seed = group.groupby("seed")["category"].agg(lambda names: ", ".join(sorted(set(names))))
+    over = max(of_seed.unique(), key=lambda names: (len(names.split(", ")), (of_seed == names).sum()))
+    have = len(over.split(", "))
+    group = group[group["seed"].isin(of_seed.index[of_seed == over])]
+    by_seed = unit * group.groupby("seed")[metric].mean().astype(float)
+    digits = 1 if unit == 100 else 3
+    deviation = f" ± {by_seed.std(ddof=1):.{digits}f}" if len(by_seed) > 1 else ""
+    share, conditions = "", [differs or "as printed"]
+    if have < wanted:
+        share, conditions = f" over {have} of {wanted}", [f"over {over} alone", *([differs] if differs else [])]
+    alike = not differs and have == wanted
+    return {
+        "ours": f"{by_seed.mean():.{digits}f}{deviation}{share}",
+        "seeds": len(by_seed),
+        "difference": round(float(by_seed.mean()) - float(line["value"]), digits) if alike else math.nan,
+        "conditions": "; ".join(conditions),
+        "command": "" if alike else command,
+    }
+
+
+def _belonging(rows: pd.DataFrame, dataset: str, category: str) -> pd.DataFrame:
+    """Take the rows on a category, or of a mean those that it is over."""
+    rows = rows[rows["dataset"] == dataset]
+    if averaged := {"mean_textures": "texture", "mean_objects": "object"}.get(category):
+        return rows[rows["category"].map(partial(kind, dataset)) == averaged]
+    return rows if category == "mean" else rows[rows["category"] == category]
+
+
+@cache
+def _memory_size(name: str) -> float:
+    """Count the numbers in the memories of a method as its text has it, in 2^20."""
+    method, overrides = results.VARIANTS.get(name, (name, {}))
+    built = build(method, teacher="random", **overrides)
+    memories = [module for module in built.modules() if isinstance(module, Memory | NRMemory)]
+    return sum(p.numel() for memory in memories for p in memory.parameters()) / 2**20
+
+
+def _timings(folder: str | Path, names: Sequence[str | None]) -> dict[str, pd.DataFrame]:
+    """The times of one image by topic: those that took turns with others' in `peers`, where others are wanted."""
+    turns, peers = (speed.read(topic, folder) for topic in ("turns", "peers"))
+    if len(peers):
+        peers = peers[peers["batch"] == 1].assign(
+            name=peers["detector"].str.removesuffix(" paper"),
+            wanted=peers["environment"].map({"adlib": "optimised"}).fillna("model"),
+            backbone=peers["environment"] + " " + peers["version"].astype(str),
+        )
+        peers = peers[peers["variant"] == peers["wanted"]]
+        others = peers.loc[peers["environment"] != "adlib", "name"]
+        peers = peers if others.isin(names).any() else peers.iloc[:0]
+    return {"turns": turns, "peers": peers}
+
+
+def _timed(name: str, convert: Callable[[float], float], times: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """What we measured of one image, converted from ms to the printed unit."""
+    turns, peers = times["turns"], times["peers"]
+    if turns.empty:
+        return _missing("not measured here: python benchmarks/turns.py")
+    topic, found = "peers", peers[peers["name"] == name] if len(peers) else peers
+    if found.empty:
+        topic, found = "turns", turns[(turns["method"] == name) & (turns["recipe"] == "paper") & (turns["batch"] == 1)]
+        if len(found):
+            found = found[found["backbone"] == resolve(name).backbone].assign(variant="optimised")
+    if found.empty:
+        return _missing("not among the methods of turns.csv and peers.csv")
+    line = found.iloc[0]
+    machine = f"{line['precision']}, {line['device']}, {line['threads']} threads"
+    where = f"{line['backbone']}, {machine}, {line['variant']}, {topic}.csv"
+    return _missing(where) | {"ours": speed.three_digits(convert(float(line["p50_ms"])))}
+
+
+def _nearest(found: pd.DataFrame) -> tuple[tuple[Any, ...], pd.DataFrame]:
+    """Take the rows of the setting nearest to the papers', with fewest overrides.
+
+    Of equals: in fp32, with all of DTD, of most categories and seeds.
+    """
+    best: tuple[Any, ...] | None = None
+    for setting, group in found.groupby(["teacher", "scale", "rest", "recipe", "precision", "textures"], sort=True):
+        teacher, scale, rest, recipe, precision, textures = setting
+        likeness = (*_likeness(str(teacher), str(scale)), -len(json.loads(str(rest))), recipe == "paper")
+        key = (
+            likeness,
+            precision == "fp32",
+            textures in TEXTURES,
+            group["category"].nunique(),
+            group["seed"].nunique(),
+        )
+        if best is None or key > best[0]:
+            best = (key, setting, group)
+    assert best is not None
+    return best[1], best[2]
+
+
+def _likeness(teacher: str, scale: str) -> tuple[int, bool]:
+    """Order settings by how like the papers' they are."""
+    return TEACHERS.index(teacher) if teacher in TEACHERS else -1, scale == "full"
+
+
+def _missing(why: str, command: str = "") -> dict[str, Any]:
+    return {"ours": "", "seeds": 0, "difference": math.nan, "conditions": why, "command": command}
+
+
+def _command(name: str, dataset: str, category: str) -> str:
+    """The shell line that would fill a number with one seed, under the papers' conditions: a run, of a mean several."""
+    method, overrides = results.VARIANTS.get(name, (name, {}))
+    run = {"method": method, "recipe": "paper", "dataset": dataset, "seed": 0, "scale": "full", "teacher": "imagenet"}
+    if not category.startswith("mean"):
+        return results.command(run | {"category": category, "overrides": overrides}) + WHERE
+    wanted = {"mean_textures": ["texture"], "mean_objects": ["object"]}.get(category, ["texture", "object"])
+    names = [name for name in PUBLISHED[dataset] if kind(dataset, name) in wanted]
+    one = results.command(run | {"category": "CATEGORY", "overrides": overrides}, "OUT-CATEGORY.ipynb")
+    return f"for c in {' '.join(names)}; do {one.replace('CATEGORY', '$c')}{WHERE}; done"

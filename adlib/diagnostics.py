@@ -68,29 +68,35 @@ def recall_by_depth(
         maps, masks: (N, H, W); the depth of a pixel is its distance to the nearest pixel outside, in pixels.
         edges: of the bins, increasing; a pixel belongs to (edges[i], edges[i + 1]].
     """
-    found = _above_by_distance(maps, masks.astype(bool), threshold, edges)
+    masks = masks.astype(bool)
+    found = _above_by_distance(maps, masks, ~masks, threshold, edges)
     return found.set_axis(["depth", "pixels", "recall"], axis=1)
 
 
 def alarms_by_distance(
     maps: np.ndarray, masks: np.ndarray, threshold: float, edges: Sequence[float] = (0, 4, 8, 16, 32, np.inf)
 ) -> pd.DataFrame:
-    """Count false alarms by how far they lie from a defect: `distance` (its upper edge), `pixels`, `alarms` (a share).
+    """Count false alarms beside what was found: `distance` (its upper edge), `pixels`, `alarms` (a share).
 
-    Only images with a defect count; otherwise as `recall_by_depth`, of the pixels outside.
+    A pixel without a defect counts by its distance to the nearest defect pixel above the threshold: beside what was
+    missed there is nothing to be seen, so that of two maps the one that finds more would seem to flag more. Images
+    without a defect pixel above the threshold do not count. Otherwise as `recall_by_depth`.
     """
     masks = masks.astype(bool)
-    shown = masks.any(axis=(1, 2))
-    found = _above_by_distance(maps[shown], ~masks[shown], threshold, edges)
+    hits = masks & (maps > threshold)
+    shown = hits.any(axis=(1, 2))
+    found = _above_by_distance(maps[shown], ~masks[shown], hits[shown], threshold, edges)
     return found.set_axis(["distance", "pixels", "alarms"], axis=1)
 
 
-def _above_by_distance(maps: np.ndarray, regions: np.ndarray, threshold: float, edges: Sequence[float]) -> pd.DataFrame:
-    """Of the pixels of `regions`, by their distance to its complement: upper edge, count, share above the threshold."""
-    distance = np.concatenate([np.empty(0), *(ndimage.distance_transform_edt(region)[region] for region in regions)])
-    which = np.digitize(distance, edges, right=True) - 1
+def _above_by_distance(
+    maps: np.ndarray, counted: np.ndarray, border: np.ndarray, threshold: float, edges: Sequence[float]
+) -> pd.DataFrame:
+    """Of the pixels `counted`, by their distance to those of `border`: upper edge, count, share above the threshold."""
+    far = (ndimage.distance_transform_edt(~of)[pixels] for pixels, of in zip(counted, border, strict=True))
+    which = np.digitize(np.concatenate([np.empty(0), *far]), edges, right=True) - 1
     count = np.bincount(which, minlength=len(edges) - 1)
-    above = np.bincount(which, weights=maps[regions] > threshold, minlength=len(edges) - 1)
+    above = np.bincount(which, weights=maps[counted] > threshold, minlength=len(edges) - 1)
     share = np.divide(above, count, out=np.full(len(count), np.nan), where=count > 0)
     return pd.DataFrame({"edge": edges[1:], "count": count, "share": share})
 

@@ -207,7 +207,7 @@ def layers(make: Make) -> Found:
 
 
 def depth(make: Make) -> Found:
-    """Recall inside large defects against their border, and alarms beside small defects against beside large ones.
+    """Recall inside large defects against their border, and alarms beside found small defects against beside large.
 
     Large are the images with a defect pixel deeper than `DEEP`. Every smoothed map has a halo, so that beside against
     far would be above 0 for any.

@@ -82,6 +82,23 @@ def test_a_halo_is_counted_near_and_only_in_images_with_a_defect():
     assert diagnostics.alarms_by_distance(maps, np.zeros((2, 64, 64)), 0.5)["alarms"].isna().all()
 
 
+def test_a_halo_is_that_of_what_was_found():
+    masks = np.zeros((1, 64, 64))
+    masks[0, 16:24, 8:56] = 1  # of which the left end is found, and beside it three columns are flagged
+    maps = np.zeros((1, 64, 64))
+    maps[0, 16:24, 8:12] = maps[0, 16:24, 5:8] = 1
+    near = diagnostics.alarms_by_distance(maps, masks, 0.5, edges=(0, 16, np.inf)).set_index("distance").loc[16]
+    alone = masks.copy()
+    alone[0, :, 12:] = 0
+    rest = (masks == 0)[0] & (ndimage.distance_transform_edt(alone[0] == 0) <= 16)
+    assert near["pixels"] == rest.sum()
+    assert near["alarms"] == pytest.approx(3 * 8 / rest.sum())
+    missed = diagnostics.alarms_by_distance(np.zeros((1, 64, 64)), masks, 0.5)
+    assert missed["alarms"].isna().all()
+    both = diagnostics.alarms_by_distance(np.concatenate([maps, maps * 0]), np.tile(masks, (2, 1, 1)), 0.5)
+    assert both.equals(diagnostics.alarms_by_distance(maps, masks, 0.5))
+
+
 def test_noise_is_the_deviation_in_units_of_the_contrast():
     masks = np.zeros((2, 4, 4))
     masks[1, 0, 0] = 1

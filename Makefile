@@ -38,7 +38,7 @@ cost: $(STAMP)
 # What follows from the rows, written anew: `make test` compares it with what is committed.
 EXECUTE := $(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False
 publish: $(STAMP)
-	$(BIN)/python -m adlib.publish
+	$(BIN)/python -m adlib.study.publish
 	$(BIN)/python benchmarks/cost.py
 	ADLIB_CACHE=off OMP_NUM_THREADS=1 $(EXECUTE) notebooks/*.ipynb
 	$(BIN)/ruff format --quiet notebooks

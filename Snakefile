@@ -12,12 +12,13 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from adlib import datasets, lease, results, study
+from adlib import datasets, lease, results
+from adlib.study import grids
 
 configfile: "config.yaml"
 
 PYTHON = shlex.quote(sys.executable)
-RUNS = study.runs(config)  # the path of each row -> the parameters of its run
+RUNS = grids.runs(config)  # the path of each row -> the parameters of its run
 ROWS, REPORT = (str(Path(config[name])) for name in ("rows", "report"))  # ./rows/ is rows: how RUNS has it
 INTO = shlex.quote(ROWS)
 MADE = {row for row in RUNS if Path(row).exists()}
@@ -71,7 +72,7 @@ rule run:
     wildcard_constraints: row="|".join(re.escape(Path(row).relative_to(ROWS).with_suffix("").as_posix()) for row in RUNS)
     params:  # of the wildcards only: Snakemake does not compare what is derived from `output`
         command=lambda wildcards: results.command(parameters(wildcards), f"{ROWS}/{wildcards.row}.ipynb"),
-        code=lambda wildcards: study.code(parameters(wildcards)),
+        code=lambda wildcards: grids.code(parameters(wildcards)),
     threads: 4
     resources: gpu=1, mem_mb=16000, runtime=1440
     retries: 2  # a killed run goes on from its last state

@@ -2,7 +2,7 @@
 
 A row lies at `<folder>/<method>/<recipe>/<dataset>/<category>/<scale>-<teacher>[-<overrides>]-
 seed<seed>.json`: what identifies a run names its file, so two processes never share one, and a
-file that exists is complete. `adlib.paper` has the papers' numbers to set beside them.
+file that exists is complete. `adlib.study.paper` has the papers' numbers to set beside them.
 """
 
 import hashlib

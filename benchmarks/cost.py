@@ -17,10 +17,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from adlib import build, datasets, results, speed, study
+from adlib import build, datasets, results, speed
 from adlib.environment import PROJECT, environment
 from adlib.files import replace_between
 from adlib.sampling import Plan
+from adlib.study import grids
 
 STUDY = PROJECT / "full.yaml"
 PAGE = PROJECT / "docs" / "full_study.md"
@@ -136,7 +137,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
     rows = results.read(options.rows)
-    lines = estimate(list(study.runs(yaml.safe_load(STUDY.read_text())).values()), rows)
+    lines = estimate(list(grids.runs(yaml.safe_load(STUDY.read_text())).values()), rows)
     commit = environment()["commit"]
     speed.write([line | {"study": STUDY.name, "commit": commit} for line in lines], options.out)
     text = page(lines, options.rows, commit)

@@ -29,12 +29,12 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
 import adlib
-from adlib import diagnostics
-from adlib.claims import DIAGNOSTICS, TOGETHER
 from adlib.environment import environment
 from adlib.files import whole_file
 from adlib.layers import resize
 from adlib.run import Run
+from adlib.study import diagnostics
+from adlib.study.claims import DIAGNOSTICS, TOGETHER
 
 ALARMS = 0.01  # share of the pixels of normal test images that the threshold lets through
 MOVED = 0.1  # cosine distance of a memory's items from their beginning, above which it holds what it has learnt

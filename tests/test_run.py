@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 import adlib
-from adlib import paper, results, tables
+from adlib import results
 from adlib.images import Images, UnknownMask
 from adlib.predict import Prediction
+from adlib.study import paper, tables
 from tests.conftest import tiny_images, write_category
 
 TINY = {"stpm": {"epochs": 1, "batch": 4}, "destseg": {"batch": 2, "student_steps": 1, "segmentation_steps": 1}}

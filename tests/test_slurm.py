@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 import adlib
-from adlib import results, study
+from adlib import results
+from adlib.study import grids
 from tests import slurm
 from tests.conftest import write_category
 from tests.engine import project, snakemake, start
@@ -78,7 +79,7 @@ def test_rows_from_slurm_are_those_of_this_machine_whatever_happens(tmp_path, on
         assert "Nothing to be done" in again, again
     rows = results.read(folder / "rows").to_dict("records")  # raises for a half or a double row
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    assert len(rows) == len(study.runs(config)) == 4
+    assert len(rows) == len(grids.runs(config)) == 4
     assert not list((folder / "rows").rglob("*.tmp"))
     assert not list((folder / "rows").rglob("*.resume"))
     for row in rows:

@@ -13,7 +13,7 @@ import torch
 
 import adlib
 from adlib import plots
-from adlib.diagnostics import BOTTOM_AND_TOP
+from adlib.study.diagnostics import BOTTOM_AND_TOP
 
 HERE = Path(__file__).parent
 MAPS = {

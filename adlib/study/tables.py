@@ -6,7 +6,7 @@ from itertools import combinations
 import pandas as pd
 
 from adlib import results
-from adlib.intervals import chance_over_categories, holm, over_categories
+from adlib.study.intervals import chance_over_categories, holm, over_categories
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
 

@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 
 from adlib.datasets import PUBLISHED
+from adlib.environment import PROJECT
 from adlib.row import FRACTIONS
 
-FOLDER = Path(__file__).resolve().parents[1] / "results" / "paper"
+FOLDER = PROJECT / "results" / "paper"
 COLUMNS = ("source", "table", "dataset", "category", "method", "metric", "value")
 
 # The papers by their source: name, and the notebook that has their tables.

@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from adlib import diagnostics
-from adlib.claims import DIAGNOSTICS
+from adlib.study import diagnostics
+from adlib.study.claims import DIAGNOSTICS
 
 
 def test_the_abrupt_rise_is_the_step_between_the_stages():

@@ -1,6 +1,6 @@
 """What is derived from the committed rows and committed beside them: `results/claims.csv` and the tables of the README.
 
-    python -m adlib.publish            # after rows were added; a test compares both with the rows
+    python -m adlib.study.publish      # after rows were added; a test compares both with the rows
 
 Nothing in them is typed by hand.
 """
@@ -12,15 +12,16 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import claims, datasets, guide, paper_tables, results, speed, tables, verdicts
+from adlib import datasets, results, speed
 from adlib.environment import PROJECT
 from adlib.files import replace_between, whole_file
-from adlib.intervals import holm
-from adlib.paper import PAPERS, TEXTURES
+from adlib.study import claims, guide, paper_tables, tables, verdicts
+from adlib.study.intervals import holm
+from adlib.study.paper import PAPERS, TEXTURES
 
 CLAIMS = PROJECT / "results" / "claims.csv"
 README = PROJECT / "README.md"
-BEGIN, END = "<!-- written by python -m adlib.publish -->", "<!-- end -->"
+BEGIN, END = "<!-- written by python -m adlib.study.publish -->", "<!-- end -->"
 DIFFERENCE = "difference"  # only under the papers' conditions; without any the tables do without the column
 HEADS = ["claim", "metric", "paper", "ours", DIFFERENCE, "verdict", "all lines", "seeds"]
 HEADS += ["ours, by category", "conditions"]

@@ -1,6 +1,6 @@
 """What a paper says of a method's inside or of its maps, as numbers: the abrupt rise, depth and halo, noise, spread.
 
-Each is a function of arrays or of a training's log; `benchmarks/diagnostics.py` measures them, `adlib.claims` judges.
+Each is a function of arrays or of a training's log; `benchmarks/diagnostics.py` measures them, `claims` judges them.
 """
 
 import math

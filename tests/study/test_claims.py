@@ -5,7 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from adlib import claims, datasets, results, verdicts
+from adlib import datasets, results
+from adlib.study import claims, verdicts
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Which rows are compared with which: those of a method and a baseline that agree in all else, and how they differ.
 
 A row belongs to a method or one of its variants (`results.VARIANTS`); what it was trained under is worded for a line of
-`adlib.claims`.
+`adlib.study.claims`.
 """
 
 from typing import Any

@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from adlib import results, tables
+from adlib import results
+from adlib.study import tables
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from adlib import speed
-from adlib.intervals import of_median
 from adlib.methods import METHODS, resolve
-from adlib.paper import names_in
-from adlib.verdicts import NOT_TESTED, RATIO, about, of_ratio, untested
+from adlib.study.intervals import of_median
+from adlib.study.paper import names_in
+from adlib.study.verdicts import NOT_TESTED, RATIO, about, of_ratio, untested
 
 # PatchCores that its library does not make by itself: on a lighter network, or with a smaller coreset.
 LIGHTER = ("patchcore 10 % resnet18", "patchcore 1 % resnet18")

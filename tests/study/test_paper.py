@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from adlib import METHODS, paper, results, speed
+from adlib import METHODS, results, speed
+from adlib.study import paper
 
 
 def value(dataset, category, method, metric, source):

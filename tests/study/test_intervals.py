@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from adlib import intervals
+from adlib.study import intervals
 
 
 def table(values: dict[str, list[float]]) -> pd.DataFrame:

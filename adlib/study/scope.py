@@ -3,7 +3,7 @@
 import pandas as pd
 
 from adlib.datasets import kind
-from adlib.paper import SIZES, names_in
+from adlib.study.paper import SIZES, names_in
 
 
 def names(dataset: str) -> list[str]:

@@ -5,8 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from adlib import claims, results, verdicts
-from adlib.speed import claims as speed_claims
+from adlib import results
+from adlib.study import claims, speed_claims, verdicts
 
 WHERE = {"device": "cpu: A", "threads": 2, "commit": "a" * 40, "precision": "fp32"}
 

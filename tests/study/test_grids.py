@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from adlib import claims, results, study
+from adlib import results
 from adlib.datasets import PUBLISHED
 from adlib.methods import METHODS
+from adlib.study import claims, grids
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 
 
 def config(*grids, rows="rows"):
@@ -21,7 +22,7 @@ def grid(**fields):
 
 
 def test_a_grid_is_the_product_of_its_lists_and_names_rows_as_a_run_does():
-    found = study.runs(config(grid(methods=["stpm", "rd"], seeds=[0, 1], datasets={"btad": "all", "mtd": ["split0"]})))
+    found = grids.runs(config(grid(methods=["stpm", "rd"], seeds=[0, 1], datasets={"btad": "all", "mtd": ["split0"]})))
     assert len(found) == 2 * 2 * (3 + 1)
     for path, run in found.items():
         assert path == str(results.row_path("rows", run))
@@ -29,19 +30,19 @@ def test_a_grid_is_the_product_of_its_lists_and_names_rows_as_a_run_does():
 
 
 def test_a_recipe_that_a_method_has_not_is_left_out():
-    found = study.runs(config(grid(methods="all", recipes=["paper", "code"])))
+    found = grids.runs(config(grid(methods="all", recipes=["paper", "code"])))
     assert len(found) == sum(len(method.RECIPES) for method in METHODS.values())
 
 
 def test_a_weights_file_is_passed_by_its_path_and_named_without_it():
-    ((path, run),) = study.runs(config(grid(teacher="/far/away/own.safetensors"))).items()
+    ((path, run),) = grids.runs(config(grid(teacher="/far/away/own.safetensors"))).items()
     assert run["teacher"] == "/far/away/own.safetensors"
     assert "away" not in path
 
 
 def test_a_grid_may_name_a_precision_which_names_no_other_row():
-    ((path, run),) = study.runs(config(grid(precision="bf16"))).items()
-    ((plain, _),) = study.runs(config(grid())).items()
+    ((path, run),) = grids.runs(config(grid(precision="bf16"))).items()
+    ((plain, _),) = grids.runs(config(grid())).items()
     assert (path, run["precision"]) == (plain, "bf16")
 
 
@@ -73,44 +74,44 @@ def test_a_grid_may_name_a_precision_which_names_no_other_row():
 )
 def test_what_does_not_fit_is_named_before_anything_runs(fields, message):
     with pytest.raises(ValueError, match=message):
-        study.runs(config(grid(**fields)))
+        grids.runs(config(grid(**fields)))
 
 
 @pytest.mark.parametrize("content", [{}, {"rows": "rows"}, {"rows": "rows", "grids": {}}, {"grids": [grid()]}])
 def test_a_config_that_names_no_runs_is_refused(content):
     with pytest.raises(ValueError, match="names `rows`, a folder, and `grids`, a list"):
-        study.runs(content)
+        grids.runs(content)
 
 
 def test_a_grid_that_is_none_is_refused():
     with pytest.raises(ValueError, match="grid 1: expected its fields .*, found 'stpm'"):
-        study.runs(config("stpm"))
+        grids.runs(config("stpm"))
 
 
 def test_a_folder_of_ones_own_may_be_a_category(tmp_path):
-    ((path, run),) = study.runs(config(grid(datasets={"folder": [str(tmp_path / "parts")]}))).items()
+    ((path, run),) = grids.runs(config(grid(datasets={"folder": [str(tmp_path / "parts")]}))).items()
     assert path.startswith("rows/stpm/paper/folder/parts/")
     assert run["category"] == str(tmp_path / "parts")
 
 
 def test_a_grid_without_methods_says_what_it_needs():
     with pytest.raises(ValueError, match="grid 1 needs methods and datasets, found datasets"):
-        study.runs(config({"datasets": {"synthetic": "all"}}))
+        grids.runs(config({"datasets": {"synthetic": "all"}}))
 
 
 def test_one_run_in_two_grids_is_refused():
     with pytest.raises(ValueError, match="grid 2 has a run that an earlier grid has: rows/stpm"):
-        study.runs(config(grid(), grid(seeds=[1, 0])))
+        grids.runs(config(grid(), grid(seeds=[1, 0])))
 
 
 def test_the_committed_studies():
-    small = study.runs(yaml.safe_load((PROJECT / "config.yaml").read_text()))
+    small = grids.runs(yaml.safe_load((PROJECT / "config.yaml").read_text()))
     assert sorted((run["method"], run["category"]) for run in small.values()) == [
         ("destseg", "canvas"),
         ("stpm", "canvas"),
         ("stpm", "gear"),
     ]
-    full = study.runs(yaml.safe_load((PROJECT / "full.yaml").read_text())).values()
+    full = grids.runs(yaml.safe_load((PROJECT / "full.yaml").read_text())).values()
     datasets = {run["dataset"] for run in full}
     assert {"mvtec", "visa", "btad", "mpdd", "mtd", "mvtec3d", "eyecandies"} == datasets
     plain = [run for run in full if not run["overrides"]]
@@ -125,7 +126,7 @@ def test_the_committed_studies():
 
 def test_the_code_of_a_method_is_what_it_imports_and_no_other_method():
     def code(method, dataset="mvtec", teacher="random"):
-        return study.code({"method": method, "dataset": dataset, "teacher": teacher}).keys()
+        return grids.code({"method": method, "dataset": dataset, "teacher": teacher}).keys()
 
     files = code("dskd")
     assert {"adlib/methods/dskd.py", "adlib/methods/rd.py", "adlib/reverse.py", "adlib/train.py"} <= files

@@ -7,8 +7,9 @@ import subprocess
 import pandas as pd
 import pytest
 
-from adlib import paper, paper_tables, results
+from adlib import results
 from adlib.datasets import PUBLISHED
+from adlib.study import paper, paper_tables
 
 NEEDED = {"bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw"}
 NEEDED |= {"tile", "toothbrush", "transistor", "wood", "zipper"}

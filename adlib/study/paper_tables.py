@@ -15,7 +15,7 @@ from adlib import results, speed
 from adlib.datasets import PUBLISHED, kind
 from adlib.layers import Memory, NRMemory
 from adlib.methods import build, resolve
-from adlib.paper import CATEGORIES, DATASETS, FOLDER, METRICS, SIZES, TEXTURES, departures, paper
+from adlib.study.paper import CATEGORIES, DATASETS, FOLDER, METRICS, SIZES, TEXTURES, departures, paper
 
 OURS = ["ours", "seeds", "difference", "conditions", "command"]
 # Printed times of one image, from ours in ms.

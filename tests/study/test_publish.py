@@ -4,8 +4,9 @@ import math
 
 import pandas as pd
 
-from adlib import claims, publish, results, verdicts
-from adlib.publish import HOLDS
+from adlib import results
+from adlib.study import claims, publish, verdicts
+from adlib.study.publish import HOLDS
 
 
 def line(**fields):

@@ -29,7 +29,7 @@ Where a dataset was not run, and for a set of categories that we lack, the words
 
 The rules were written before the first verdict, when the rows of one category were there. Mended since, each time with
 rows there: S1-10 and S1-11 speak of textures, and no longer count bottle; of several baselines it was the best of each
-pair, which is the luckiest; the interval was a bootstrap's, too narrow for so few (`adlib/intervals.py`); MemKD's
+pair, which is the luckiest; the interval was a bootstrap's, too narrow for so few (`adlib/study/intervals.py`); MemKD's
 baseline was RD as in its own text, so that two losses were compared, too; magnetic tiles count as textures, as they do
 wherever else the study speaks of textures; generated images counted among the real ones, before any but gears were
 there; S2-7 asked only whether L_NM gains anything, and then only whether it gains more than L_orth, which it would also
@@ -58,14 +58,14 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import pairs, scope, speed
+from adlib import speed
 from adlib.datasets import PUBLISHED, origin
 from adlib.environment import PROJECT
-from adlib.intervals import chance_over_seeds, over_seeds
-from adlib.paper import FOLDER, departures, names_in
 from adlib.row import FRACTIONS
-from adlib.speed import claims as speed_claims
-from adlib.verdicts import (
+from adlib.study import pairs, scope, speed_claims
+from adlib.study.intervals import chance_over_seeds, over_seeds
+from adlib.study.paper import FOLDER, departures, names_in
+from adlib.study.verdicts import (
     CONTRADICTED,
     DEPENDS,
     INCONCLUSIVE,

@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from adlib import claims, publish, results
+from adlib import results
 from adlib.environment import PROJECT
+from adlib.study import claims, publish
 
 
 def test_committed_rows_are_valid_and_lie_where_their_identity_says():
@@ -29,12 +30,12 @@ def judged():
 
 
 def test_the_committed_verdicts_are_those_of_the_committed_rows(judged):
-    assert publish.CLAIMS.read_text() == publish.claims_csv(judged), "run python -m adlib.publish"
+    assert publish.CLAIMS.read_text() == publish.claims_csv(judged), "run python -m adlib.study.publish"
 
 
 def test_the_readme_has_the_tables_of_the_committed_rows(judged):
     block = publish.README.read_text().split(publish.BEGIN)[1].split(publish.END)[0]
-    assert block.strip() == publish.readme(results.read(results.RUNS), judged), "run python -m adlib.publish"
+    assert block.strip() == publish.readme(results.read(results.RUNS), judged), "run python -m adlib.study.publish"
 
 
 def test_another_row_gives_another_table(judged):

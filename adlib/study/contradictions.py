@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from adlib.paper import DATASETS, FOLDER, METRICS, paper
+from adlib.study.paper import DATASETS, FOLDER, METRICS, paper
 
 COLUMNS = ["source", "where", "check", "stated", "found", "verdict"]
 CONTRADICTED, ROUNDING, AGREES = "contradicted", "within rounding", "agrees"

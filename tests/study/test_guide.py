@@ -5,7 +5,8 @@ import math
 import pandas as pd
 import pytest
 
-from adlib import datasets, guide, intervals, plots
+from adlib import datasets, plots
+from adlib.study import guide, intervals
 
 
 def row(

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import datasets, plots, tables
-from adlib.intervals import critical_difference
+from adlib import datasets, plots
+from adlib.study import tables
+from adlib.study.intervals import critical_difference
 
 KINDS = ("texture", "object")
 MEASURED = ["image_auroc", "aupro", "seconds_train", "peak_memory_mib"]

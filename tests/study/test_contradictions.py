@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from adlib import paper
-from adlib.contradictions import CONTRADICTED, COUNTED, ROUNDING, contradictions, copies, means
+from adlib.study import paper
+from adlib.study.contradictions import CONTRADICTED, COUNTED, ROUNDING, contradictions, copies, means
 
 
 @pytest.fixture

@@ -32,6 +32,11 @@ IMAGENET_TAGS = {
 }
 SOURCES = "'imagenet', 'bundled', 'random' or the path of a .safetensors file"
 
+# What is known of the maps of a detector with this teacher, by the teacher's name.
+TRAITS = {
+    "bundled": "Glows along an edge that good images have, too, come from the bundled teacher and a short training "
+    "(teacher.ipynb); a defect may lie there all the same."
+}
 BUNDLED = Path(__file__).parent / "weights"  # our own teachers: <backbone>.safetensors, and a card beside each
 
 # One random teacher for all runs: a teacher is a constant of a study, not part of its noise. No run has this seed, as a

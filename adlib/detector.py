@@ -172,12 +172,11 @@ class Detector:
         threshold = Threshold.of(scores[good], false_alarm_rate)
         seen = predict(run.method, run.train, device=self.device).scores
         findings += checks.check_held_out(seen, scores[good]) + checks.check_border(run.predicted.maps[good])
-        poor = checks.check_scores(run.test.table.assign(score=scores), threshold.value)
-        findings += poor
-        if poor and not good.all() and self._options["scale"] == "small":
+        findings += checks.check_scores(run.test.table.assign(score=scores), threshold.value)
+        if self._options["scale"] == "small":
             findings.append(
-                "The training was a short one (scale='small'): before you judge the method, train with scale='full',"
-                " as long as its source does."
+                "The training was a short one (scale='small'), a first look: before you judge the method or use the"
+                " detector, train with scale='full', as long as its source does."
             )
         if self._options["teacher"] == "random":
             findings.append(

@@ -13,19 +13,24 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from scipy import ndimage
 
 from adlib.files import OVERLAY, is_overlay, whole_file
 from adlib.images import Images
+from adlib.methods import METHODS
 
 CMAP = "inferno"
 OUTLINE = "#00e5ff"
+AROUND = 4  # pixels from a defect to the line around it
 BINS = 30
 WEAK_TOO = "anomaly map (colours by its square root)"
 NORMAL, DEFECT = "#4c72b0", "#c44e52"
+AXES = {"resolution": "pixels a side", "items": "items a memory"}  # of `growth`, where the name has no unit
 
 
 def scale_of(maps: NDArray) -> Normalize:
@@ -40,10 +45,11 @@ def weak_too(scale: Normalize) -> Normalize:
 
 
 def show_image(axes: Axes, image: NDArray, mask: NDArray | None = None) -> None:
-    """Draw an RGB image (3, H, W) uint8, with the outline of a mask (H, W) if there is one."""
+    """Draw an RGB image (3, H, W) uint8, with a line around what a mask (H, W) marks, if there is anything."""
     axes.imshow(image.transpose(1, 2, 0))
     if mask is not None and mask.any():
-        axes.contour(mask, levels=[0.5], colors=[OUTLINE], linewidths=1.2)
+        beside = ndimage.binary_dilation(mask, iterations=AROUND)  # on it the line would hide a thin defect
+        axes.contour(beside, levels=[0.5], colors=[OUTLINE], linewidths=0.8)
     axes.set_axis_off()
 
 
@@ -73,7 +79,7 @@ def check_overlay(path: Path) -> None:
 
 
 def images(images: Images, index: Sequence[int], title: str = "") -> Figure:
-    """Draw chosen images in a line, with the outlines of their masks."""
+    """Draw chosen images in a line, with lines around what their masks mark."""
     figure, axes = plt.subplots(1, len(index), figsize=(1.7 * len(index), 1.9), squeeze=False, layout="constrained")
     for axis, i in zip(axes[0], index, strict=True):
         show_image(axis, images.pixels[i].cpu().numpy(), images.masks[i].cpu().numpy())
@@ -170,7 +176,8 @@ def histogram(scores: NDArray, labels: NDArray, title: str = "", threshold: floa
 def losses(history: pd.DataFrame) -> Figure:
     """Draw each stage's loss terms over its steps; where epochs are chosen, the score of held-out images as dots.
 
-    The score has an axis of its own, on the right, as it need not be a loss: STPM's is the mean of its maps.
+    The score has an axis of its own, on the right, as it need not be a loss: STPM's is the mean of its maps. The least
+    is the one whose weights are kept.
     """
     stages = list(dict.fromkeys(history["stage"]))
     figure, axes = plt.subplots(1, len(stages), figsize=(5 * len(stages), 2.8), squeeze=False, layout="constrained")
@@ -182,7 +189,7 @@ def losses(history: pd.DataFrame) -> Figure:
         if "validation" in part and part["validation"].notna().any():
             right = axis.twinx()
             right.plot(part["step"], part["validation"], "k.")
-            right.set(ylabel="held-out images (dots)", ylim=(0, None))
+            right.set(ylabel="score of held-out good images (dots)", ylim=(0, None))
             right.spines["top"].set_visible(False)
         axis.set(title=stage, xlabel="step", ylabel="loss")
         axis.legend(fontsize=7, frameon=False)
@@ -210,14 +217,52 @@ def localised(images: Images, maps: NDArray, index: Sequence[int], title: str = 
     return figure
 
 
+def every_run(rows: pd.DataFrame, metrics: Sequence[str] = ("image_auroc", "pixel_auroc", "aupro")) -> Figure:
+    """Draw a dot a row, in percent: metrics side by side, a band a category, in it a line a method, in its colour.
+
+    A method has the same colour in every figure; open dots are of the recipe `code`. The dotted line of an AUROC is
+    chance.
+    """
+    rows = rows.assign(place=rows["dataset"] + "/" + rows["category"])
+    places = [*dict.fromkeys(rows.sort_values(["dataset", "category"])["place"])]
+    methods = [name for name in METHODS if name in set(rows["method"])]
+    colours = dict(zip(METHODS, sns.color_palette("tab20", len(METHODS)), strict=True))
+    size = (4 * len(metrics) + 1.5, 0.12 * len(places) * max(3, len(methods)) + 1)
+    figure, axes = plt.subplots(1, len(metrics), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for axis, metric in zip(axes[0], metrics, strict=True):
+        for at, part in rows.groupby(["place", "method", "recipe"]):
+            place, method, recipe = map(str, at)
+            line = places.index(place) + (methods.index(method) + 0.5) / len(methods) * 0.9 - 0.45
+            face = "none" if recipe == "code" else colours[method]
+            axis.scatter(100 * part[metric], [line] * len(part), 16, facecolors=face, edgecolors=[colours[method]])
+        for band in range(1, len(places), 2):
+            axis.axhspan(band - 0.5, band + 0.5, color="0.95", zorder=0)
+        if metric.endswith("auroc"):
+            axis.axvline(50, color="0.4", linestyle=":", linewidth=0.8)
+        axis.set(xlabel=f"{metric}, %", ylim=(len(places) - 0.5, -0.5))
+        axis.set_yticks(range(len(places)), places)
+        sns.despine(ax=axis)
+    dots = [Line2D([], [], color=colours[method], marker="o", linestyle="", label=method) for method in methods]
+    if (rows["recipe"] == "code").any():
+        dots.append(Line2D([], [], color="0.4", marker="o", fillstyle="none", linestyle="", label="recipe code"))
+    figure.legend(handles=dots, loc="outside right center", frameon=False, fontsize=8)
+    return figure
+
+
 def pareto(table: pd.DataFrame, x: str, y: str, label: str) -> Axes:
-    """Draw rows by a cost `x` (logarithmic) and a merit `y`, those that none beats in both joined by a line."""
+    """Draw rows by a cost `x` (logarithmic) and a merit `y`, those that none beats in both joined by a line.
+
+    A column `spread` of the table is drawn as bars to either side of the merit.
+    """
     axes = plt.subplots(figsize=(7.5, 4), layout="constrained")[1]
     known = table.dropna(subset=[x, y])
     best = known[on_front(known[x], known[y])].sort_values(x)
     axes.step(best[x], best[y], where="post", color=DEFECT, linewidth=1)
+    if "spread" in known:
+        axes.errorbar(known[x], known[y], known["spread"], fmt="none", ecolor="0.75", elinewidth=0.8, zorder=0)
     axes.plot(known[x], known[y], "o", color=NORMAL, markersize=4)
-    axes.plot(best[x], best[y], "o", color=DEFECT, markersize=5)
+    axes.plot(best[x], best[y], "o", color=DEFECT, markersize=5, label="none is better in both")
+    axes.legend(frameon=False, fontsize=7, loc="lower right")
     axes.set(xscale="log", xlabel=x, ylabel=y)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -266,16 +311,24 @@ def on_front(cost: pd.Series, merit: pd.Series) -> pd.Series:
 def roofline(table: pd.DataFrame) -> Figure:
     """Draw each method's rate over its arithmetic intensity, below the roof of the machine; both axes are logarithmic.
 
-    `table` is what `benchmarks/roofline.py` writes: intensity (FLOP/byte), gflops, peak_gflops, peak_gbytes_per_s.
+    `table` is what `benchmarks/roofline.py` writes: intensity (FLOP/byte), gflops, peak_gflops, peak_gbytes_per_s. The
+    points of a method are joined, and its largest batch has its name.
     """
     figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
     peak, bandwidth = table["peak_gflops"].iloc[0], table["peak_gbytes_per_s"].iloc[0]
     ends = np.array([min(table["intensity"].min(), peak / bandwidth) / 2, table["intensity"].max() * 2])
     along = np.geomspace(ends[0], ends[1], 100)
-    axes.plot(along, np.minimum(peak, bandwidth * along), "k-", linewidth=1, label="roof")
+    roof = f"roof: {peak:.3g} GFLOP/s, {bandwidth:.3g} GB/s"
+    axes.plot(along, np.minimum(peak, bandwidth * along), "k-", linewidth=1, label=roof)
+    for _, part in table.groupby("method"):
+        axes.plot(part["intensity"], part["gflops"], "-", color="0.8", linewidth=0.8, zorder=0)
     for marker, (batch, part) in zip("osD^", table.groupby("batch"), strict=False):
         axes.plot(part["intensity"], part["gflops"], marker, markersize=5, label=f"batch {batch}")
     axes.set(xscale="log", yscale="log", xlabel="FLOP per byte", ylabel="GFLOP/s")
+    for side in (axes.xaxis, axes.yaxis):
+        side.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        side.set_major_formatter("{x:g}")
+        side.set_minor_locator(NullLocator())
     axes.legend(frameon=False, fontsize=8)
     sns.despine(ax=axes)
     large = table[table["batch"] == table["batch"].max()]
@@ -292,10 +345,11 @@ def growth(table: pd.DataFrame, axis: str) -> Figure:
     values = sorted(part["value"].unique())
     figure, axes = plt.subplots(1, 2, figsize=(9.5, 2.8), layout="constrained")
     for place, column, unit in zip(axes, ("seconds", "peak_mib"), ("seconds", "peak memory, MiB"), strict=True):
+        methods = [*dict.fromkeys(part["method"])]
         for (method, what), line in part.groupby(["method", "what"]):
-            style = "--" if what == "infer" else "-"
-            place.plot(line["value"], line[column], f"o{style}", markersize=3, label=f"{method}, {what}")
-        place.set(xscale="log", xlabel=axis, ylabel=unit)
+            style = f"o{'--' if what == 'infer' else '-'}C{methods.index(method)}"
+            place.plot(line["value"], line[column], style, markersize=3, label=f"{method}, {what}")
+        place.set(xscale="log", xlabel=AXES.get(axis, axis), ylabel=unit)
         place.set_xticks(values, [f"{value:g}" for value in values])
         place.xaxis.set_minor_locator(NullLocator())
         sns.despine(ax=place)
@@ -304,5 +358,6 @@ def growth(table: pd.DataFrame, axis: str) -> Figure:
     axes[0].yaxis.set_major_formatter("{x:g}")
     axes[0].yaxis.set_minor_locator(NullLocator())
     axes[1].set_ylim(0, 1.1 * part["peak_mib"].max())
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=7)
+    lines = axes[0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside right center", frameon=False, fontsize=7, handlelength=4)
     return figure

@@ -85,12 +85,16 @@ def summary(detector: "Detector") -> str:
 
 
 def by_kind(tested: pd.DataFrame) -> pd.DataFrame:
-    """Count the alarms of each kind of test image, good ones first."""
+    """Count the alarms of each kind of test image, good ones first.
+
+    Of the good ones, which chose the threshold, a share would be true by construction: it is said instead.
+    """
     kinds = tested.groupby(["label", "defect"]).agg(
         images=("score", "size"), alarms=("alarm", "sum"), median=("score", "median")
     )
     table = kinds.reset_index().drop(columns="label").rename(columns={"defect": "kind", "median": "median score"})
     table.insert(3, "share", [f"{a / n:.0%}" for a, n in zip(table["alarms"], table["images"], strict=True)])
+    table.loc[kinds.index.get_level_values("label") == 0, "share"] = "chose the threshold"
     return table.assign(**{"median score": table["median score"].map("{:.3g}".format)})
 
 

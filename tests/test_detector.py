@@ -427,21 +427,12 @@ def test_scores_that_do_not_separate_are_told():
     assert none.startswith("No defects to test on")
 
 
-@pytest.mark.parametrize(
-    ("poor", "scale", "told"),
-    [
-        (["Most defects are missed."], "small", True),
-        (["Most defects are missed."], "full", False),
-        ([], "small", False),
-    ],
-)
-def test_only_a_poor_and_shortly_trained_detector_is_told_to_train_longer(
-    parts, tmp_path, monkeypatch, poor, scale, told
-):
-    monkeypatch.setattr(checks, "check_scores", lambda *_: poor)
+@pytest.mark.parametrize(("scale", "told"), [("small", True), ("full", False)])
+def test_a_shortly_trained_detector_is_told_to_train_longer(parts, tmp_path, monkeypatch, scale, told):
+    monkeypatch.setattr(checks, "check_scores", lambda *_: ["Most defects are missed."])
     found = Detector("stpm", teacher="random", scale=scale, overrides=FAST, device="cpu").fit(parts, out_dir=tmp_path)
-    assert any("before you judge the method, train with scale='full'" in text for text in found.findings) == told
-    assert set(poor) <= set(found.findings)
+    assert any("train with scale='full'" in text for text in found.findings) == told
+    assert "Most defects are missed." in found.findings
 
 
 def test_held_out_images_of_another_kind_are_told():

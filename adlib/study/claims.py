@@ -17,8 +17,8 @@
   (`intervals.of_median`). Supported where it reaches the claimed ratio up to a tenth; contradicted where all of it
   falls short; either has to hold also with the interval 3 % wider on both sides, by which another run may differ. Where
   a claim says about how much slower, half as much and half again as much are the bounds. Two methods are set beside
-  each other on one network, and each on its own. Memory, measured once, has no verdict. PatchCore counts as its library
-  has it: with a Wide ResNet-50-2 and a coreset of a tenth.
+  each other on one network, and each on its own (PatchCore's is a Wide ResNet-50-2). Memory, measured once, has no
+  verdict. PatchCore's coreset is its library's, a tenth.
 - **Diagnostic**: `results/diagnostics/*.csv` has a number a category and seed, made so that the claim says it is above
   0 (a difference in the claimed direction). Judged as a relative claim.
 
@@ -44,15 +44,15 @@ silhouette above 0 that no eye would see, and by memories that training had not 
 EfficientNet, and asked for a higher pixel AUROC of the bottom one, which noise lowers; it now asks how far the answer
 goes beyond the defect (in one of the six measurements the mean outside was negative, and counts as 0); S0-7 to S0-9
 were judged in BatchNorm's own statistics while these still held their beginning, and S0-8 and S0-10 by memories with
-the attention; PatchCore ran on a lighter network than its library's own; DSKD was set beside others only on its own
-backbone, and not also with each on its own; a verdict on times could be one that another run would turn. One claim is
-worded more weakly than in its paper: S1-8 is of BTAD's class 02 alone. S0-1 to S0-4 turned when short trainings came to
-settle BatchNorm's statistics (`memory_destseg.ipynb` tells it).
+the attention; PatchCore ran on a lighter network than its library's own, and then on that alone; DSKD was set beside
+others only on its own backbone, and not also with each on its own; a verdict on times could be one that another run
+would turn. One claim is worded more weakly than in its paper: S1-8 is of BTAD's class 02 alone. S0-1 to S0-4 turned
+when short trainings came to settle BatchNorm's statistics (`memory_destseg.ipynb` tells it).
 """
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,7 @@ from adlib.study.verdicts import (
 
 # One name of the list that stands for several: the best of them is the baseline.
 SEVERAL = {"memkd(items)": ["memkd(items=0)", "memkd(items=10)", "memkd(items=100)", "memkd(items=100-50-10)"]}
+NO_SKILL = 0.55  # an AUROC below this is near chance, a half, or on the wrong side of it
 MOST = "the most"  # a claim that says so is judged by that, too, in lines of its own
 # A baseline that a claim is judged against in lines of its own, too: the scale `small` settles STPM's statistics, which
 # is none of its source's doing.
@@ -230,7 +231,7 @@ def _against(names: list[str], claim: Mapping[str, Any], metric: str, rows: pd.D
             against[best], conditions, scope.coverage(str(claim["dataset"]), group), scope.wanted(str(claim["dataset"]))
         )
         others = [f"against {name} {over_seeds(against[name])[0]:+.1f}" for name in names if name != best]
-        apart = "; ".join(filter(None, [_by_category(against[best], "+.1f"), *others]))
+        apart = "; ".join(filter(None, [_by_category(against[best], "+.1f", _by_chance(group, metric, best)), *others]))
         lines.append(line | {"by_category": apart})
     return lines
 
@@ -266,11 +267,22 @@ def _the_most(claim: Mapping[str, Any], metric: str, rows: pd.DataFrame) -> list
     return lines
 
 
-def _by_category(group: pd.DataFrame, digits: str) -> str:
+def _by_category(group: pd.DataFrame, digits: str, by_chance: Collection[str] = ()) -> str:
     """Word the mean effect in each category, where there are several: an interval over seeds hides how they differ."""
     each = group.groupby("category")["value"].mean()
-    apart = [f"{str(place).split('/')[1]} {value:{digits}}" for place, value in each.items()]
+    apart = [
+        f"{str(place).split('/')[1]} {value:{digits}}{' (chance)' * (place in by_chance)}"
+        for place, value in each.items()
+    ]
     return ", ".join(apart) if len(apart) > 1 else ""
+
+
+def _by_chance(group: pd.DataFrame, metric: str, baseline: str) -> set[str]:
+    """Name the categories in which neither side ranks defects above normal ones: a difference there is of no skill."""
+    if not metric.endswith("auroc"):
+        return set()
+    means = group.groupby("category")[["variant", baseline]].mean().max(axis=1)
+    return set(means.index[means < NO_SKILL])
 
 
 def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[str, Any]]:

@@ -4,11 +4,14 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
+from inspect import getdoc
 from typing import Any
 
 import pandas as pd
+from scipy.stats import friedmanchisquare, spearmanr
 
-from adlib import datasets, plots
+from adlib import datasets, plots, results
+from adlib.methods import METHODS
 from adlib.study import tables
 from adlib.study.intervals import critical_difference
 
@@ -16,7 +19,14 @@ KINDS = ("texture", "object")
 MEASURED = ["image_auroc", "aupro", "seconds_train", "peak_memory_mib"]
 SEEDS, CATEGORIES = 3, 5  # below these, of each kind of category, an advice says so
 CHANCE = 50  # %, image AUROC
-ALIKE = 0.7  # rank correlation from which two orders say much the same
+MUCH = 5  # points of image AUROC
+
+
+def methods(rows: pd.DataFrame) -> pd.Series:
+    """Say in a line what each method of the rows is."""
+    return pd.Series(
+        {name: str(getdoc(METHODS[name])).splitlines()[0] for name in METHODS if name in set(rows["method"])}
+    )
 
 
 def conditions(rows: pd.DataFrame) -> pd.DataFrame:
@@ -158,15 +168,106 @@ def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> str:
             f"{means.index[0]} takes {costs[means.index[0]]:.0f} ms an image, the others {others.min():.0f} to "
             f"{others.max():.0f} ({timed_on(timings)})."
         )
-    drawn = rows[origins == "generated"]
-    both = pd.DataFrame({"real": ranks, "generated": mean_ranks(drawn, "image_auroc")[0] if len(drawn) else None})
-    if len(both := both.dropna().astype(float)) > 2:
-        agree = float(both["real"].corr(both["generated"], method="spearman"))
-        said.append(
-            f"Generated images order {len(both)} of them with a rank correlation of {agree:.2f}: "
-            + ("much as real ones do." if agree > ALIKE else "no guide to the order on real ones.")
+    said += [_without_one(real), _as_generated(real, rows[origins == "generated"])]
+    return " ".join(filter(None, said))
+
+
+def _without_one(real: pd.DataFrame) -> str:
+    """Say without which single category another method would have the highest mean image AUROC."""
+    places = real["dataset"] + "/" + real["category"]
+    means = real.groupby([places, "method"])["image_auroc"].mean().unstack()
+    if len(means) < 2:
+        return ""
+    best = means.mean().idxmax()
+    others = {place: means.drop(place).mean().idxmax() for place in means.index}
+    turned = [f"without {place} it is {name}" for place, name in others.items() if name != best]
+    return (
+        f"Whichever category is left out, {best} has the highest mean." if not turned else f"But {'; '.join(turned)}."
+    )
+
+
+def _as_generated(real: pd.DataFrame, drawn: pd.DataFrame) -> str:
+    """Say how alike real and generated images order the methods, by each metric."""
+    found = {}
+    for metric in ("image_auroc", "pixel_auroc", "aupro") if len(drawn) else ():
+        both = pd.concat([mean_ranks(part, metric)[0] for part in (real, drawn)], axis=1).dropna()
+        if len(both) > 2:
+            rank, chance = spearmanr(both.iloc[:, 0], both.iloc[:, 1])
+            found[metric] = f"{rank:.2f} by {metric} (p {chance:.2g})", chance < 0.05, len(both)
+    if not found:
+        return ""
+    said, certain, counts = zip(*found.values(), strict=True)
+    shown = [metric for metric, sure in zip(found, certain, strict=True) if sure]
+    return (
+        f"How alike real and generated images order {counts[0]} of them, as a rank correlation: {', '.join(said)}; "
+        + (
+            f"that the orders have anything in common is shown by {' and '.join(shown)} alone."
+            if shown
+            else "no metric shows that the orders have anything in common."
         )
-    return " ".join(said)
+    )
+
+
+def recipes(rows: pd.DataFrame) -> str:
+    """Say by how much the mean image AUROC of a method differs between its recipes where most; nothing without both.
+
+    `rows` are of one teacher and scale, nothing overridden; the mean is over the real categories that both have.
+    """
+    rows = rows[rows["dataset"].map(datasets.origin) == "real"]
+    means = 100 * rows.groupby(["method", "dataset", "category", "recipe"])["image_auroc"].mean().unstack()
+    if not {"paper", "code"} <= set(means.columns):
+        return ""
+    means = means[["paper", "code"]].dropna().groupby("method").mean()
+    gaps = means["code"] - means["paper"]
+    most: Any = gaps.abs().idxmax()
+    return (
+        f"The recipe matters, too: of {len(means)} methods that were run by both, {most} differs most, with a mean "
+        f"image AUROC of {means['paper'][most]:.1f} by its paper's text and {means['code'][most]:.1f} by the code."
+    )
+
+
+def friedman(rows: pd.DataFrame, metric: str) -> float:
+    """Compute the probability of ranks that differ this much without any difference (Friedman's test).
+
+    Over the categories that all compared methods have; NaN for fewer than three methods or two categories.
+    """
+    rows = comparable(rows)
+    means = rows.groupby([rows["dataset"] + "/" + rows["category"], "method"])[metric].mean().unstack()
+    if means.shape[1] < 3 or len(means) < 2:
+        return math.nan
+    return float(friedmanchisquare(*means.to_numpy().T).pvalue)
+
+
+def longer(rows: pd.DataFrame) -> str:
+    """Say how far image AUROC moves when a method is trained as long as its source says; nothing without such rows.
+
+    By the recipe `paper` with the bundled teacher, on real images.
+    """
+    rows = rows[rows["dataset"].map(datasets.origin) == "real"]
+    places = ["method", "dataset", "category"]
+    trained = {s: results.plain(rows, recipe="paper", scale=s, teacher="bundled") for s in ("small", "full")}
+    short, full = (100 * part.groupby(places)["image_auroc"].mean() for part in trained.values())
+    moved = (full - short).dropna()
+    if moved.empty:
+        return ""
+    compared = {scale: part.set_index(places, drop=False).loc[moved.index] for scale, part in trained.items()}
+    most: Any = moved.abs().idxmax()
+    return (
+        "Trainings of the small scale are short. Where a method was also trained as long as its source "
+        f"says, image AUROC moves by more than {MUCH} points on {(moved.abs() > MUCH).sum()} of {len(moved)} "
+        f"pairs of a method and a category, most of {most[0]} on {most[2]}, {short[most]:.1f} to {full[most]:.1f}: an "
+        "order of methods after short trainings need not be that after full ones. (recipe paper, teacher bundled; "
+        + "; ".join(f"{scale}: {_seeds_and_precisions(part)}" for scale, part in compared.items())
+        + ")"
+    )
+
+
+def _seeds_and_precisions(rows: pd.DataFrame) -> str:
+    counts = rows.groupby(rows.index)["seed"].nunique()
+    least, most = int(counts.min()), int(counts.max())
+    seeds = f"{least} to {most}" if least < most else str(most)
+    by = rows.reset_index(drop=True).groupby("precision")["method"].unique()
+    return f"{seeds} seed{'s' * (most > 1)}, " + ", ".join(f"{name} ({', '.join(of)})" for name, of in by.items())
 
 
 def timed_on(timings: pd.DataFrame) -> str:
@@ -202,9 +303,13 @@ def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame])
             said.append(f"For {kind}s: no advice, as none was run with all methods.")
             continue
         best, *others = (line for _, line in kinds[kind].sort_values(kind, ascending=False).iterrows())
+        spread = "" if math.isnan(best["spread"]) else f" (seeds ± {best['spread']:.1f})"
         lead = f", {best[kind] - others[0][kind]:.1f} points before {_name(others[0])}" if others else ""
+        cost = f"{best['train_s']:.0f} s of training" + (
+            "" if math.isnan(best["ms"]) else f", {best['ms']:.3g} ms an image"
+        )
         of = f"{len(kinds[kind])} methods and recipes on {best[f'{kind}s']} {kind}{'s' * (best[f'{kind}s'] > 1)}"
-        said.append(f"For {kind}s: {_name(best)}, image AUROC {best[kind]:.1f}%{lead}; of {of}.")
+        said.append(f"For {kind}s: {_name(best)}, image AUROC {best[kind]:.1f}%{spread}{lead}; {cost}; of {of}.")
     timed = table.dropna(subset=["ms"])
     if len(timed):
         quick = timed.iloc[int(timed["ms"].to_numpy().argmin())]

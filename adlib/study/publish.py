@@ -27,7 +27,6 @@ HEADS = ["claim", "metric", "paper", "ours", DIFFERENCE, "verdict", "all lines",
 HEADS += ["ours, by category", "conditions"]
 NUMBERS = {"paper", "ours", DIFFERENCE, "seeds"}
 NO_BREAK = "\u00a0"
-MUCH = 5  # points of image AUROC
 HOLDS = " †"  # beside a verdict that stays one when all are judged at once
 READING = (
     "Rests on: leaving out any single one of the named categories changes the verdict; depends on: it even turns the "
@@ -84,41 +83,12 @@ def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
             ]
             over = f"Over all settings: {summed.loc[first['id'], 'verdict']}"
             said.append(f"- **{name}**: {first['claim']} ({first['metric']})? {''.join(plain)}{over}.")
-    return "\n".join([*said, *(f"- {more}" for more in (_best(rows), _longer(rows)) if more)])
+    return "\n".join([*said, *(f"- {more}" for more in (_best(rows), _carries(rows)) if more)])
 
 
 def _trained(line: Mapping[Hashable, Any]) -> str:
     found = TRAINED.match(str(line["conditions"]))
     return f" ({found[1]})" if found else ""
-
-
-def _longer(rows: pd.DataFrame) -> str:
-    """Say how far image AUROC moves when a method is trained as long as its source says; nothing without such rows."""
-    rows = rows[rows["dataset"].map(datasets.origin) == "real"]
-    places = ["method", "dataset", "category"]
-    trained = {s: results.plain(rows, recipe="paper", scale=s, teacher="bundled") for s in ("small", "full")}
-    short, full = (100 * part.groupby(places)["image_auroc"].mean() for part in trained.values())
-    moved = (full - short).dropna()
-    if moved.empty:
-        return ""
-    compared = {scale: part.set_index(places, drop=False).loc[moved.index] for scale, part in trained.items()}
-    most: Any = moved.abs().idxmax()
-    return (
-        "**How far does that carry?** These trainings are short. Where a method was also trained as long as its source "
-        f"says, image AUROC moves by more than {MUCH} points on {(moved.abs() > MUCH).sum()} of {len(moved)} "
-        f"pairs of a method and a category, most of {most[0]} on {most[2]}, {short[most]:.1f} to {full[most]:.1f}: an "
-        "order of methods after short trainings need not be that after full ones. (recipe paper, teacher bundled; "
-        + "; ".join(f"{scale}: {_seeds_and_precisions(part)}" for scale, part in compared.items())
-        + ")"
-    )
-
-
-def _seeds_and_precisions(rows: pd.DataFrame) -> str:
-    counts = rows.groupby(rows.index)["seed"].nunique()
-    least, most = int(counts.min()), int(counts.max())
-    seeds = f"{least} to {most}" if least < most else str(most)
-    by = rows.reset_index(drop=True).groupby("precision")["method"].unique()
-    return f"{seeds} seed{'s' * (most > 1)}, " + ", ".join(f"{name} ({', '.join(of)})" for name, of in by.items())
 
 
 def _best(rows: pd.DataFrame) -> str:
@@ -127,6 +97,11 @@ def _best(rows: pd.DataFrame) -> str:
     said = guide.standing(results.plain(rows, **setting), speed.read("turns"))
     of = ", ".join(f"{name} {value}" for name, value in setting.items())
     return f"**Which method?** {said} ({of}; [which to take](notebooks/which_method.ipynb))" if said else ""
+
+
+def _carries(rows: pd.DataFrame) -> str:
+    said = guide.longer(rows)
+    return f"**How far does that carry?** {said}" if said else ""
 
 
 def claims_table(judged: pd.DataFrame) -> str:

@@ -19,8 +19,7 @@ from adlib.study.intervals import of_median
 from adlib.study.paper import names_in
 from adlib.study.verdicts import NOT_TESTED, RATIO, about, of_ratio, untested
 
-# PatchCores that its library does not make by itself: on a lighter network, or with a smaller coreset.
-LIGHTER = ("patchcore 10 % resnet18", "patchcore 1 % resnet18")
+SMALLER = "patchcore 1 % resnet18"  # with a smaller coreset than its library takes by itself
 PEERS = {"patchcore": "wide_resnet50_2", "fastflow": "resnet18"}  # the network that each takes by itself
 APART = 0.03  # share by which a ratio may differ in another run on the same machine: what is nearer is no verdict
 WAYS = {"optimised": "ours as the fast path", "plain": "ours as plain modules"}
@@ -117,7 +116,7 @@ def _peers(peers: pd.DataFrame) -> pd.DataFrame:
     backbone = peers["detector"].str.extract(r" (\w*resnet\w+)$")[0].fillna("resnet18")  # named where it is another's
     recipe = [text.removesuffix(network).strip() for text, network in zip(words[1].fillna(""), backbone, strict=True)]
     peers = peers.assign(name=words[0], recipe=recipe, table="peers", backbone=backbone)
-    peers = peers[~peers["detector"].isin(LIGHTER)]
+    peers = peers[peers["detector"] != SMALLER]
     return peers[(peers["environment"] == "adlib") | peers["name"].isin(PEERS)]
 
 

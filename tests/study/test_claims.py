@@ -147,6 +147,13 @@ def test_of_several_baselines_the_best_on_average_counts_not_the_luckiest_of_eac
     assert found["by_category"] == "against dskd(encoder alone) +10.0"  # what the claim says of the other is not hidden
 
 
+def test_a_difference_between_two_that_find_nothing_is_marked(row):
+    places = [(category, seed) for category in ("bottle", "screw") for seed in range(3)]
+    rows = [table(row, "dskd", {at: 0.9 if at[0] == "bottle" else 0.52 for at in places})]
+    rows.append(table(row, "stpm", {at: 0.8 if at[0] == "bottle" else 0.3 for at in places}))
+    assert judged(pd.concat(rows), "S3-1", "image_auroc")["by_category"] == "bottle +10.0, screw +22.0 (chance)"
+
+
 def test_a_verdict_names_the_categories_that_it_rests_on(row):
     """Three categories; the second one alone makes the mean what it is."""
     seeds = range(3)

@@ -23,7 +23,9 @@ def row(
         "overrides": overrides or {},
         "config": {"backbone": backbone},
         "image_auroc": auroc,
+        "pixel_auroc": 1 - auroc,
         "aupro": auroc / 2,
+        "precision": "fp32",
         "seconds_train": 10.0 if method == "stpm" else 20.0,
         "peak_memory_mib": 500.0,
         "device": device,
@@ -113,8 +115,12 @@ def test_advice_names_the_best_and_the_doubts():
     moved = ROWS.assign(device=["cpu", *["cuda"] * (len(ROWS) - 1)])
     assert "training times are of different machines" in guide.advice(guide.costs_and_merits(moved, TIMINGS), "", {})[0]
     of = "of 2 methods and recipes on 1"
-    assert f"For textures: stpm (paper), image AUROC 50.0%, 10.0 points before rd (paper); {of} texture." in said
-    assert f"For objects: rd (paper), image AUROC 90.0%, 20.0 points before stpm (paper); {of} object." in said
+    first = (
+        "For textures: stpm (paper), image AUROC 50.0%, 10.0 points before rd (paper); 10 s of training, 30 ms an image"
+    )
+    assert f"{first}; {of} texture." in said
+    objects = "For objects: rd (paper), image AUROC 90.0%, 20.0 points before stpm (paper); 20 s of training"
+    assert f"{objects}; {of} object." in said  # whose network was not timed
     assert "Shortest training: stpm (paper), 10 s." in said
     assert "the teacher is untrained" in guide.advice(table, "random", kinds)[0]
 
@@ -137,6 +143,54 @@ def test_mean_ranks_are_over_the_shared_categories_and_best_first():
     assert ranks.to_dict() == {"rd": 1.5, "stpm": 1.5, "dskd": 3.0}
     assert ranks.index[-1] == "dskd"
     assert apart == pytest.approx(intervals.critical_difference(3, 2))
+
+
+def scored(of, dataset="mvtec", names=("bottle", "pill", "tile"), **fields):
+    """A row a method and category of {method: scores}."""
+    return [row(m, c, v, dataset, **fields) for m, values in of.items() for c, v in zip(names, values, strict=True)]
+
+
+def test_the_leader_is_named_with_the_category_that_it_owes_its_lead():
+    table = {"stpm": (0.9, 0.9, 0.0), "rd": (0.8, 0.8, 0.9), "dskd": (0.1, 0.1, 0.1)}
+    drawn = scored({name: values[::-1] for name, values in table.items()}, "synthetic", ("gear", "canvas", "veneer"))
+    said = guide.standing(pd.DataFrame(scored(table) + drawn), TIMINGS.assign(device="cpu", threads=2))
+    assert said.startswith(
+        "Of 3 methods on the 3 real categories that all have, rd has the highest mean image AUROC, 83.3"
+    )
+    assert "rd takes 97 ms an image, the others 30 to 30 (cpu, 2 threads)." in said
+    assert "But without mvtec/tile it is stpm." in said
+    assert "rank correlation: 1.00 by image_auroc" in said
+    assert guide.standing(pd.DataFrame(scored({"rd": (0.9, 0.8, 0.8)})), TIMINGS) == ""
+    always = guide.standing(pd.DataFrame(scored({"rd": (0.9,) * 3, "stpm": (0.8,) * 3})), TIMINGS.iloc[:0])
+    assert "Whichever category is left out, rd has the highest mean." in always
+    assert "rank correlation" not in always
+
+
+def test_the_recipes_of_a_method_differ_by_what_its_means_differ():
+    of = {"stpm": (0.5, 0.5, 0.5), "rd": (0.5, 0.6, 0.7)}
+    rows = scored(of) + scored({"stpm": (0.6, 0.7, 0.8), "rd": (0.5, 0.6, 0.8)}, recipe="code")
+    said = guide.recipes(pd.DataFrame([*rows, row("rd", "wood", 0.0)]))  # not run by both
+    assert "of 2 methods that were run by both, stpm differs most" in said
+    assert "50.0 by its paper's text and 70.0 by the code" in said
+    assert guide.recipes(pd.DataFrame(scored(of))) == ""
+
+
+def test_ranks_that_always_agree_are_not_by_chance():
+    agreeing = scored({"stpm": (0.9, 0.8, 0.9), "rd": (0.8, 0.7, 0.8), "dskd": (0.7, 0.6, 0.7)})
+    # Of three rankings of three alike, the statistic is 6 with 2 degrees of freedom.
+    assert guide.friedman(pd.DataFrame(agreeing), "image_auroc") == pytest.approx(math.exp(-3))
+    assert math.isnan(guide.friedman(pd.DataFrame(agreeing[:6]), "image_auroc"))
+
+
+def test_what_longer_training_moves_is_counted():
+    small = pd.DataFrame(scored({"stpm": (0.5, 0.5, 0.5), "rd": (0.9, 0.9, 0.9)})).assign(teacher="bundled")
+    assert guide.longer(small) == ""
+    full = pd.DataFrame(scored({"stpm": (0.54, 0.9, 0.4)})).assign(teacher="bundled", scale="full")
+    said = guide.longer(pd.concat([small, full]))
+    assert (
+        "by more than 5 points on 2 of 3 pairs of a method and a category, most of stpm on pill, 50.0 to 90.0" in said
+    )
+    assert "small: 1 seed, fp32 (stpm); full: 1 seed, fp32 (stpm)" in said
 
 
 def test_nothing_shared_gives_no_advice():

@@ -98,15 +98,17 @@ def test_peers_are_of_their_own_environment(tmp_path):
     assert "peers.csv" in fast["conditions"]
 
 
-def test_patchcore_is_judged_on_the_network_and_with_the_coreset_of_its_library(tmp_path):
+def test_patchcore_is_judged_with_the_coreset_of_its_library_on_its_network_and_on_ours(tmp_path):
     ours = peer("reduced_student paper", *[10.0] * 6, variant="optimised")
     names = ("patchcore 10 % wide_resnet50_2", "patchcore 10 % resnet18", "patchcore 1 % resnet18")
     theirs = [
         peer(name, *[ms] * 6, environment="anomalib") for name, ms in zip(names, (400.0, 200.0, 50.0), strict=True)
     ]
-    (line,) = judged(tmp_path, "S1-5", timed("stpm", 1.0, 1.0), peers=[ours, *theirs])
-    assert (line["effect"], line["verdict"]) == (40, verdicts.SUPPORTED)
-    assert "by patchcore (10 %), resnet18 by wide_resnet50_2, batch 1" in line["conditions"]
+    own, one = judged(tmp_path, "S1-5", timed("stpm", 1.0, 1.0), peers=[ours, *theirs])
+    assert (own["effect"], own["verdict"]) == (40, verdicts.SUPPORTED)
+    assert "by patchcore (10 %), resnet18 by wide_resnet50_2, batch 1" in own["conditions"]
+    assert one["effect"] == 20
+    assert "by patchcore (10 %), resnet18, batch 1" in one["conditions"]
 
 
 def test_without_measurements_nothing_is_judged(tmp_path):

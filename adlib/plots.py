@@ -198,7 +198,7 @@ def losses(history: pd.DataFrame) -> Figure:
 
 
 def localised(images: Images, maps: NDArray, index: Sequence[int], title: str = "") -> Figure:
-    """Draw image, true outline and map side by side, a row each: the picture that says what a method does."""
+    """Draw image, defect and map side by side, a row each: the picture that says what a method does."""
     scale = weak_too(scale_of(maps))
     figure, axes = plt.subplots(
         len(index), 3, figsize=(6.6, 2.2 * len(index) + 0.4), squeeze=False, layout="constrained"
@@ -210,7 +210,7 @@ def localised(images: Images, maps: NDArray, index: Sequence[int], title: str = 
         drawn = row[2].imshow(maps[i], cmap=CMAP, norm=scale)
         row[2].set_axis_off()
         row[0].text(4, 14, images.table.defect.iloc[i], color="white", fontsize=8, backgroundcolor="#00000080")
-    for axis, name in zip(axes[0], ("test image", "true outline", "anomaly map"), strict=True):
+    for axis, name in zip(axes[0], ("test image", "the defect", "anomaly map"), strict=True):
         axis.set_title(name, fontsize=9)
     figure.colorbar(drawn, ax=axes[:, 2].tolist(), label=WEAK_TOO, shrink=0.8, extend="both")
     figure.suptitle(title, fontsize=9)

@@ -50,8 +50,8 @@ def write(detector: "Detector", folder: Path) -> Path:
         by_kind(tested).to_html(index=False, border=0),
         "<h2>Where it looks</h2>",
         "<p>The defects with the highest scores, those with the lowest, and the good images with the highest, each "
-        "above its map; over it its kind and score. All maps of this detector have one colour scale; outlines, where "
-        "there are masks, are the true ones. A picture of every test image is in <code>overlays/</code>, all scores "
+        "above its map; over it its kind and score. All maps of this detector have one colour scale; lines run "
+        "around the true defects, where there are masks. A picture of every test image is in <code>overlays/</code>, all scores "
         "are in <code>scores.csv</code>.</p>",
         _picture(gallery(detector)),
         "<h2>To use it</h2>",

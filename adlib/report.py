@@ -51,8 +51,8 @@ def write(detector: "Detector", folder: Path) -> Path:
         "<h2>Where it looks</h2>",
         "<p>The defects with the highest scores, those with the lowest, and the good images with the highest, each "
         "above its map; over it its kind and score. All maps of this detector have one colour scale; lines run "
-        "around the true defects, where there are masks. A picture of every test image is in <code>overlays/</code>, all scores "
-        "are in <code>scores.csv</code>.</p>",
+        "around the true defects, where there are masks. A picture of every test image is in <code>overlays/</code>, "
+        "all scores are in <code>scores.csv</code>.</p>",
         _picture(gallery(detector)),
         "<h2>To use it</h2>",
         '<pre>import adlib\n\ndetector = adlib.Detector.load("detector.safetensors")\n'

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import adlib
-from adlib import checks, detector, images, train
+from adlib import checks, detector, images, report, train
 from adlib.datasets.folder import masks_below
 from adlib.detector import Detector, Threshold
 from tests.conftest import tiny_images
@@ -210,6 +210,20 @@ def test_the_report_is_whole(fitted, parts, tmp_path):
     pictures = sorted(p.relative_to(tmp_path / "out/overlays").as_posix() for p in tmp_path.rglob("overlays/*/*.png"))
     assert pictures == sorted(scores.image)
     assert Detector.load(tmp_path / "out/detector.safetensors").threshold == fitted.threshold
+
+
+def test_of_the_images_that_chose_the_threshold_no_share_is_shown():
+    tested = pd.DataFrame(
+        {
+            "label": [0, 0, 1, 1, 1],
+            "defect": ["good", "good", "tear", "tear", "dent"],
+            "score": [1.0, 2.0, 3.0, 0.5, 4.0],
+            "alarm": [False, False, True, False, True],
+        }
+    )
+    found = report.by_kind(tested).set_index("kind")
+    assert found["share"].to_dict() == {"good": "chose the threshold", "dent": "100%", "tear": "50%"}
+    assert found["alarms"].to_dict() == {"good": 0, "dent": 1, "tear": 1}
 
 
 def test_the_report_shows_a_folders_name_as_text(fitted, tmp_path, monkeypatch):

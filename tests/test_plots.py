@@ -64,3 +64,45 @@ def test_losses_of_each_stage_are_lines_and_the_held_out_score_has_an_axis_of_it
     assert [list(line.get_ydata()) for line in second.lines] == [[4.0, 3.0]]
     assert np.array_equal(right.lines[0].get_ydata(), [np.nan, 0.001], equal_nan=True)
     assert right.get_ylim()[1] < 0.01
+
+
+def test_a_method_has_one_colour_in_every_figure_and_its_code_open_dots():
+    rows = pd.DataFrame(
+        [
+            {
+                "dataset": "mvtec",
+                "category": category,
+                "method": method,
+                "recipe": recipe,
+                "image_auroc": value,
+                "aupro": 0.5,
+            }
+            for category in ("pill", "bottle")
+            for method, recipe, value in (("stpm", "paper", 0.7), ("rd", "paper", 0.8), ("rd", "code", 0.9))
+        ]
+    )
+    both = plots.every_run(rows, ["image_auroc", "aupro"])
+    alone = plots.every_run(rows[rows["method"] == "rd"], ["image_auroc"])
+    left, right = both.axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["mvtec/bottle", "mvtec/pill"]
+    assert sorted(float(dots.get_offsets()[0, 0]) for dots in left.collections) == [70, 70, 80, 80, 90, 90]
+    for dots in left.collections:  # each in the band of its category
+        assert round(float(dots.get_offsets()[0, 1])) in (0, 1)
+    colours = {round(float(dots.get_offsets()[0, 0])): tuple(dots.get_edgecolor()[0]) for dots in left.collections}
+    assert colours[80] == colours[90] == tuple(alone.axes[0].collections[0].get_edgecolor()[0]) != colours[70]
+    filled = {round(float(dots.get_offsets()[0, 0])): len(dots.get_facecolor()) for dots in left.collections}
+    assert filled == {70: 1, 80: 1, 90: 0}
+    assert [len(axis.lines) for axis in (left, right)] == [1, 0]  # chance is a half of an AUROC alone
+    plt.close("all")
+
+
+def test_a_line_runs_around_a_defect_and_not_over_it():
+    mask = np.zeros((64, 64))
+    mask[30, 10:50] = 1  # thinner than any line
+    figure, axes = plt.subplots()
+    plots.show_image(axes, np.zeros((3, 64, 64), np.uint8), mask)
+    (line,) = axes.collections
+    along = np.concatenate([path.vertices for path in line.get_paths()])
+    beyond = np.maximum(np.maximum(10 - along[:, 0], along[:, 0] - 49), 0) + np.abs(along[:, 1] - 30)
+    assert beyond.min() == pytest.approx(plots.AROUND + 0.5)
+    plt.close(figure)

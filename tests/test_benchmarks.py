@@ -1,14 +1,18 @@
-"""Every benchmark can be started; what it measures is no business of a test."""
+"""Every benchmark can be started; what it concludes from what it measured is as planted."""
 
 import argparse
 import importlib
+import math
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 PROJECT = Path(__file__).parents[1]
 SCRIPTS = sorted(path.stem for path in (PROJECT / "benchmarks").glob("*.py"))
@@ -67,3 +71,107 @@ def test_when_a_step_begins_is_the_median_over_processes():
     assert (found["begins"], found["step"], found["seconds"], found["repeats"]) == (2, 2, 8, 3)
     assert found["begins_p10"] == pytest.approx(1.2)
     assert found["begins_p90"] == pytest.approx(5.2)
+
+
+@pytest.fixture(scope="module")
+def topics():
+    return importlib.import_module("benchmarks.diagnostics")
+
+
+def measured(found) -> dict[tuple[str, str], float]:
+    return {(claim, metric): value for claim, metric, value, _ in found[0]}
+
+
+def log(before: float, own: float, batch: float, steps: int = 160) -> pd.DataFrame:
+    """A loss that stays at `before` until the student is frozen, and is then as each mode of BatchNorm has it."""
+    student = pd.DataFrame({"stage": "student", "step": range(steps), "_cos_train": before, "_cos_eval": before})
+    frozen = {"stage": "segmentation", "step": range(6), "_cos_train": batch, "_cos_eval": own}
+    return pd.concat([student, pd.DataFrame(frozen)], ignore_index=True)
+
+
+def test_a_rise_that_the_memories_lessen_and_the_first_trial_worsens_is_as_the_paper_has_it(topics):
+    logs = {"destseg": log(1.0, 1.3, 1.1), "paper": log(0.8, 0.9, 0.85), "mse": log(0.9, 1.5, 1.2)}
+
+    def make(method, memory_loss="", **fields):
+        assert fields["log_both_modes"]
+        assert not fields["settle"]
+        assert fields.get("attention", False) is False
+        name = memory_loss or ("destseg" if method == "destseg" else "paper")
+        return SimpleNamespace(history=SimpleNamespace(losses=logs[name]))
+
+    found = measured(topics.rise(make))
+    expected = {("S0-10", "l_cos"): 1.0 - 0.8}
+    expected |= {("S0-7", "l_cos_jump"): 0.3, ("S0-8", "l_cos_jump"): 0.3 - 0.1, ("S0-9", "l_cos_jump"): 0.6 - 0.3}
+    expected |= {("S0-7", "l_cos_jump_batch"): 0.1, ("S0-8", "l_cos_jump_batch"): 0.05}
+    assert found == pytest.approx(expected | {("S0-9", "l_cos_jump_batch"): 0.2})
+    logs = {name: table.drop(index=range(60)) for name, table in logs.items()}  # 100 steps are too few
+    found = measured(topics.rise(make))
+    assert found["S0-7", "l_cos_jump"] == topics.BEGUN
+    assert found["S0-7", "l_cos_jump_batch"] == pytest.approx(0.1)
+
+
+def test_a_first_trial_that_finds_less_is_as_the_paper_has_it(topics):
+    def make(method, memory_loss="", **_):
+        return SimpleNamespace(evaluate=lambda: ({"image_auroc": 0.7 if memory_loss == "mse" else 0.9}, {}))
+
+    assert measured(topics.trial(make)) == pytest.approx({("S0-9", "image_auroc"): 20})
+
+
+def test_a_ratio_is_of_losses_a_level(topics):
+    def make(method, efficient_stages=(5, 6, 7, 8), levels=(1, 2)):
+        losses = pd.DataFrame({"_ratio": np.full(50, 20.0)})  # of sums over four levels and over two
+        config = SimpleNamespace(efficient_stages=efficient_stages, levels=levels)
+        return SimpleNamespace(history=SimpleNamespace(losses=losses), method=SimpleNamespace(config=config))
+
+    assert measured(topics.ratio(make)) == pytest.approx({("S1-10", "loss_ratio"): math.log(2)})
+
+
+def square(size: int, *places: tuple[int, int, int]) -> np.ndarray:
+    """A mask with squares: (row, column, side)."""
+    mask = np.zeros((size, size), bool)
+    for row, column, side in places:
+        mask[row : row + side, column : column + side] = True
+    return mask
+
+
+def test_top_layers_that_spill_and_bottom_layers_that_are_restless_are_as_the_paper_has_it(topics, monkeypatch):
+    rng = np.random.default_rng(0)
+    masks = np.stack([square(64), square(64), square(64, (24, 24, 16))])
+    bottom = masks + 0.2 * rng.normal(size=masks.shape)
+    top = np.stack([masks[0], masks[1], square(64, (16, 16, 32))]) + 0.01 * rng.normal(size=masks.shape)
+    monkeypatch.setattr(topics, "_level_map", lambda run, level: (bottom, top)[level])
+    run = SimpleNamespace(test=SimpleNamespace(masks=torch.from_numpy(masks)))
+    found = measured(topics.layers(lambda method, **_: run))
+    assert found["S1-11", "spill"] > 0.3
+    assert found["S1-11", "normal_noise"] > 0.1
+    assert found["S1-11", "pixel_auroc"] > 0  # which the top one loses by what it spills
+
+
+def test_hollow_large_defects_and_flagged_neighbours_of_small_ones_are_as_the_summary_has_it(topics):
+    masks = np.stack([square(128), square(128, (30, 30, 60)), square(128, (60, 60, 4))])
+    maps = masks.astype(float)
+    maps[1, 46:74, 46:74] = 0  # its inside is missed, and beside it nothing is flagged
+    maps[2] = square(128, (40, 40, 44))  # all around it
+    table = SimpleNamespace(labels=torch.tensor([0, 1, 1]), masks=torch.from_numpy(masks))
+    run = SimpleNamespace(predicted=SimpleNamespace(maps=maps), test=table)
+    found = measured(topics.depth(lambda method: run))
+    assert found["S3-6", "recall_by_depth"] == pytest.approx(1, abs=0.05)
+    assert found["S3-6", "halo_fpr"] == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(("normal", "defect", "value"), [(0.8, 0.5, 0.3), (0.3, 0.4, -0.1), (0.9, 0.8, 0.1)])
+def test_recall_has_to_shrink_distances_and_those_of_defects_more(topics, normal, defect, value):
+    labels, masks = torch.tensor([0, 0, 1]), torch.ones(3, 8, 8)
+
+    def recall_distances(images, _):
+        kept = defect if len(images) == 1 else normal
+        before = torch.full((len(images), 4, 4), 10.0)
+        return {"m0": {"before": before, "after": kept * before}}
+
+    def make(method, trained=True):
+        items = torch.tensor([[1.0, 0.0]]) if trained else torch.tensor([[0.0, 1.0]])
+        holder = SimpleNamespace(memory_values=lambda: {"m0": items}, recall_distances=recall_distances)
+        test = SimpleNamespace(labels=labels, masks=masks, normalised=lambda index: torch.zeros(len(index), 3, 8, 8))
+        return SimpleNamespace(method=holder, test=test)
+
+    assert measured(topics.recall(make)) == pytest.approx({("S2-12", "feature_distance"): value})

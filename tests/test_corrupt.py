@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from adlib import corrupt
 from adlib.corrupt import GREY, Corruption, perlin_noise, procedural_textures, random_rotation, rotate, rotation_of
 
 
@@ -131,3 +132,37 @@ def test_procedural_textures_repeat_and_differ_from_each_other():
     assert torch.equal(a, procedural_textures(8, 64))
     assert len({t.numpy().tobytes() for t in a}) == 8
     assert (a.float().flatten(1).std(1) > 5).all(), "a texture without contrast"
+
+
+def test_a_turned_image_is_corrupted_as_it_was_turned():
+    clean = torch.rand(16, 3, 64, 64, generator=generator())
+    base, corrupted, mask = Corruption(procedural_textures(4, 64), rotation="full")(clean, generator())
+    assert all(not torch.equal(a, b) for a, b in zip(base, clean, strict=True))
+    outside = (mask == 0).expand_as(base)
+    assert torch.equal(corrupted[outside], base[outside])
+
+
+def test_turns_are_small_and_of_the_full_group_beside_each_quarter(monkeypatch):
+    angles = []
+    monkeypatch.setattr(corrupt, "rotate", lambda images, degrees: angles.append(degrees) or images)
+    for group in ("slight", "full"):
+        random_rotation(torch.zeros(400, 3, 8, 8), group, generator())
+    slight, full = angles
+    assert slight.abs().max() <= 5
+    assert slight.min() < -4.5 < 4.5 < slight.max()
+    quarters = (full / 90).round()
+    assert (full - 90 * quarters).abs().max() <= 5
+    assert sorted(quarters.unique().tolist()) == [0, 1, 2, 3]
+    assert quarters.long().bincount().min() > 70
+
+
+def test_the_threshold_cuts_the_noise_and_the_probability_leaves_images_clean():
+    clean, textures = torch.zeros(200, 3, 64, 64), procedural_textures(4, 64)
+
+    def share(**fields):
+        return Corruption(textures, **fields)(clean, generator())[2].mean((1, 2, 3))
+
+    assert not share(threshold=2.0).any()  # beyond the range of the noise
+    assert 0.35 < share(threshold=0.0).mean() < 0.5  # a half, less the corners that the turn leaves empty
+    whole, half = (share(probability=p) > 0 for p in (1.0, 0.5))
+    assert 0.4 < half.sum() / whole.sum() < 0.6

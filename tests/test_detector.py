@@ -487,3 +487,14 @@ def test_defects_in_another_light_are_told():
 def test_fine_detail_has_unit_length_and_a_blank_image_none():
     vectors = checks.detail(torch.cat([tiny_images(2).pixels, torch.full((1, 3, 64, 64), 9, dtype=torch.uint8)]))
     np.testing.assert_allclose(vectors.norm(dim=1), [1, 1, 0], atol=1e-5)
+
+
+def test_the_checks_see_the_images_that_they_are_of(parts, tmp_path, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(checks, "check_held_out", lambda train, held_out: seen.update(train=train, good=held_out) or [])
+    monkeypatch.setattr(checks, "check_border", lambda maps: seen.update(maps=maps) or [])
+    found = Detector("stpm", teacher="random", scale="small", overrides=FAST, device="cpu").fit(parts, out_dir=tmp_path)
+    good = found.run.test.labels.numpy() == 0
+    np.testing.assert_array_equal(seen["good"], found.run.predicted.scores[good])
+    np.testing.assert_array_equal(seen["maps"], found.run.predicted.maps[good])
+    assert len(seen["train"]) == len(found.run.train)

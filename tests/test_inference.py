@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import adlib
 from adlib.inference import fold_batch_norms, optimised
 from adlib.layers import cosine_distance
 from adlib.methods import METHODS, Method, build
+from adlib.predict import predict
 from tests.conftest import tiny_images
 
 CASES = [(name, recipe) for name, method in METHODS.items() for recipe in method.RECIPES]
@@ -159,3 +161,17 @@ def test_the_cosine_distance_and_its_gradient_are_the_formula():
         torch.testing.assert_close(x.grad * alive, (y.grad * alive).float(), rtol=1e-4, atol=1e-6)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(cosine_distance(a, b), found)
+
+
+def test_a_map_that_is_no_number_is_named_with_its_image():
+    method = build("stpm", teacher="random", epochs=1)
+    images = tiny_images(4)
+
+    def broken(pixels, maps=method.anomaly_map):
+        found = maps(pixels)
+        found[2:, 0, 0] = torch.tensor([math.nan, math.inf])
+        return found
+
+    method.anomaly_map = broken
+    with pytest.raises(FloatingPointError, match=f"the anomaly map of {images.table.image.iloc[2]} and 1 more is not"):
+        predict(method, images, device="cpu")

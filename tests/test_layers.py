@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from adlib.layers import (
     CoordinateAttention,
     Memory,
+    ResidualBlock,
     SqueezeExcitation,
     cosine_distance,
     smooth,
@@ -172,3 +175,24 @@ def test_a_vector_without_a_length_stays_0_in_a_squared_distance():
     assert learned.grad is not None
     assert not learned.grad.any()  # whatever its length, it stays as far
     assert cosine_distance(a, b).tolist() == [[[1.0, 1.0]]]
+
+
+@pytest.mark.parametrize("change", ["same", "down"])
+@pytest.mark.parametrize("squeeze", [0, 4])
+def test_a_residual_block_is_torchvisions(change, squeeze):
+    torch.manual_seed(0)
+    stride = 2 if change == "down" else 1
+    given, out = (8, 16) if change == "down" else (16, 16)
+    ours = ResidualBlock(given, out, change, squeeze)
+    shortcut = nn.Sequential(nn.Conv2d(given, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+    shortcut = shortcut if change == "down" else None
+    theirs = Bottleneck(given, out // 4, stride, shortcut) if squeeze else BasicBlock(given, out, stride, shortcut)
+    for module in ours.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.weight, module.bias, module.running_mean, module.running_var):
+                nn.init.uniform_(values, 0.5, 1.5)
+    both = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), (value for value, _ in both), strict=True)))
+    x = torch.randn(2, given, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))

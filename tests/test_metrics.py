@@ -228,6 +228,10 @@ def test_defects_without_a_mask_count_for_image_metrics_only():
     assert not reasons
     explicit, _ = metrics.evaluate(maps, masks, maps.max((1, 2)), labels, known=kept)
     assert explicit == values
+    fewer = np.array([True, False, True, False, True])
+    said, _ = metrics.evaluate(maps, masks, maps.max((1, 2)), labels, known=fewer)
+    assert said["aupro"] == metrics.aupro(maps[fewer], masks[fewer]) != values["aupro"]
+    assert said["image_auroc"] == values["image_auroc"]
 
 
 def test_no_anomaly_is_nan_with_a_reason():

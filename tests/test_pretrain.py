@@ -1,7 +1,9 @@
 """Distillation: views, data, loss that falls, state that goes on, a file that a Teacher reads."""
 
 import io
+import itertools
 import json
+import math
 import time
 import zipfile
 from pathlib import Path
@@ -97,7 +99,9 @@ def test_losses_have_their_closed_forms():
     assert feature_loss("standardised", torch.zeros_like(maps), maps, statistics) == pytest.approx(1, abs=0.01)
     logits = torch.randn(4, 10)
     assert logit_loss(logits, logits, 2.0).abs() < 1e-6
-    assert logit_loss(logits, -logits, 2.0) > 0.1
+    made, target = torch.tensor([[0.8, 0.2]]), torch.tensor([[0.5, 0.5]])
+    softened = logit_loss(2 * made.log(), 2 * target.log(), 2.0)  # of logits at temperature 2: these very shares
+    assert softened.item() == pytest.approx(4 * 0.5 * (math.log(0.5 / 0.8) + math.log(0.5 / 0.2)))
 
 
 @pytest.mark.parametrize(("margin", "kept"), [(0, 4), (1, 3), (4, 3), (5, 2), (16, 0)])
@@ -236,13 +240,59 @@ def test_a_training_from_another_start_is_another(groups, tmp_path: Path):
     assert len(identities) == 3
 
 
-def test_a_schedule_in_seconds_ends_in_time(groups):
-    begin = time.monotonic()
-    training = start(groups, steps=None, seconds=3.0)
+def test_a_schedule_in_seconds_ends_when_they_are_over(groups, monkeypatch):
+    clock = itertools.count()  # a second at every look
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    training = start(groups, steps=None, seconds=30.0)
     run(training)
-    assert training.step > 0
+    assert 3 < training.step < 30
     assert training.fraction == 1
-    assert time.monotonic() - begin < 6
+    assert training.elapsed == pytest.approx(30, abs=5)
+
+
+def test_an_average_keeps_its_share_of_the_weights_before(groups):
+    training = start(groups)
+    ours, theirs = next(training.averaged.parameters()), next(training.live.parameters())
+    before = ours.clone()
+    with torch.no_grad():
+        theirs += 1
+    training._average(0.9)
+    torch.testing.assert_close(ours, before + 0.1)
+
+
+def test_images_are_drawn_by_the_shares_of_their_groups(groups):
+    textures = groups["procedural"]
+    both = {"procedural": textures[:9], "plain": textures[9:12], HELD_OUT: groups[HELD_OUT]}
+    training = start(both, mix={"procedural": 0.1, "plain": 0.9})
+    drawn = training._draw(10_000, torch.Generator().manual_seed(0))
+    assert (drawn >= 9).float().mean() == pytest.approx(0.9, abs=0.02)
+    assert drawn.bincount(minlength=12)[:9].min() > 60  # of about 111 each
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero_and_kernels_alone_decay(groups):
+    training = start(groups, lr=0.1, warmup=1, weight_decay=0.05)
+    rates = {}
+    for fraction in (0.0, 0.5, 0.999):
+        training._train_step(fraction)
+        rates[fraction] = training.optimiser.param_groups[0]["lr"]
+    assert rates == pytest.approx({0.0: 0.1, 0.5: 0.05, 0.999: 0.0}, abs=1e-5)
+    for group in training.optimiser.param_groups:
+        kernels = {parameter.ndim > 1 for parameter in group["params"]}
+        assert kernels == {group["weight_decay"] == 0.05}
+
+
+def test_the_statistics_that_ship_are_those_of_plain_images(groups):
+    training = start(groups)
+    run(training)
+    norm = next(m for m in training.averaged.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    seen = []
+    hook = norm.register_forward_hook(
+        lambda module, given, _: seen.append(given[0].mean((0, 2, 3))) if module.training else None
+    )
+    norm.running_mean.fill_(1e3)  # what was there before does not count
+    training.finish()
+    hook.remove()
+    torch.testing.assert_close(norm.running_mean, torch.stack(seen).mean(dim=0), rtol=1e-3, atol=1e-4)
 
 
 def test_wrong_recipes_say_what_is_expected(groups):

@@ -270,7 +270,8 @@ class Toy(Method):
             self.norm(batch.image)
             self.batches.append(batch)
             self.modes.append(self.norm.training)
-            return {"pull": self.weight.square().sum(), "_watched": torch.tensor(1e6)}
+            terms = {"pull": self.weight.square().sum(), "more": 2 * self.weight.square().sum()}
+            return terms | {"_watched": 1e6 * self.weight.sum()}
 
         options = {"batch": 4, "steps": 6, "trains": (self.norm,)} | self.stage
         optimiser = torch.optim.SGD([self.weight], 0.1)
@@ -287,11 +288,14 @@ def indexed_images(count):
     return images
 
 
-def drawn(toy):
-    from adlib.images import normalise
-
+def indices(images):
+    """Which of `indexed_images` a normalised batch holds."""
     values = normalise(torch.arange(256).view(-1, 1, 1, 1).expand(-1, 3, 1, 1).float() / 255)[:, 0, 0, 0]
-    return [(b.image[:, 0, 0, 0, None] - values).abs().argmin(1).tolist() for b in toy.batches]
+    return (images[:, 0, 0, 0, None] - values).abs().argmin(1).tolist()
+
+
+def drawn(toy):
+    return [indices(b.image) for b in toy.batches]
 
 
 def test_an_epoch_is_a_permutation_and_drop_last_drops_the_rest():
@@ -358,10 +362,35 @@ def test_the_best_epoch_by_the_held_out_images_is_kept():
     assert all(len(set(b)) == 3 for b in drawn(toy)), "the held-out image never trains"
 
 
-def test_terms_with_an_underscore_are_logged_and_not_minimised():
-    history = fit(Toy(), indexed_images(4), device="cpu")
-    assert (history.losses["_watched"] == 1e6).all()
-    assert history.losses["loss"].equals(history.losses["pull"])
+def test_the_sum_of_the_terms_is_minimised_and_those_with_an_underscore_are_only_logged():
+    toy = Toy()
+    losses = fit(toy, indexed_images(4), device="cpu").losses
+    # The gradient of w^2 + 2 w^2 is 6 w, the learning rate 0.1: each of six steps leaves 0.4 of the weight.
+    assert toy.weight.item() == pytest.approx(0.4**6)
+    assert losses["_watched"].tolist() == pytest.approx([1e6 * 0.4**step for step in range(6)])
+    np.testing.assert_allclose(losses["loss"], losses["pull"] + losses["more"])
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_training_computes_in_the_precision_asked_for(precision, kind):
+    """In the loss, in the choice of the epoch and in settling; the weights stay in fp32."""
+    convolution = torch.nn.Conv2d(3, 3, 1)
+    seen = []
+    convolution.register_forward_hook(lambda module, given, found: seen.append(found.dtype))
+    network = torch.nn.Sequential(convolution, torch.nn.BatchNorm2d(3))
+
+    def select(batch):
+        return network(batch.image).mean((1, 2, 3))
+
+    toy = Toy(steps=None, epochs=2, trains=(network,), select=select, validation=0.2, settle=lambda batch: batch.image)
+    (stage,) = toy.stages()
+    optimiser = torch.optim.SGD(network.parameters(), 0.1)
+    loss = lambda batch: {"all": network(batch.image).float().square().mean()}  # noqa: E731
+    toy.stages = lambda: [replace(stage, optimiser=optimiser, loss=loss)]
+    fit(toy, indexed_images(5), device="cpu", precision=precision)
+    assert len(seen) == 2 * 3  # an epoch: a step, settling, a choice
+    assert set(seen) == {kind}
+    assert convolution.weight.dtype == torch.float32
 
 
 def test_statistics_freeze_from_the_epoch_asked_for():
@@ -371,8 +400,12 @@ def test_statistics_freeze_from_the_epoch_asked_for():
 
 
 def test_exemplars_are_drawn_apart_from_the_batch_and_targets_are_cached():
-    toy = Toy(exemplars=5)
+    toy = Toy(exemplars=5, steps=40)
     fit(toy, indexed_images(8), device="cpu")
+    exemplars = [indices(b.exemplars) for b in toy.batches]
+    assert {i for step in exemplars for i in step} == set(range(8))
+    assert len(set(map(tuple, exemplars))) > 30  # each step draws anew
+    assert any(not set(few) <= set(batch) for few, batch in zip(exemplars, drawn(toy), strict=True))
     assert all(b.exemplars.shape == (5, 3, 64, 64) for b in toy.batches)
     assert all(torch.allclose(b.targets[0], b.image) for b in toy.batches)
     assert all(torch.allclose(b.exemplar_targets[0], b.exemplars) for b in toy.batches)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from adlib.methods import build
 from adlib.methods.base import Batch
-from adlib.methods.destseg import focal_and_l1
+from adlib.methods.destseg import ASPP, focal_and_l1
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +162,36 @@ def test_wrong_options_are_named():
 def test_a_setting_that_would_silently_do_nothing_is_refused(name, fields, message):
     with pytest.raises(ValueError, match=message):
         build(name, teacher="random", **fields)
+
+
+class Known(nn.Module):
+    """A segmentation network whose logits are known."""
+
+    logits = torch.linspace(-3, 3, 256).view(1, 16, 16)
+
+    def forward(self, products):
+        return self.logits
+
+
+@torch.no_grad()
+def test_the_map_is_the_probability_that_the_segmentation_network_gives():
+    method = build("destseg", teacher="random").eval()
+    method.segmentation = Known()
+    found = method.anomaly_map(torch.randn(1, 3, 64, 64))
+    probability = 1 / (1 + torch.exp(-Known.logits))
+    expected = F.interpolate(probability[None], (64, 64), mode="bilinear", align_corners=False)[0]
+    torch.testing.assert_close(found, expected)
+    assert found[0, 0, 0] < 0.1 < 0.9 < found[0, -1, -1]  # a higher logit is a higher map
+
+
+@torch.no_grad()
+def test_each_branch_of_the_pyramid_reaches_as_far_as_its_rate():
+    pyramid = ASPP(2)
+    impulse = torch.zeros(1, 2, 41, 41)
+    impulse[0, :, 20, 20] = 1
+    for branch, rate in zip(pyramid.dilated, (6, 12, 18), strict=True):
+        convolution = branch[0]
+        nn.init.ones_(convolution.weight)
+        places = {(int(y) - 20, int(x) - 20) for y, x in torch.nonzero(convolution(impulse)[0, 0])}
+        assert places == {(y, x) for y in (-rate, 0, rate) for x in (-rate, 0, rate)}
+        assert branch(torch.randn(2, 2, 41, 41)).min() == 0  # after normalisation half of it is cut off

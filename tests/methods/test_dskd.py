@@ -165,3 +165,11 @@ def test_what_has_no_meaning_is_refused(overrides, message):
         dskd(**overrides)
     with pytest.raises(ValueError, match="divisible by 32"):
         dskd().anomaly_map(torch.randn(1, 3, 80, 80))
+
+
+@torch.no_grad()
+def test_epochs_are_chosen_by_the_mean_of_the_map():
+    method = build("dskd", teacher="random").eval()
+    images = torch.randn(2, 3, 64, 64)
+    found = method.validation_loss(Batch(images))
+    torch.testing.assert_close(found, method.anomaly_map(images).mean((1, 2)))

@@ -6,7 +6,7 @@ from torch import nn
 
 import adlib
 from adlib.corrupt import Corruption, procedural_textures
-from adlib.layers import CoordinateAttention, SqueezeExcitation
+from adlib.layers import CoordinateAttention, SqueezeExcitation, cosine_distance
 from adlib.methods import build
 from adlib.methods.base import Batch
 from adlib.methods.destseg import batch_norm_mode
@@ -206,3 +206,20 @@ def test_batch_norm_mode_is_the_other_mode_and_returns():
 def test_what_has_no_meaning_is_refused(overrides, message):
     with pytest.raises(ValueError, match=message):
         make(**overrides)
+
+
+def test_the_memory_loss_trains_the_items_as_addresses_and_as_values():
+    method = make()
+    targets = [target.float() for target in method.teacher(CLEAN)]
+
+    def gradients(**flags):
+        terms = [0.1 * cosine_distance(m(t, **flags), t).mean() for m, t in zip(memories, targets, strict=True)]
+        return torch.autograd.grad(sum(terms), [memory.items for memory in memories])
+
+    memories = list(method.memories.values())
+    terms = method.memory_terms(targets)
+    found = torch.autograd.grad(sum(terms.values()), [memory.items for memory in memories])
+    values, addresses = gradients(addressing_trains=False), gradients(values_train=False)
+    for both, value, address in zip(found, values, addresses, strict=True):
+        torch.testing.assert_close(both, value + address)
+        assert address.abs().sum() > 0

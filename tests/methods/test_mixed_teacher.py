@@ -242,3 +242,38 @@ def test_the_map_of_a_level_is_its_distance_alone():
         for level, distance in enumerate(distances):
             expected = torch.nn.functional.interpolate(distance[:, None], size=(64, 64), mode="bilinear")[:, 0]
             assert torch.allclose(method.efficient_level_map(images, level), expected)
+
+
+@torch.no_grad()
+def test_a_thin_student_activates_between_its_convolutions_and_not_after_the_last():
+    student = mixed().eval().student_efficient
+    x, outputs = IMAGES, []
+    for number, convolution in enumerate(student.convolutions):
+        x = convolution(x if number == 0 else x * torch.sigmoid(x))
+        outputs.append(x)
+    chosen = [outputs[number] for number in sorted(student.stages)]
+    for found, expected in zip(student(IMAGES), chosen, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+@torch.no_grad()
+def test_the_stem_of_a_reduced_student_is_rectified():
+    method = reduced_student(stem="convolution", levels=(0, 1)).eval()
+    convolution, norm, _ = method.student.convolution
+    torch.testing.assert_close(method.student(IMAGES)[0], norm(convolution(IMAGES)).clamp(min=0))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("fusion", ["equation", "prose", "code"])
+def test_the_map_is_the_resnets_confirmed_by_the_efficientnets(fusion):
+    method = mixed(fusion=fusion).eval()
+    resnet, efficient = (added(pair.distances(IMAGES), (64, 64), False) for pair in method.pairs)
+    torch.testing.assert_close(method.anomaly_map(IMAGES), fuse(resnet, efficient, fusion))
+    assert not torch.allclose(fuse(resnet, efficient, fusion), fuse(efficient, resnet, fusion))
+
+
+@torch.no_grad()
+def test_epochs_are_chosen_by_both_pairs_weighted_as_in_the_loss():
+    method = mixed().eval()
+    resnet, efficient = (sum(distance.mean((1, 2)) for distance in pair.distances(IMAGES)) for pair in method.pairs)
+    torch.testing.assert_close(method.validation_loss(Batch(IMAGES)), resnet + 0.1 * efficient)

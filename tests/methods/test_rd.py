@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
+from torch import nn
 
 from adlib.backbones import Provenance
 from adlib.checkpoint import load, save
@@ -150,3 +151,18 @@ def test_what_cannot_work_is_refused():
     ]:
         with pytest.raises(ValueError, match=message):
             rd(**overrides)
+
+
+@torch.no_grad()
+def test_the_bottleneck_rectifies_each_of_its_convolutions():
+    bottleneck = OneClassBottleneck("resnet18").eval()
+    fine, middle, coarse = (torch.randn(1, 64 * 2**k, 16 // 2**k, 16 // 2**k) for k in range(3))
+
+    def rectified(branch, x):
+        layers = [layer for layer in branch if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
+        for convolution, norm in zip(layers[::2], layers[1::2], strict=True):
+            x = norm(convolution(x)).clamp(min=0)
+        return x
+
+    branches = [rectified(bottleneck.fine, fine), rectified(bottleneck.middle, middle), coarse]
+    torch.testing.assert_close(bottleneck([fine, middle, coarse]), bottleneck.embed(torch.cat(branches, dim=1)))

@@ -300,6 +300,15 @@ def test_an_absolute_claim_needs_the_papers_conditions(row):
     assert judged(as_printed, "S1-7", "pixel_auroc")["verdict"] == verdicts.SUPPORTED
     assert judged(as_printed.assign(pixel_auroc=0.97), "S1-7", "pixel_auroc")["verdict"] == verdicts.CONTRADICTED
     some = as_printed[as_printed["category"] != "wood"]
+    (printed,) = claims.claims()[lambda t: t["id"] == "S1-7"]["paper_variant"]
+    stated = float(printed)
+    for distance, verdict in ((-0.04, verdicts.SUPPORTED), (-0.06, verdicts.CONTRADICTED)):
+        near = judged(as_printed.assign(pixel_auroc=(stated + distance) / 100), "S1-7", "pixel_auroc")
+        assert (near["verdict"], near["effect"]) == (verdict, pytest.approx(stated + distance))
+    spread = as_printed.assign(pixel_auroc=stated / 100 + 0.01 * (as_printed["seed"] - 1))
+    around = judged(spread, "S1-7", "pixel_auroc")
+    assert around["verdict"] == verdicts.INCONCLUSIVE
+    assert around["low"] < stated < around["high"]
     assert judged(some, "S1-7", "pixel_auroc")["verdict"] == verdicts.NOT_TESTED
     for textures, verdict in (("DTD, 1200 images", verdicts.NOT_TESTED), ("DTD, 5640 images", verdicts.SUPPORTED)):
         made_of = as_printed.assign(notes=[{"textures": textures}] * len(as_printed))

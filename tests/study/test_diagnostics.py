@@ -183,3 +183,23 @@ def test_the_committed_ratios_are_judged_as_their_committed_curves_ask():
     for place, curve in curves.groupby(keys):
         assert np.isnan(values[place]) == diagnostics.still_rising(curve["ratio"].to_numpy())
     assert len(values) >= 3
+
+
+def test_noise_is_within_an_image_and_not_between_images():
+    masks = np.zeros((3, 2, 2))
+    masks[2, 0, 0] = 1
+    maps = np.stack([np.array([[1.0, 3], [1, 3]]), np.array([[11.0, 13], [11, 13]]), np.full((2, 2), 15.0)])
+    # Each normal image deviates by 1; the defect, 15, lies 8 above their mean, 7.
+    assert diagnostics.normal_noise(maps, masks) == pytest.approx(1 / 8)
+
+
+def test_an_answer_is_that_of_all_images_together():
+    masks = np.zeros((4, 64, 64))
+    masks[2, 30:34, 30:34] = 1
+    masks[3, 16:48, 16:48] = 1
+    maps = np.zeros((4, 64, 64))
+    maps[0], maps[1] = 1, 3  # of which the mean map is 2
+    for image, height, beside in ((2, 4.0, 1.0), (3, 2.0, 0.0)):
+        maps[image] = 2 + beside + (height - beside) * masks[image]
+    # Inside 4 and 2 above the normal images, beside 1 and 0: as the means, 0.5 by 3.
+    assert diagnostics.spill(maps, masks) == pytest.approx(0.5 / 3)

@@ -159,6 +159,7 @@ def test_the_leader_is_named_with_the_category_that_it_owes_its_lead():
     )
     assert "rd takes 97 ms an image, the others 30 to 30 (cpu, 2 threads)." in said
     assert "But without mvtec/tile it is stpm." in said
+    assert "is told apart from none of the others" in said
     assert "rank correlation: 1.00 by image_auroc" in said
     assert guide.standing(pd.DataFrame(scored({"rd": (0.9, 0.8, 0.8)})), TIMINGS) == ""
     always = guide.standing(pd.DataFrame(scored({"rd": (0.9,) * 3, "stpm": (0.8,) * 3})), TIMINGS.iloc[:0])
@@ -241,3 +242,18 @@ def test_a_method_with_few_categories_does_not_take_theirs_from_the_others():
     assert set(kept["category"]) == {"bottle", "pill", "tile"}
     assert len(guide.comparable(pd.DataFrame([*many, row("destseg", "pill", 0.9), row("destseg", "tile", 0.9)]))) == 6
     assert len(guide.comparable(pd.DataFrame(many[:0], columns=list(many[0])))) == 0
+
+
+def test_a_method_that_is_always_last_is_told_apart_from_the_first():
+    names = [f"c{number}" for number in range(20)]
+    of = {"stpm": [0.9] * 20, "rd": [0.8] * 10 + [0.95] * 10, "dskd": [0.1] * 20}
+    said = guide.standing(pd.DataFrame(scored(of, names=names)), TIMINGS.iloc[:0])
+    assert "the latter is told apart from dskd. Of 3 differences" in said
+
+
+def test_the_spread_is_that_of_the_means_of_the_seeds_and_all_else_a_mean():
+    rows = [row("stpm", name, value + seed / 10, seed=seed) | {"peak_memory_mib": 100.0 + seed}
+            for seed in (0, 1) for name, value in (("bottle", 0.4), ("tile", 0.6))]  # fmt: skip
+    (line,) = guide.costs_and_merits(pd.DataFrame(rows), TIMINGS).to_dict("records")
+    assert (line["image_auroc"], line["aupro"], line["peak_mib"]) == pytest.approx((55, 27.5, 100.5))
+    assert line["spread"] == pytest.approx(10 / math.sqrt(2))

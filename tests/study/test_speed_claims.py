@@ -91,7 +91,8 @@ def test_peers_are_of_their_own_environment(tmp_path):
     ours = peer("reduced_student paper", 10.0, 11.0, variant="optimised")
     theirs = peer("fastflow", 100.0, 110.0, environment="peers")
     plain = peer("reduced_student paper", 50.0, 55.0, variant="plain")
-    fast, slow = judged(tmp_path, "S1-5", timed("stpm", 1.0, 1.0), peers=[ours, plain, theirs])
+    elsewhere = peer("reduced_student paper", 1.0, 1.1, variant="plain", environment="anomalib")  # none of ours
+    fast, slow = judged(tmp_path, "S1-5", timed("stpm", 1.0, 1.0), peers=[ours, plain, elsewhere, theirs])
     assert (fast["effect"], slow["effect"]) == pytest.approx((10.0, 2.0))
     assert "ours as the fast path" in fast["conditions"]
     assert "ours as plain modules" in slow["conditions"]
@@ -136,3 +137,19 @@ def test_memory_is_of_the_machine_that_it_was_measured_on(tmp_path):
     line = speed_claims.judge(claim, "memory", tmp_path)[0]
     assert line["effect"] == pytest.approx(1.5)
     assert line["conditions"].endswith("cpu: B, 4 threads, inference.csv")
+
+
+def test_what_another_run_could_turn_is_no_verdict_from_the_other_side_either(tmp_path):
+    """Claimed are 1.3 times, short of which is less than 1.17: 1.15 would not be with 3 % more, 1.12 would."""
+    for slow, verdict in ((11.5, verdicts.INCONCLUSIVE), (11.2, verdicts.CONTRADICTED)):
+        (line,) = judged(tmp_path, "S1-4", timed("stpm", *[slow] * 6), timed("reduced_student", *[10.0] * 6))
+        assert line["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("ratio", "verdict"), [(1.06, verdicts.INCONCLUSIVE), (1.14, verdicts.CONTRADICTED), (0.99, verdicts.CONTRADICTED)]
+)
+def test_about_as_much_slower_is_neither_less_nor_more(tmp_path, ratio, verdict):
+    """S2-11: MemKD takes 1.06 times as long as RD, from 1.03 to 1.09: with 3 % to either side no ratio is within."""
+    (line, *_) = judged(tmp_path, "S2-11", timed("rd", *[10.0] * 6), timed("memkd", *[10 * ratio] * 6))
+    assert line["verdict"] == verdict

@@ -129,10 +129,14 @@ def mean_ranks(rows: pd.DataFrame, metric: str) -> tuple[pd.Series, float]:
 
     Returns the mean ranks, and by how much two of them have to differ (`intervals.critical_difference`).
     """
-    rows = comparable(rows)
-    means = rows.groupby([rows["dataset"] + "/" + rows["category"], "method"])[metric].mean().unstack()
+    means = _means(comparable(rows), metric)
     ranks = means.rank(axis=1, ascending=False).mean().sort_values()
     return ranks, critical_difference(len(ranks), len(means))
+
+
+def _means(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Average over seeds: a line a category, a column a method."""
+    return rows.groupby([rows["dataset"] + "/" + rows["category"], "method"])[metric].mean().unstack()
 
 
 def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> str:
@@ -174,8 +178,7 @@ def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> str:
 
 def _without_one(real: pd.DataFrame) -> str:
     """Say without which single category another method would have the highest mean image AUROC."""
-    places = real["dataset"] + "/" + real["category"]
-    means = real.groupby([places, "method"])["image_auroc"].mean().unstack()
+    means = _means(real, "image_auroc")
     if len(means) < 2:
         return ""
     best = means.mean().idxmax()
@@ -231,8 +234,7 @@ def friedman(rows: pd.DataFrame, metric: str) -> float:
 
     Over the categories that all compared methods have; NaN for fewer than three methods or two categories.
     """
-    rows = comparable(rows)
-    means = rows.groupby([rows["dataset"] + "/" + rows["category"], "method"])[metric].mean().unstack()
+    means = _means(comparable(rows), metric)
     if means.shape[1] < 3 or len(means) < 2:
         return math.nan
     return float(friedmanchisquare(*means.to_numpy().T).pvalue)

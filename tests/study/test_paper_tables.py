@@ -10,6 +10,7 @@ import pytest
 from adlib import results
 from adlib.datasets import PUBLISHED
 from adlib.study import paper, paper_tables
+from tests.study.planted import made
 
 NEEDED = {"bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw"}
 NEEDED |= {"tile", "toothbrush", "transistor", "wood", "zipper"}
@@ -17,16 +18,6 @@ NEEDED |= {"tile", "toothbrush", "transistor", "wood", "zipper"}
 
 COLUMNS = ["method", "recipe", "dataset", "category", "seed", "scale", "teacher", "overrides", "config", "precision"]
 COLUMNS += ["notes", "image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro"]
-
-
-@pytest.fixture(scope="module")
-def row():
-    return results.read(results.RUNS).iloc[0].to_dict() | {"overrides": {}, "config": {}, "recipe": "paper"}
-
-
-def made(row, method: str, category: str, values: list[float], **fields) -> pd.DataFrame:
-    base = row | {"method": method, "dataset": "mvtec", "category": category, "notes": {}} | fields
-    return pd.DataFrame([base | {"seed": seed, "image_auroc": value} for seed, value in enumerate(values)])
 
 
 def line(rows: pd.DataFrame, category: str, method: str = "DeSTSeg(origin)", table: str = "Table 1") -> pd.Series:

@@ -3,18 +3,8 @@
 import pandas as pd
 import pytest
 
-from adlib import results
 from adlib.study import tables
-
-
-@pytest.fixture(scope="module")
-def row():
-    return results.read(results.RUNS).iloc[0].to_dict() | {"overrides": {}, "config": {}, "recipe": "paper"}
-
-
-def made(row, method: str, category: str, values: list[float], **fields) -> pd.DataFrame:
-    base = row | {"method": method, "dataset": "mvtec", "category": category, "notes": {}} | fields
-    return pd.DataFrame([base | {"seed": seed, "image_auroc": value} for seed, value in enumerate(values)])
+from tests.study.planted import made
 
 
 def test_methods_stand_against_categories_and_what_has_no_row_says_so(row):

@@ -49,7 +49,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "dskd(encoder alone)": ("dskd", {"students": "encoder"}),
     "dskd(decoder alone)": ("dskd", {"students": "decoder"}),
     "dskd(dfe=off)": ("dskd", {"embedding": "coarsest"}),
-    "dskd(one level)": ("dskd", {"levels": [3]}),
+    "dskd(level 1)": ("dskd", {"levels": [1]}),
+    "dskd(level 2)": ("dskd", {"levels": [2]}),
+    "dskd(level 3)": ("dskd", {"levels": [3]}),
 }
 
 

@@ -47,9 +47,9 @@ goes beyond the defect (in one of the six measurements the mean outside was nega
 were judged in BatchNorm's own statistics while these still held their beginning, and S0-8 and S0-10 by memories with
 the attention; PatchCore ran on a lighter network than its library's own, and then on that alone; DSKD was set beside
 others only on its own backbone, and not also with each on its own; a verdict on times could be one that another run
-would turn; S3-6 counted alarms beside missed defects, too, so that to find more was to flag more. One claim is worded
-more weakly than in its paper: S1-8 is of BTAD's class 02 alone. S0-1 to S0-4 turned when short trainings came to settle
-BatchNorm's statistics.
+would turn; S3-4 had the coarsest level alone for its one; S3-6 counted alarms beside missed defects, too, so that to
+find more was to flag more. One claim is worded more weakly than in its paper: S1-8 is of BTAD's class 02 alone. S0-1 to
+S0-4 turned when short trainings came to settle BatchNorm's statistics.
 """
 
 import json
@@ -83,7 +83,10 @@ from adlib.study.verdicts import (
 )
 
 # One name of the list that stands for several: the best of them is the baseline.
-SEVERAL = {"memkd(items)": ["memkd(items=0)", "memkd(items=10)", "memkd(items=100)", "memkd(items=100-50-10)"]}
+SEVERAL = {
+    "memkd(items)": ["memkd(items=0)", "memkd(items=10)", "memkd(items=100)", "memkd(items=100-50-10)"],
+    "dskd(one level)": ["dskd(level 1)", "dskd(level 2)", "dskd(level 3)"],
+}
 NO_SKILL = 0.55  # an AUROC below this is near chance, a half, or on the wrong side of it
 MOST = "the most"  # a claim that says so is judged by that, too, in lines of its own
 # A baseline that a claim is judged against in lines of its own, too: the scale `small` settles STPM's statistics, which
@@ -122,10 +125,10 @@ def claims(folder: str | Path = FOLDER) -> pd.DataFrame:
 def judge(
     rows: pd.DataFrame,
     timings: str | Path = speed.RESULTS,
-    folder: str | Path = FOLDER,
     diagnostics: str | Path = DIAGNOSTICS,
+    listed: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Judge every claim: one line a claim, metric and setting (recipe, scale, teacher, ...), columns `COLUMNS`.
+    """Judge claims: one line a claim, metric and setting (recipe, scale, teacher, ...), columns `COLUMNS`.
 
     `effect` with `low` and `high` is in `unit`; `stated`, in the same unit, is what the paper prints (NaN: nothing).
     `rests_on` names the categories without any one of which the verdict would be another, and the effect without each;
@@ -137,9 +140,11 @@ def judge(
         timings: the folder of the speed tables.
         diagnostics: the folder of tables with the columns id, metric, value, parts, dataset, category, seed,
             conditions, device, and `why`, where there is a line without a value.
+        listed: the claims to judge, of `claims`; None: all.
     """
+    listed = claims() if listed is None else listed
     lines: list[dict[str, Any]] = []
-    for claim in ({str(k): v for k, v in line.items()} for line in claims(folder).to_dict("records")):
+    for claim in ({str(k): v for k, v in line.items()} for line in listed.to_dict("records")):
         for i, metric in enumerate(names_in(str(claim["metric"]))):
             head = {"id": claim["id"], "source": claim["source"], "claim": claim["claim"], "where": claim["where"]}
             head |= {"metric": metric, "printed": _printed(claim, i), "unit": POINTS, "stated": math.nan}

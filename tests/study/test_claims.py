@@ -5,19 +5,13 @@ import math
 import pandas as pd
 import pytest
 
-from adlib import datasets, results
+from adlib import datasets
 from adlib.study import claims, verdicts
-
-
-@pytest.fixture(scope="module")
-def row():
-    """Any committed row: the tests change what a verdict reads."""
-    return results.read(results.RUNS).iloc[0]
 
 
 def table(row, method: str, values: dict[tuple[str, int], float], **fields) -> pd.DataFrame:
     """Make a row a (category of MVTec AD, seed)."""
-    base = row.to_dict() | {
+    base = row | {
         "method": method,
         "dataset": "mvtec",
         "recipe": "paper",
@@ -42,9 +36,13 @@ def without_items(row, values: dict[tuple[str, int], float], **overrides) -> pd.
     return table(row, "memkd", values, config=none, overrides=none | overrides)
 
 
+def lines_of(name: str, rows: pd.DataFrame, **folders) -> pd.DataFrame:
+    """Judge one claim."""
+    return claims.judge(rows, listed=claims.claims().query("id == @name"), **folders)
+
+
 def judged(rows: pd.DataFrame, name: str, metric: str = "image_auroc") -> pd.Series:
-    found = claims.judge(rows)
-    found = found[(found["id"] == name) & (found["metric"] == metric)]
+    found = lines_of(name, rows).query("metric == @metric")
     assert len(found) == 1
     return found.iloc[0]
 
@@ -101,7 +99,7 @@ def test_real_and_generated_images_are_judged_apart(row, tmp_path):
     rows = [table(row, "stpm", dict.fromkeys(real, 0.8)), table(row, "reduced_student", dict.fromkeys(real, 0.9))]
     rows.append(table(row, "stpm", dict.fromkeys(drawn, 0.8), dataset="synthetic"))
     rows.append(table(row, "reduced_student", dict.fromkeys(drawn, 0.6), dataset="synthetic"))
-    found = claims.judge(pd.concat(rows)).set_index("id").loc["S1-3"]
+    found = lines_of("S1-3", pd.concat(rows))
     assert sorted(found["effect"]) == pytest.approx([-20, 10])
     contradicted = found[found["verdict"] == verdicts.CONTRADICTED].iloc[0]
     assert "generated images; synthetic/canvas; reduced_student against" in contradicted["conditions"]
@@ -118,7 +116,7 @@ def test_real_and_generated_images_are_judged_apart(row, tmp_path):
     places = [("aitex", "fabric"), ("synthetic", "canvas")]
     lines = [line | {"dataset": of, "category": c, "seed": seed} for of, c in places for seed in range(3)]
     pd.DataFrame(lines).to_csv(tmp_path / "layers.csv", index=False)
-    found = claims.judge(pd.DataFrame([row]), diagnostics=tmp_path).set_index("id").loc["S1-10"]
+    found = lines_of("S1-10", pd.DataFrame([row]), diagnostics=tmp_path)
     assert sorted(found["categories"]) == [1, 1]
 
 
@@ -183,7 +181,7 @@ def test_the_most_is_the_gain_less_the_largest_of_the_others(row):
     places = [(category, seed) for category in gains for seed in range(3)]
     rows = [table(row, "destseg", dict.fromkeys(places, 0.5))]
     rows.append(table(row, "memory_destseg", {(c, seed): 0.5 + gains[c][seed] for c, seed in places}))
-    found = claims.judge(pd.concat(rows)).set_index("id").loc["S0-3"]
+    found = lines_of("S0-3", pd.concat(rows))
     assert list(found["effect"]) == pytest.approx([11, 6])  # that it gains, and that it gains most
     assert found["conditions"].iloc[1].endswith("gain less that of pill, the largest of 2 others")
     assert math.isnan(found["stated"].iloc[1])
@@ -192,18 +190,17 @@ def test_the_most_is_the_gain_less_the_largest_of_the_others(row):
     rest = set(datasets.PUBLISHED["mvtec"]) - set(gains)
     for name, gain in (("destseg", 0.0), ("memory_destseg", 0.01)):
         rows.append(table(row, name, {(c, seed): 0.5 + gain for c in rest for seed in range(3)}))
-    found = claims.judge(pd.concat(rows)).set_index("id").loc["S0-3"]
+    found = lines_of("S0-3", pd.concat(rows))
     assert set(found["verdict"]) == {verdicts.SUPPORTED}
-    one = claims.judge(pd.concat(rows)[lambda table: table["seed"] == 0]).set_index("id").loc["S0-3"]
+    one = lines_of("S0-3", pd.concat(rows)[lambda table: table["seed"] == 0])
     assert list(one["why"]) == ["1 of 3 seeds", "1 of 3 seeds"]
     alone = pd.concat(part[part["category"] == "transistor"] for part in rows)
-    assert len(claims.judge(alone).query("id == 'S0-3'")) == 1
+    assert len(lines_of("S0-3", alone)) == 1
 
 
-def test_the_answer_names_every_claim_once():
-    judged = claims.judge(results.read(results.RUNS))
-    said = claims.answer(judged)
-    assert all(said.count(f"({number})") == 1 for number in judged["id"].unique())
+def test_the_answer_names_every_claim_once(committed_verdicts):
+    said = claims.answer(committed_verdicts)
+    assert all(said.count(f"({number})") == 1 for number in committed_verdicts["id"].unique())
     assert all(line.startswith("- **") for line in said.splitlines())
 
 
@@ -212,11 +209,10 @@ def test_stpm_is_a_baseline_as_its_source_has_it_too(row):
     dskd = table(row, "dskd", {place: 0.9 + 0.001 * place[1] for place in places})
     ours = table(row, "stpm", dict.fromkeys(places, 0.95), config={"settle": True})
     source = table(row, "stpm", dict.fromkeys(places, 0.85), config={"settle": False}, overrides={"settle": False})
-    found = claims.judge(pd.concat([dskd, ours, source]))
-    found = found[(found["id"] == "S3-1") & (found["metric"] == "image_auroc")]
+    found = lines_of("S3-1", pd.concat([dskd, ours, source])).query("metric == 'image_auroc'")
     assert [*found["verdict"]] == [verdicts.CONTRADICTED, verdicts.SUPPORTED]
     assert found["conditions"].iloc[1].split("against ")[1].startswith("stpm(settle=off)")
-    assert claims.judge(pd.concat([dskd, ours])).query("id == 'S3-1' and metric == 'image_auroc'").shape[0] == 1
+    assert len(lines_of("S3-1", pd.concat([dskd, ours])).query("metric == 'image_auroc'")) == 1
 
 
 def test_what_differs_in_the_training_of_both_sides_is_said(row):
@@ -315,8 +311,8 @@ def test_an_absolute_claim_needs_the_papers_conditions(row):
         assert judged(made_of, "S1-7", "pixel_auroc")["verdict"] == verdict
     stand_in = as_printed[as_printed["category"] == "wood"].assign(dataset="aitex", category="fabric")
     assert judged(pd.concat([some, stand_in]), "S1-7", "pixel_auroc")["verdict"] == verdicts.NOT_TESTED
-    both = claims.judge(pd.concat([as_printed, as_printed.assign(recipe="code", pixel_auroc=0.9)])).set_index("id")
-    assert both.loc["S1-7", "verdict"].tolist() == [
+    both = lines_of("S1-7", pd.concat([as_printed, as_printed.assign(recipe="code", pixel_auroc=0.9)]))
+    assert both["verdict"].tolist() == [
         verdicts.CONTRADICTED,
         verdicts.SUPPORTED,
     ]  # code, paper: never mixed
@@ -352,8 +348,8 @@ def test_about_has_two_bounds(low, high, claimed, verdict):
     assert verdicts.about(low, high, claimed) == verdict
 
 
-def test_every_claim_has_a_line_and_every_verdict_a_reason_or_an_interval():
-    found = claims.judge(results.read(results.RUNS))
+def test_every_claim_has_a_line_and_every_verdict_a_reason_or_an_interval(committed_verdicts):
+    found = committed_verdicts
     assert set(found["id"]) == set(claims.claims()["id"])
     untested = found["verdict"] == verdicts.NOT_TESTED
     assert (found.loc[untested, "why"] != "").all()
@@ -366,8 +362,7 @@ def test_a_diagnostic_is_judged_by_its_numbers(tmp_path):
     pd.DataFrame([line | {"seed": seed, "value": value} for seed, value in enumerate([0.1, 0.2, 0.3])]).to_csv(
         tmp_path / "rise.csv", index=False
     )
-    found = claims.judge(results.read(results.RUNS), diagnostics=tmp_path).set_index(["id", "metric"])
-    found = found.loc[("S0-7", "l_cos_jump")]
+    (found,) = lines_of("S0-7", pd.DataFrame(), diagnostics=tmp_path).query("metric == 'l_cos_jump'").iloc
     assert (found["verdict"], found["seeds"]) == (verdicts.INCONCLUSIVE, 3)
     assert (found["effect"], found["low"], found["high"]) == pytest.approx((0.2, -0.048, 0.448), abs=1e-3)
     assert found["conditions"] == "small; mvtec/bottle; mean rise 0.5; on cpu: A"
@@ -385,8 +380,8 @@ def test_a_diagnostic_of_several_categories_says_what_each_gives(tmp_path):
     values = [("bottle", 0.1), ("bottle", 0.2), ("bottle", 0.3), ("pill", -0.5), ("pill", -0.4), ("pill", -0.3)]
     rows = [line | {"category": c, "seed": i % 3, "value": value} for i, (c, value) in enumerate(values)]
     pd.DataFrame(rows).to_csv(tmp_path / "rise.csv", index=False)
-    found = claims.judge(results.read(results.RUNS), diagnostics=tmp_path).set_index(["id", "metric"])
-    assert found.loc[("S0-7", "l_cos_jump"), "by_category"] == "bottle +0.2, pill -0.4"
+    found = lines_of("S0-7", pd.DataFrame(), diagnostics=tmp_path).set_index("metric")
+    assert found.loc["l_cos_jump", "by_category"] == "bottle +0.2, pill -0.4"
 
 
 def test_a_diagnostic_that_says_nothing_is_not_judged_and_says_why(tmp_path):
@@ -396,14 +391,14 @@ def test_a_diagnostic_that_says_nothing_is_not_judged_and_says_why(tmp_path):
     lines += [line | {"conditions": "long", "seed": seed, "value": 0.1 + seed, "why": ""} for seed in range(3)]
     lines += [line | {"conditions": "long", "seed": 3, "value": "", "why": "not moved"}]
     pd.DataFrame(lines).to_csv(tmp_path / "recall.csv", index=False)
-    found = claims.judge(results.read(results.RUNS), diagnostics=tmp_path).set_index("id").loc["S2-12"]
+    found = lines_of("S2-12", pd.DataFrame(), diagnostics=tmp_path)
     found = found.set_index(found["conditions"].str.split(";").str[0])
     assert list(found.loc["short", ["verdict", "why", "pairs"]]) == [verdicts.NOT_TESTED, "not moved", 0]
     assert list(found.loc["long", ["why", "pairs"]]) == ["", 3]
     assert found.loc["long", "effect"] == pytest.approx(1.1)
 
 
-def test_a_diagnostic_counts_only_where_its_claim_speaks_of_it(row, tmp_path):
+def test_a_diagnostic_counts_only_where_its_claim_speaks_of_it(tmp_path):
     line = {
         "id": "S1-10",
         "metric": "loss_ratio",
@@ -416,13 +411,13 @@ def test_a_diagnostic_counts_only_where_its_claim_speaks_of_it(row, tmp_path):
     places = [("mvtec", "bottle"), ("mvtec", "tile"), ("aitex", "fabric")]
     lines = [line | {"dataset": of, "category": c, "seed": seed} for of, c in places for seed in range(3)]
     pd.DataFrame(lines).to_csv(tmp_path / "layers.csv", index=False)
-    found = claims.judge(pd.DataFrame([row]), diagnostics=tmp_path).set_index("id").loc["S1-10"]
+    (found,) = lines_of("S1-10", pd.DataFrame(), diagnostics=tmp_path).iloc
     assert (found["categories"], found["pairs"]) == (2, 6)
     assert "bottle" not in found["conditions"]
 
 
-def test_lines_for_reading_keep_small_effects_and_leave_nothing_as_nan():
-    judged = claims.judge(results.read(results.RUNS))
+def test_lines_for_reading_keep_small_effects_and_leave_nothing_as_nan(committed_verdicts):
+    judged = committed_verdicts
     text = claims.shown(judged.assign(effect=-0.000345, unit=verdicts.RATIO, low=float("nan")))
     assert set(text["effect"]) == {"-0.000345x"}
     assert list(text["verdict"]) == list(judged["verdict"])

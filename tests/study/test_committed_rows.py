@@ -3,47 +3,38 @@
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from adlib import results
 from adlib.environment import PROJECT
-from adlib.study import claims, publish
+from adlib.study import publish
 
 
-def test_committed_rows_are_valid_and_lie_where_their_identity_says():
-    rows = results.read(results.RUNS)  # validates each
-    assert len(rows)
-    expected = {results.row_path(results.RUNS, row) for row in rows.to_dict("records")}
+def test_committed_rows_are_valid_and_lie_where_their_identity_says(committed):
+    assert len(committed)
+    expected = {results.row_path(results.RUNS, row) for row in committed.to_dict("records")}
     assert expected == set(results.RUNS.rglob("*.json"))
 
 
-def test_committed_rows_were_made_by_committed_code_and_name_no_folder():
-    rows = results.read(results.RUNS)
-    assert not rows["commit"].str.contains("dirty|unknown").any()
-    assert not rows["teacher"].str.contains("/").any()
+def test_committed_rows_were_made_by_committed_code_and_name_no_folder(committed):
+    assert not committed["commit"].str.contains("dirty|unknown").any()
+    assert not committed["teacher"].str.contains("/").any()
     assert not [path for path in results.RUNS.rglob("*.json") if str(Path.home()) + "/" in path.read_text()]
 
 
-@pytest.fixture(scope="module")
-def judged():
-    return claims.judge(results.read(results.RUNS))
+def test_the_committed_verdicts_are_those_of_the_committed_rows(committed_verdicts):
+    assert publish.CLAIMS.read_text() == publish.claims_csv(committed_verdicts), "run python -m adlib.study.publish"
 
 
-def test_the_committed_verdicts_are_those_of_the_committed_rows(judged):
-    assert publish.CLAIMS.read_text() == publish.claims_csv(judged), "run python -m adlib.study.publish"
-
-
-def test_the_readme_has_the_tables_of_the_committed_rows(judged):
+def test_the_readme_has_the_tables_of_the_committed_rows(committed, committed_verdicts):
     block = publish.README.read_text().split(publish.BEGIN)[1].split(publish.END)[0]
-    assert block.strip() == publish.readme(results.read(results.RUNS), judged), "run python -m adlib.study.publish"
+    assert block.strip() == publish.readme(committed, committed_verdicts), "run python -m adlib.study.publish"
 
 
-def test_another_row_gives_another_table(judged):
-    rows = results.read(results.RUNS)
-    first = results.plain(rows, **publish.SETTINGS[-1]).index[0]
-    changed = rows.copy()
+def test_another_row_gives_another_table(committed):
+    first = results.plain(committed, **publish.SETTINGS[-1]).index[0]
+    changed = committed.copy()
     changed.loc[first, "image_auroc"] = 0.123
-    assert publish.scores(changed) != publish.scores(rows)
+    assert publish.scores(changed) != publish.scores(committed)
 
 
 def test_the_committed_kills_left_nothing_half_written_and_no_other_row():

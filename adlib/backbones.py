@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from adlib.errors import first_line
 from adlib.files import sha256
 from adlib.images import MEAN, STD, Images
 
@@ -234,17 +235,19 @@ def _imagenet_state(backbone: str) -> tuple[dict[str, Tensor], str]:
         by_hand += (
             f", or pass the path of its file (model.safetensors of `timm/{tag}`) as teacher, which rows then name"
         )
+    return imagenet_network(
+        tag, f"Either {by_hand}, or use teacher='bundled', which ships with the package"
+    ).state_dict(), tag
+
+
+def imagenet_network(tag: str, otherwise: str) -> nn.Module:
+    """Fetch a whole classifier by its timm name; ConnectionError, with what to do `otherwise`, where that fails."""
     try:
-        return timm.create_model(tag, pretrained=True).state_dict(), tag
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-    ) as error:  # the hub raises all three without a network
+        return timm.create_model(tag, pretrained=True)
+    except Exception as error:  # the hub's own, and those of whichever library fetches for it
         raise ConnectionError(
             f"the ImageNet weights {tag} could not be fetched from the Hugging Face hub "
-            f"({type(error).__name__}: {str(error).splitlines()[0]}). Either {by_hand}, or use "
-            "teacher='bundled', which ships with the package"
+            f"({type(error).__name__}: {first_line(error)}). {otherwise}"
         ) from error
 
 
@@ -283,4 +286,6 @@ def cached_features(
         size = sum(level[0].nbytes for level in parts[0]) * len(images)
         if size > budget:
             return None
-    return [torch.cat(level) for level in zip(*parts, strict=True)]
+    levels = [[part[level] for part in parts] for level in range(len(parts[0]))]
+    parts.clear()  # level by level, so that no more than one of them is held twice
+    return [torch.cat(levels.pop(0)) for _ in range(len(levels))]

@@ -8,6 +8,7 @@ may be deleted at any time.
 
 import hashlib
 import os
+import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from adlib.files import whole_file
 
+DAYS = 30  # after which a file that was not read goes: each change of a folder's images makes a new one
 WORTH = 1.0  # seconds of decoding from which a file is written; images of 256 x 256 decode about as fast as it is read
 
 
@@ -45,14 +47,23 @@ def read(path: Path, count: int, size: int) -> tuple[Tensor, Tensor] | None:
             expected = (file.metadata() or {}).get("crc32")
     except (OSError, SafetensorError):
         return None
+    with suppress(OSError):
+        os.utime(path)  # it is of use still
     fits = pixels.shape == (count, 3, size, size) and masks.shape == (count, size, size)
     return (pixels, masks) if fits and expected == _checksum(pixels, masks) else None
 
 
 def write(path: Path, pixels: Tensor, masks: Tensor) -> None:
-    """Keep decoded images; a folder that cannot be written is no error, as nothing depends on the file."""
+    """Keep decoded images, and forget those that nobody read for long.
+
+    A folder that cannot be written is no error, as nothing depends on the file.
+    """
     with suppress(OSError, SafetensorError), whole_file(path) as temporary:
         save_file({"pixels": pixels, "masks": masks}, temporary, {"crc32": _checksum(pixels, masks)})
+    for file in path.parent.glob("*.safetensors"):
+        with suppress(OSError):  # another process may have been faster
+            if time.time() - file.stat().st_mtime > 24 * 3600 * DAYS:
+                file.unlink()
 
 
 def _checksum(pixels: Tensor, masks: Tensor) -> str:

@@ -96,7 +96,10 @@ class Detector:
     Args:
         method: a name in `adlib.METHODS`.
         teacher: see `adlib.backbones`.
+        recipe: 'paper' or 'code', see `adlib.methods`.
         scale: 'full' trains as long as the source does, 'small' for minutes.
+        seed: of all random draws.
+        device: 'auto' (a free GPU, else the CPU), 'cpu', 'cuda'.
         overrides: fields of the method's config.
 
     After `fit` there are `threshold`, `findings` (what looks wrong with the images, in sentences) and `trained` (the

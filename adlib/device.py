@@ -13,6 +13,7 @@ from typing import IO
 
 import torch
 
+from adlib.errors import first_line
 from adlib.lease import take
 
 _held: dict[str, IO[bytes]] = {}  # the device of this process and its lease, kept until the process ends
@@ -112,8 +113,7 @@ def memory_explained(doing: str) -> Iterator[None]:
         ran_out = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
         if not ran_out:
             raise
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MemoryError(
             f"out of memory while {doing}: set a smaller `batch` (or memory) in the overrides, or take a device with "
-            f"more. {first}"
+            f"more. {first_line(error)}"
         ) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
-PACKAGES = ("adlib", "torch", "torchvision", "timm", "numpy")
+PACKAGES = ("adlib", "torch", "timm", "numpy", "scipy", "pillow")
 CODE = ("adlib", "benchmarks", "pyproject.toml")  # what the numbers of rows and of benchmarks depend on, for '+dirty'
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adlib.errors import first_line
 from adlib.files import whole_file
 from adlib.images import normalise
 from adlib.inference import Inference, optimised
@@ -118,8 +119,7 @@ def _program(method: Method, size: int) -> Any:
             verbose=False,
         )
     except Exception as error:  # torch raises its own types for each step of a failed export
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise ExportError(f"{name} is not exportable to ONNX: {reason}") from error
+        raise ExportError(f"{name} is not exportable to ONNX: {first_line(error.__cause__ or error)}") from error
     assert program is not None
     return program
 

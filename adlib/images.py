@@ -133,12 +133,7 @@ def load(
     return Images(pixels, masks, labels, mask_known, table)
 
 
-def load_textures(
-    paths: Sequence[str | Path],
-    size: int = 256,
-    workers: int | None = None,
-    progress: bool | None = None,
-) -> Tensor:
+def load_textures(paths: Sequence[str | Path], size: int = 256) -> Tensor:
     """Decode images without truth (DTD, the source of pseudo-anomalies) to uint8 (M, 3, H, W)."""
     if not len(paths):
         raise ValueError("no textures: the list of paths is empty")
@@ -149,7 +144,7 @@ def load_textures(
         image = read_image(str(paths[i]))
         pixels[i] = _to_tensor(image.resize((size, size), Image.Resampling.BILINEAR))
 
-    _in_parallel(decode, len(paths), workers, progress)
+    _in_parallel(decode, len(paths), None, None)
     return pixels
 
 

@@ -34,7 +34,10 @@ AXES = {"resolution": "pixels a side", "items": "items a memory"}  # of `growth`
 
 
 def scale_of(maps: NDArray) -> Normalize:
-    """Choose the one colour range for maps (N, H, W): from the median to the 99.9th percentile of all pixels."""
+    """Choose the one colour range for maps (N, H, W): from the median to the 99.9th percentile of their pixels.
+
+    Of many maps some 64 to 127 are looked at, evenly chosen.
+    """
     low, high = np.quantile(maps[:: max(1, len(maps) // 64)], [0.5, 0.999])
     return Normalize(float(low), float(max(high, low + 1e-12)), clip=True)
 

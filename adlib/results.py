@@ -19,10 +19,11 @@ import pandas as pd
 
 from adlib.environment import PROJECT
 from adlib.files import whole_file
-from adlib.row import FRACTIONS, IDENTITY, SCHEMA, Row, as_row, document, from_document, validate
+from adlib.metrics import METRICS
+from adlib.row import IDENTITY, SCHEMA, Row, as_row, document, from_document, validate
 
 __all__ = ["SCHEMA", "Row", "aggregate", "command", "conditions_text", "difference", "read"]
-__all__ += ["row_path", "same", "select", "write"]
+__all__ += ["row_path", "same", "text_of", "write"]
 
 RUNS = PROJECT / "results" / "runs"  # the committed rows
 LOCAL = PROJECT / "results" / "local"  # rows of your own, until you name another folder
@@ -31,28 +32,6 @@ GROUP = tuple(name for name in IDENTITY if name != "seed")
 CONDITIONS = ("config", "steps", "batch", "image_size", "precision", "teacher_sha256", "data_sha256", "textures")
 # What two runs of one seed may differ in and still be the same result.
 CIRCUMSTANCES = ("seconds_train", "seconds_test", "peak_memory_mib", "commit", "created", "versions")
-# What the papers' tables and claims name and is one of our methods with other hyper-parameters.
-VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "stpm(1,2)": ("stpm", {"levels": [1, 2]}),
-    "stpm(2,3)": ("stpm", {"levels": [2, 3]}),
-    "stpm(settle=off)": ("stpm", {"settle": False}),
-    "memory_destseg(mse)": ("memory_destseg", {"memory_loss": "mse"}),
-    "memory_destseg(memory=off)": ("memory_destseg", {"memory": False}),
-    "memkd(nm=off)": ("memkd", {"lambda_nm": 0.0}),
-    "memkd(orth=off)": ("memkd", {"lambda_orth": 0.0}),
-    "memkd(items=50)": ("memkd", {"items": [50, 50, 50]}),
-    "memkd(items=0)": ("memkd", {"items": [0, 0, 0]}),
-    "memkd(items=10)": ("memkd", {"items": [10, 10, 10]}),
-    "memkd(items=100)": ("memkd", {"items": [100, 100, 100]}),
-    "memkd(items=100-50-10)": ("memkd", {"items": [100, 50, 10]}),
-    "rd(resnet18)": ("rd", {"backbone": "resnet18"}),
-    "dskd(encoder alone)": ("dskd", {"students": "encoder"}),
-    "dskd(decoder alone)": ("dskd", {"students": "decoder"}),
-    "dskd(dfe=off)": ("dskd", {"embedding": "coarsest"}),
-    "dskd(level 1)": ("dskd", {"levels": [1]}),
-    "dskd(level 2)": ("dskd", {"levels": [2]}),
-    "dskd(level 3)": ("dskd", {"levels": [3]}),
-}
 
 
 def row_path(folder: str | Path, row: Row | Mapping[str, Any]) -> Path:
@@ -63,7 +42,7 @@ def row_path(folder: str | Path, row: Row | Mapping[str, Any]) -> Path:
         raise ValueError(f"a run is identified by {list(IDENTITY)}: {missing} missing")
     parts = [str(run["scale"]), teacher_slug(str(run["teacher"]))]
     if run["overrides"]:
-        parts.append(_hash(_text(document({"overrides": run["overrides"]})["overrides"])))
+        parts.append(_hash(text_of(document({"overrides": run["overrides"]})["overrides"])))
     parent = Path(folder).expanduser().joinpath(*(str(run[k]) for k in ("method", "recipe", "dataset")))
     return parent / str(run["category"]) / f"{'-'.join(parts)}-seed{run['seed']}.json"
 
@@ -114,27 +93,11 @@ def read(folder: str | Path) -> pd.DataFrame:
             )
         validate(content, str(path))
         rows.append(from_document(content))
-        run = _text({name: content[name] for name in IDENTITY})
+        run = text_of({name: content[name] for name in IDENTITY})
         if run in seen:
             raise ValueError(f"one run in two files: {seen[run]} and {path}; delete one")
         seen[run] = path
     return pd.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(Row)])
-
-
-def select(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Take the rows of a method, or of a variant of `VARIANTS` (its fields are compared with the whole config).
-
-    Two columns are added: `rest`, the overrides that are not the variant's own, as text, and `textures`, what
-    pseudo-anomalies were made of, empty where the method makes none.
-    """
-    method, fields = VARIANTS.get(name, (name, {}))
-    part = rows[rows["method"] == method]
-    own = {field: _text(value) for field, value in fields.items()}
-    fits = [all(_text(config.get(k)) == v for k, v in own.items()) for config in part["config"]]
-    part = part[pd.Series(fits, part.index, dtype=bool)]
-    rest = [_text({k: v for k, v in given.items() if k not in fields}) for given in part["overrides"]]
-    textures = [notes.get("textures", "") for notes in part["notes"]]
-    return part.assign(rest=pd.Series(rest, part.index, dtype=str), textures=pd.Series(textures, part.index, dtype=str))
 
 
 def plain(rows: pd.DataFrame, **setting: str) -> pd.DataFrame:
@@ -146,7 +109,7 @@ def plain(rows: pd.DataFrame, **setting: str) -> pd.DataFrame:
 def aggregate(
     rows: pd.DataFrame,
     by: Sequence[str] = GROUP,
-    metrics: Sequence[str] = FRACTIONS,
+    metrics: Sequence[str] = METRICS,
 ) -> pd.DataFrame:
     """Over seeds: `<metric>_mean`, `<metric>_std` (ddof 1; NaN for one seed), `<metric>_n`.
 
@@ -158,7 +121,7 @@ def aggregate(
         raise ValueError(f"no column {unknown}: the rows have {list(rows.columns)}")
     lines = []
     rows = rows.assign(textures=[notes.get("textures", "") for notes in rows["notes"]])
-    keys = [rows[name].map(_text) for name in by]
+    keys = [rows[name].map(text_of) for name in by]
     for _, group in rows.groupby(keys, sort=False) if len(rows) else ():
         _refuse_mixtures(group, by)
         line = {name: group[name].iloc[0] for name in by}
@@ -175,7 +138,7 @@ def _refuse_mixtures(group: pd.DataFrame, by: Sequence[str]) -> None:
     for name in (*GROUP, *CONDITIONS):
         if name in by:
             continue
-        found = sorted(group[name].map(_text).unique())
+        found = sorted(group[name].map(text_of).unique())
         if len(found) > 1:
             raise ValueError(
                 f"cannot average over seeds: rows of one group differ in {name} "
@@ -217,7 +180,7 @@ def command(row: Row | Mapping[str, Any] | pd.Series, output: str = "OUT.ipynb")
 def conditions_text(row: Row | Mapping[str, Any] | pd.Series) -> str:
     """One line for under a number: data, teacher, scale, steps, seed, precision, device."""
     run = as_row(row)
-    changed = f", {_text(run.overrides)}" if run.overrides else ""
+    changed = f", {text_of(run.overrides)}" if run.overrides else ""
     unmasked = f", {run.test_unmasked} without a mask" if run.test_unmasked else ""
     return (
         f"{run.method} ({run.recipe}{changed}), teacher {run.teacher}, {run.dataset}/{run.category}"
@@ -231,6 +194,6 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """One text for equal values, dictionaries included."""
     return json.dumps(value, sort_keys=True, default=str)

@@ -11,6 +11,8 @@ from typing import Annotated, Any, get_type_hints
 import numpy as np
 import pandas as pd
 
+from adlib.metrics import METRICS
+
 SCHEMA = 1
 
 
@@ -117,7 +119,6 @@ class Row:
 
 
 IDENTITY = ("method", "recipe", "dataset", "category", "seed", "scale", "teacher", "overrides")
-FRACTIONS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", "iap", "iap90")
 RULES = {name: hint.__metadata__[0] for name, hint in get_type_hints(Row, include_extras=True).items()}
 
 
@@ -134,7 +135,7 @@ def from_document(content: Mapping[str, Any]) -> Row:
     """The row of a validated document: null as NaN again, where a number belongs."""
     values = {
         name: math.nan if content[name] is None else float(content[name])
-        for name in (*FRACTIONS, "final_loss", "seconds_train", "seconds_test", "peak_memory_mib")
+        for name in (*METRICS, "final_loss", "seconds_train", "seconds_test", "peak_memory_mib")
     }
     legacy = {k: math.nan if v is None else float(v) for k, v in content["legacy"].items()}
     return Row(**{**content, **values, "legacy": legacy})
@@ -156,7 +157,7 @@ def validate(content: Any, where: str) -> None:
             found = f"{content[name]!r:.80} ({type(content[name]).__name__})"
             problems.append(f"{name}: expected {expected}, found {found}")
     notes = content.get("notes")
-    for name in FRACTIONS:
+    for name in METRICS:
         if name in content and content[name] is None and not (notes or {}).get(name):
             problems.append(f"{name} is NaN: expected its reason in notes[{name!r}], found none")
     if problems:

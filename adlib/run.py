@@ -72,8 +72,6 @@ def prepare(
             f"the folder {identity['category']!r} would name a row, for which it takes {expected}, of at most 100 "
             "characters: rename it"
         )
-    device = resolve_device(device)
-    precision = resolve_precision(precision, device)
     found: dict[str, Any] = {}
     if getattr(config, "rotation", None) == "auto":  # a user's folder may be called bottle, and is not MVTec's
         found["rotation"] = "none" if dataset == "folder" else rotation_of(category)
@@ -83,6 +81,8 @@ def prepare(
     with memory_explained(f"{method} was built"):
         built = build(method, recipe, teacher, scale, seed, **(asked | found))
     built.stages()  # a schedule that cannot be is an error now, not after the images are read
+    device = resolve_device(device)  # which may wait for a GPU
+    precision = resolve_precision(precision, device)
     data_sha256 = datasets.fingerprint(samples)
     split = {
         name: images.load(part, IMAGE_SIZE, getattr(config, "preprocess", "resize"), identity=data_sha256)

@@ -24,6 +24,7 @@ from adlib.checkpoint import read_state, write_state
 from adlib.corrupt import Corruption
 from adlib.device import autocast, keep_memory, resolve_device, resolve_precision
 from adlib.environment import commit, device_name
+from adlib.errors import first_line
 from adlib.images import Images, normalise
 from adlib.interrupts import interrupt_held
 from adlib.methods.base import Batch, Method, Stage
@@ -145,7 +146,7 @@ class _Training:
     schedule: LRScheduler | None = None
     clock: float = 0.0
     saved: float = 0.0
-    whole: bool = True  # the weights, the optimiser and the step belong together
+    whole: bool = False  # the weights, the optimiser and the step belong together
     pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = field(default_factory=list)
 
     def run(self, progress: bool) -> History:
@@ -179,7 +180,8 @@ class _Training:
                 self.step, self.best = 0, {}
         self.flush(bar)
         self.stage = len(stages)
-        self.save()  # what comes now may fail, too, and a short training has not been saved yet
+        with interrupt_held():
+            self.save()  # what comes now may fail, too, and a short training has not been saved yet
         return History(
             losses=pd.DataFrame(self.log),
             seconds=self.elapsed(),
@@ -358,10 +360,9 @@ class _Training:
         try:
             write_state(self.resume, state)
         except (OSError, RuntimeError) as error:  # torch raises the latter on a full disk
-            why = str(error).splitlines()[0]
             warnings.warn(
-                f"the state of the training could not be written to {self.resume} ({why}): it goes on, and once "
-                "interrupted it would go on from an older state, or begin anew",
+                f"the state of the training could not be written to {self.resume} ({first_line(error)}): it goes "
+                "on, and once interrupted it would go on from an older state, or begin anew",
                 stacklevel=2,
             )
         self.saved = time.monotonic()

@@ -42,6 +42,7 @@ COLLAPSED = 0.05  # of a distance left, of normal pixels and of defects: the mem
 WHERE = ("dataset", "category", "seed", "conditions")  # what tells a measurement from another, in this order
 BEGUN = "after so few steps BatchNorm's own statistics still hold their beginning: train longer"
 UNMOVED = "the learned values are where they began: train longer"
+FAINT = "the learned values lie apart, but less than an eye sees: train longer"
 DEEP = 16  # pixels from the border of a defect, inwards
 NEAR = 16  # the same outwards
 EDGES = (0, 4, 8, 16, 32, np.inf)
@@ -161,7 +162,8 @@ def values(makes: dict[str, Make]) -> Found:
     for metric, of in (("silhouette", scores), ("t-SNE", planes)):  # among themselves, and as the eye sees them
         means = {method: float(np.mean(found)) for method, found in of.items() if found}
         value = diagnostics.compact_and_apart(means.get("memkd"), means.get("rd_memae"))
-        numbers.append(("S2-13", metric, UNMOVED if value is None else value, means | moved))
+        why = FAINT if means.get("memkd", 0) > 0 else UNMOVED
+        numbers.append(("S2-13", metric, why if value is None else value, means | moved))
     return numbers, {"values": pd.concat(frames)}
 
 

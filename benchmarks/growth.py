@@ -59,7 +59,7 @@ def short(name: str, **fields: Any) -> Any:
 
 def train(name: str, device: str, images: int = BATCH, size: int = 256, **fields: Any) -> dict[str, Any]:
     """Train for one epoch, or one step of each stage, once."""
-    base = peak_memory()
+    base = peak_memory(device)
     method = short(name, **fields)
     needed = any(stage.corrupted for stage in method.stages())
     corruption = Corruption(procedural_textures(size=size).to(device), rotation="none") if needed else None
@@ -70,7 +70,7 @@ def train(name: str, device: str, images: int = BATCH, size: int = 256, **fields
 @torch.inference_mode()
 def infer(name: str, device: str, repeats: int = 3, size: int = 256, **fields: Any) -> dict[str, Any]:
     """Compute the maps of one batch, several times."""
-    base = peak_memory()
+    base = peak_memory(device)
     resolve_precision("fp32", device)  # on a GPU fp32 is that, as in `train`
     method = short(name, **fields).to(device, memory_format=torch.channels_last).eval()
     images = random_images(BATCH, size).to(device).normalised(slice(None)).contiguous(memory_format=torch.channels_last)

@@ -224,13 +224,14 @@ def anomalib_detectors(options: argparse.Namespace) -> dict[tuple[str, str], Cal
 
 def peer_environment() -> Path:
     """Return the interpreter of an environment with anomalib, made by uv in the user's cache folder if need be."""
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / f"adlib/anomalib-{ANOMALIB}"
-    python = home / "bin/python"
-    if not python.exists():
-        version = torch.__version__.split("+")[0]
-        subprocess.run([*UV, "venv", "--python", sys.executable, str(home)], check=True)
+    version = torch.__version__.split("+")[0]
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / f"adlib/anomalib-{ANOMALIB}-torch-{version}"
+    python, installed = home / "bin/python", home / "installed"  # the latter after all went well
+    if not installed.exists():
+        subprocess.run([*UV, "venv", "--clear", "--python", sys.executable, str(home)], check=True)
         wanted = [f"anomalib=={ANOMALIB}", f"torch=={version}"]
         subprocess.run([*UV, "pip", "install", "--python", str(python), *wanted], check=True)
+        installed.touch()
     return python
 
 

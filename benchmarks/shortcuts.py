@@ -15,6 +15,7 @@ each test image was multiplied so that its brightness is the training images' me
 
 import argparse
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,15 @@ def main() -> None:
             rows += numbers(dataset, category, options.data_root)
             print(dataset, category, *(f"{row['number']} {row['auroc']:.3f}" for row in rows[-2:]), flush=True)
     else:
-        rows = speed.others(options.out / "equalised.csv", ["method"], options.methods)
-        for place in options.category:
+        again = {
+            f"{method}/{place}/{seed}"
+            for place, method, seed in product(options.category, options.methods, options.seed)
+        }
+        rows = speed.others(options.out / "equalised.csv", ["method", "dataset", "category", "seed"], again)
+        for place, method, seed in product(options.category, options.methods, options.seed):
             dataset, category = place.split("/")
-            for method in options.methods:
-                for seed in options.seed:
-                    rows.append(equalised(method, dataset, category, seed, options.data_root))
-                    print(place, method, seed, rows[-1]["image_auroc"], rows[-1]["image_auroc_equalised"], flush=True)
+            rows.append(equalised(method, dataset, category, seed, options.data_root))
+            print(place, method, seed, rows[-1]["image_auroc"], rows[-1]["image_auroc_equalised"], flush=True)
     print("->", speed.write(rows, options.out / f"{options.what}.csv"))
 
 

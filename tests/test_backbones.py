@@ -129,7 +129,12 @@ def test_truncated_missing_and_unknown_sources(tmp_path):
         Teacher("resnet8", "random", (1,))
 
 
-def test_imagenet_asks_for_the_full_tag_and_says_what_to_do_without_a_network(monkeypatch):
+class Refused(Exception):
+    """As the library that fetches for the hub raises: of its own family, without a message."""
+
+
+@pytest.mark.parametrize("failure", [OSError("no network"), Refused()])
+def test_imagenet_asks_for_the_full_tag_and_says_what_to_do_without_a_network(failure, monkeypatch):
     import timm
 
     asked = []
@@ -138,7 +143,7 @@ def test_imagenet_asks_for_the_full_tag_and_says_what_to_do_without_a_network(mo
     def offline(name, pretrained=False, **options):
         if pretrained:
             asked.append(name)
-            raise OSError("no network")
+            raise failure
         return real(name, pretrained=False, **options)
 
     monkeypatch.setattr(timm, "create_model", offline)

@@ -175,3 +175,45 @@ def test_recall_has_to_shrink_distances_and_those_of_defects_more(topics, normal
         return SimpleNamespace(method=holder, test=test)
 
     assert measured(topics.recall(make)) == pytest.approx({("S2-12", "feature_distance"): value})
+
+
+def test_a_category_measured_again_leaves_the_others(tmp_path, monkeypatch):
+    shortcuts = importlib.import_module("benchmarks.shortcuts")
+
+    monkeypatch.setattr(
+        shortcuts,
+        "equalised",
+        lambda method, dataset, category, seed, root: {
+            "method": method, "dataset": dataset, "category": category, "seed": seed,
+            "image_auroc": 0.9, "image_auroc_equalised": 0.8,
+        },
+    )  # fmt: skip
+    words = ["shortcuts.py", "equalised", "--out", str(tmp_path), "--methods", "stpm", "--seed"]
+    for category, seed in (("mvtec/screw", "0"), ("mvtec/screw", "1"), ("mtd/split0", "0"), ("mvtec/screw", "1")):
+        monkeypatch.setattr(sys, "argv", [*words, seed, "--category", category])
+        shortcuts.main()
+    found = pd.read_csv(tmp_path / "equalised.csv")
+    assert sorted(zip(found["category"], found["seed"], strict=True)) == [("screw", 0), ("screw", 1), ("split0", 0)]
+
+
+def test_an_environment_of_peers_that_was_not_made_to_its_end_is_made_again(tmp_path, monkeypatch):
+    peers = importlib.import_module("benchmarks.peers")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    asked = []
+
+    def fails(command, check):
+        asked.append(command[-1])
+        if "install" not in command:
+            Path(command[-1]).mkdir(parents=True, exist_ok=True)
+        elif len(asked) < 3:
+            raise OSError("killed")
+
+    monkeypatch.setattr(peers.subprocess, "run", fails)
+    with pytest.raises(OSError, match="killed"):
+        peers.peer_environment()
+    home = peers.peer_environment().parents[1]
+    assert len(asked) == 4
+    assert home.name.endswith(f"-torch-{torch.__version__.split('+')[0]}")
+    peers.peer_environment()
+    assert len(asked) == 4

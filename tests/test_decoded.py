@@ -1,5 +1,7 @@
 """A kept file is used where it is whole and of the same images, and never otherwise."""
 
+import os
+
 import pandas as pd
 import pytest
 import torch
@@ -103,3 +105,14 @@ def test_a_kept_image_is_checked_as_a_decoded_one(samples, cache):
     wrong = samples.assign(label=0)
     with pytest.raises(ValueError, match="is labelled normal"):
         images.load(wrong, 16, identity=datasets.fingerprint(samples))
+
+
+def test_what_nobody_read_for_long_is_forgotten(samples, cache):
+    load(samples)
+    load(samples, 8)
+    for file in cache.iterdir():
+        os.utime(file, (0, 0))
+    load(samples)  # which is of use still
+    load(samples, 12)
+    assert {load(samples, size).pixels.shape[-1] for size in (12, 16)} == {12, 16}
+    assert len(list(cache.iterdir())) == 2

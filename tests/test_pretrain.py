@@ -302,8 +302,18 @@ def test_wrong_recipes_say_what_is_expected(groups):
         config(sizes=(100,))
     with pytest.raises(ValueError, match="margin must be from 0 to 16 pixels for views of 64, got 17"):
         config(levels=(1, 2, 3), level_weights=(1.0,) * 3, margin=17)
+    with pytest.raises(ValueError, match=r"precision must be one of \('fp32', 'bf16'\), got 'auto'"):
+        config(precision="auto")
     with pytest.raises(ValueError, match="no share"):
         start({"holidays": groups["procedural"]})
+
+
+@pytest.mark.parametrize("name", ["procedural", "plain", HELD_OUT])
+def test_a_group_of_images_may_not_have_the_name_of_one_that_is_made(name, tmp_path: Path):
+    (tmp_path / name).mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / name / "1.png")
+    with pytest.raises(ValueError, match=f"may not be called '{name}'"):
+        data.read([tmp_path], canvas=64, procedural=0)
 
 
 def test_what_cannot_be_packed_is_named_and_nothing_is_left(tmp_path: Path):
@@ -373,7 +383,8 @@ def test_an_inherited_network_gives_the_sources_maps(monkeypatch):
     images = torch.rand(4, 3, 64, 64)
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (MEAN, STD))
     source(2 * images - 1)  # moves the BatchNorm statistics
-    inherit(network, source.eval(), (images - mean) / std)
+    with torch.device("meta"):  # a tensor that names no device of its own would be on another than the images
+        inherit(network, source.eval(), (images - mean) / std)
     network.eval()
     for stage in (2, 3):  # here the source has a block more
         source.blocks[stage] = source.blocks[stage][:-1]

@@ -443,6 +443,6 @@ def test_commit_is_unknown_clean_or_dirty(tmp_path):
 def test_environment_fills_its_fields_of_a_row(tmp_path):
     found = environment.environment()
     assert set(found) == {"commit", "versions", "device", "threads", "created"}
-    assert set(found["versions"]) == {"adlib", "python", "torch", "torchvision", "timm", "numpy"}
+    assert set(found["versions"]) == {"adlib", "python", "torch", "timm", "numpy", "scipy", "pillow"}
     assert found["device"].startswith("cpu: ")
     results.write(make(**found), tmp_path)

@@ -167,6 +167,15 @@ def test_a_second_interrupt_ends_at_once_and_keeps_no_half_step(tmp_path, ctrl_c
     assert not (tmp_path / "r").exists()
 
 
+def test_an_interrupt_while_a_state_is_taken_up_leaves_it_as_it_was(tmp_path, ctrl_c, monkeypatch):
+    interrupted("after", tmp_path / "r", ctrl_c)
+    before = (tmp_path / "r").read_bytes()
+    monkeypatch.setattr(torch.optim.SGD, "load_state_dict", lambda *_: ctrl_c(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        trained("stpm", resume=tmp_path / "r")
+    assert (tmp_path / "r").read_bytes() == before
+
+
 def interrupted(when, resume, strike):
     """Train as `trained` does, with a Ctrl-C in the third of six losses."""
     method = build("stpm", teacher="random", seed=3, **SHORT["stpm"])

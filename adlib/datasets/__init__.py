@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pandas as pd
 
-from adlib.names import known
+from adlib.errors import known
 
 from . import btad, eyecandies, folder, mtd, mvtec, mvtec3d, synthetic, visa
 from .table import check, data_root, fingerprint, found_in

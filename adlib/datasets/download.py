@@ -23,8 +23,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from adlib.errors import known
 from adlib.files import sha256
-from adlib.names import known
 
 from . import PUBLISHED, categories
 from .archives import ARCHIVES, Archive
@@ -48,7 +48,8 @@ def download(dataset: str, root: str | Path | None = None) -> Path:
     """Fetch, check and unpack a dataset into `<data root>/<dataset>`, and return that folder.
 
     Prints the licence first. A folder that is already there is left alone; one that lacks categories is a
-    DownloadError, as is everything that leaves the dataset absent. Raises ValueError for an unknown name.
+    DownloadError, as is everything that leaves the dataset absent; a disk that is full or may not be written is an
+    OSError. Raises ValueError for an unknown name.
     """
     known("dataset", dataset, ARCHIVES)
     archive = ARCHIVES[dataset]
@@ -222,7 +223,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         download(options.dataset, options.root)
-    except DownloadError as error:
+    except (DownloadError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

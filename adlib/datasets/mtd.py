@@ -48,7 +48,7 @@ def samples(root: Path, category: str) -> pd.DataFrame:
 
 
 def make_splits(names: Iterable[str]) -> pd.DataFrame:
-    """Columns image, split0, split1, split2 for the normal images' file names.
+    """Columns image, split0, split1, split2 for the normal images' file names: how `mtd_splits.csv` was made.
 
     Each capture group gives its share of the test set by largest remainder, so that the total is
     exactly the rounded share of all images, however small a group (E = 0 has one normal image).

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from adlib.errors import known
 from adlib.methods.base import Batch, Deviation, Method, Stage, configured, seeded
 from adlib.methods.destseg import DeSTSeg
 from adlib.methods.dskd import DSKD
@@ -15,7 +16,6 @@ from adlib.methods.rd import RD
 from adlib.methods.rd_memae import RDMemAE
 from adlib.methods.reduced_student import ReducedStudent
 from adlib.methods.stpm import STPM
-from adlib.names import known
 
 METHODS: dict[str, type[Method]] = {
     "stpm": STPM,

@@ -91,8 +91,9 @@ class Method(nn.Module, ABC):
 
     A subclass sets `Config` (a frozen dataclass whose defaults are the recipe `paper`), `RECIPES` (fields that a recipe
     changes) and `SMALL` (fields that the scale `small` changes; its epochs are meant for 200 images), builds its
-    networks, and writes `stages` and `anomaly_map`. The run reads the fields `preprocess` ('resize', 'resize_nearest')
-    and `rotation` ('auto', 'none', 'slight', 'full') where a method has them.
+    networks, and writes `stages` and `anomaly_map`. The run reads the field `preprocess` ('resize', 'resize_nearest')
+    where a method has it. One with a stage on pseudo-anomalies (`Stage.corrupted`) has to have `rotation` ('auto',
+    'none', 'slight', 'full'), `corruption_probability` and `perlin_threshold`.
     """
 
     FROZEN: ClassVar[tuple[str, ...]] = ("backbone",)  # the fields that name frozen networks

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from adlib.pretrain.augment import Augmentation
 from adlib.pretrain.networks import FEATURE_LOSSES, STRIDE
 
+PRECISIONS = ("fp32", "bf16")
+
 # The share of each group of images in what is trained on; `labelled` is what a classification reads.
 MIX = {"photographs": 0.5, "tiny": 0.2, "textures": 0.15, "procedural": 0.1, "plain": 0.05, "labelled": 1.0}
 
@@ -39,6 +41,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.steps is None and self.seconds is None:
             raise ValueError("say how long: steps, seconds or both")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {PRECISIONS}, got {self.precision!r}")
         if self.feature_loss not in FEATURE_LOSSES:
             raise ValueError(f"feature_loss must be one of {FEATURE_LOSSES}, got {self.feature_loss!r}")
         if any(size % STRIDE or size < 2 * STRIDE for size in self.sizes):

@@ -50,8 +50,8 @@ def read(
 
     Adds the groups `procedural` (our own textures, see `adlib.corrupt`) and `plain` (linear colour gradients, such as
     product photographs have behind the object), and splits `held out` from `photographs`. Small images are laid out
-    `rounds` times, in different neighbourhoods. Raises ValueError where there is no image or a name stands for two
-    groups.
+    `rounds` times, in different neighbourhoods. Raises ValueError where there is no image, or a
+    group has the name of one of these.
     """
     files = [file for path in paths for file in _files(path)]
     by_group: dict[str, list[File]] = {}
@@ -60,6 +60,8 @@ def read(
         by_group.setdefault(parts[0] if len(parts) > 1 else "images", []).append((name, content))
     if not by_group:
         raise ValueError(f"no image in {', '.join(map(str, paths))}; expected <group>/*.webp, .jpg or .png")
+    if clash := sorted(by_group.keys() & {"procedural", "plain", HELD_OUT}):
+        raise ValueError(f"a group may not be called {clash[0]!r}, which is one that is made here: rename its folder")
     counts = {group: len(members) for group, members in by_group.items()}
     if "photographs" in by_group:
         members = by_group.pop("photographs")

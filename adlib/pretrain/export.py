@@ -42,26 +42,25 @@ def write_teacher(
     c = training.config
     level = SHIPPED.get(c.student, 4) if level is None else level
     state = {k: v.detach().cpu().contiguous() for k, v in teacher_state(training.student, c.student, level).items()}
-    with whole_file(out) as temporary:
-        save_file(state, temporary)
-    card = {
-        "network": c.student,
-        "levels": list(range(1, level + 1)),
-        "parameters": sum(v.numel() for v in state.values()),
-        "sha256": sha256(out),
-        "bytes": out.stat().st_size,
-        **training.origin(),
-        "data": data,
-        "images_in_memory": len(training.pixels),
-        "recipe": dataclasses.asdict(c),
-        "steps": training.step,
-        "images_seen": training.views,
-        "seconds": round(training.elapsed, 1),
-        "held_out": {name: round(value, 4) for name, value in measured.items()},
-        "environment": environment(training.device),  # commit, versions, device, time
-        "log": training.log[:: 1 + len(training.log) // 100],
-        **(more or {}),
-    }
-    with whole_file(out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(card, indent=1) + "\n")
+    with whole_file(out) as weights, whole_file(out.with_suffix(".json")) as description:
+        save_file(state, weights)
+        card = {
+            "network": c.student,
+            "levels": list(range(1, level + 1)),
+            "parameters": sum(v.numel() for v in state.values()),
+            "sha256": sha256(weights),
+            "bytes": weights.stat().st_size,
+            **training.origin(),
+            "data": data,
+            "images_in_memory": len(training.pixels),
+            "recipe": dataclasses.asdict(c),
+            "steps": training.step,
+            "images_seen": training.views,
+            "seconds": round(training.elapsed, 1),
+            "held_out": {name: round(value, 4) for name, value in measured.items()},
+            "environment": environment(training.device),  # commit, versions, device, time
+            "log": training.log[:: 1 + len(training.log) // 100],
+            **(more or {}),
+        }
+        description.write_text(json.dumps(card, indent=1) + "\n")
     return json.loads(json.dumps(card))

@@ -32,7 +32,7 @@ def inherit(network: Any, source: Any, images: Tensor) -> None:
     if len(network.blocks) != len(source.blocks):
         raise ValueError(f"the source has {len(source.blocks)} stages, the network {len(network.blocks)}")
     shifts: dict[nn.Module, Tensor] = {}
-    std, mean = (torch.tensor(x).view(1, 3, 1, 1) for x in (STD, MEAN))
+    std, mean = (torch.tensor(x, device=images.device).view(1, 3, 1, 1) for x in (STD, MEAN))
     kernel, shift = _fused(source.conv_stem, source.bn1)
     shift = shift + (kernel * (2 * mean - 1)).sum((1, 2, 3))  # 2 image - 1, of what the network takes
     _place(network.conv_stem, 2 * std * kernel, SHARPNESS)
@@ -43,7 +43,7 @@ def inherit(network: Any, source: Any, images: Tensor) -> None:
                 _inherit_block(block, theirs[i], shifts)
             else:
                 nn.init.zeros_(block.bn3.weight)  # the block begins as the identity
-                shifts[block.bn3] = torch.zeros(block.bn3.num_features)
+                shifts[block.bn3] = torch.zeros_like(block.bn3.bias)
     _calibrate(network, shifts, images)
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from adlib.backbones import IMAGENET_TAGS, tensorflow_style, tensors_sha256
+from adlib.backbones import IMAGENET_TAGS, imagenet_network, tensorflow_style, tensors_sha256
 from adlib.files import sha256
 from adlib.images import MEAN, STD
 
@@ -62,7 +62,7 @@ class Source(nn.Module):
     strides 4, 8 and 16; cells without a partner are left out (`crop_student`). Without this the student would learn
     features of what lies half a cell beside them.
 
-    Raises ValueError for weights that do not fit the network.
+    Raises ValueError for weights that do not fit the network, ConnectionError for some that cannot be fetched.
     """
 
     mean: Tensor
@@ -73,7 +73,10 @@ class Source(nn.Module):
         self.name = name
         self.same = tensorflow_style(name, weights)
         if weights == "imagenet":
-            network = timm.create_model(IMAGENET_TAGS.get(name, name), pretrained=True)
+            copied = (
+                "Run it once where there is a network and copy the hub's cache (HF_HOME), or name a file of the weights"
+            )
+            network = imagenet_network(IMAGENET_TAGS.get(name, name), copied)
         else:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)

@@ -151,18 +151,11 @@ class Pretraining(ABC):
     @torch.no_grad()
     def finish(self) -> dict[str, float]:
         """Re-estimate the averaged network's BatchNorm on plain images, and return what `measure` finds."""
-        norms = [m for m in self.averaged.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        momentum = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain average over the batches
-        self.averaged.train()
         generator = Generator(self.device).manual_seed(self.config.seed)
-        for _ in range(min(CLEAN_BATCHES, max(1, 4 * len(self.pixels) // self.config.batch))):
-            with self._autocast():
-                self.averaged(self.pixels[self._draw(self.config.batch, generator)].float() / 255)
-        for norm, before in zip(norms, momentum, strict=True):
-            norm.momentum = before
+        count = min(CLEAN_BATCHES, max(1, 4 * len(self.pixels) // self.config.batch))
+        batches = (self.pixels[self._draw(self.config.batch, generator)].float() / 255 for _ in range(count))
+        with self._autocast():
+            torch.optim.swa_utils.update_bn(batches, self.averaged)
         self.averaged.eval()
         return self.measure()
 

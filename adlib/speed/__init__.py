@@ -198,7 +198,7 @@ def others(path: Path, by: Sequence[str], again: Collection[str] | None) -> list
     if not again or not path.is_file():
         return []
     rows = pd.read_csv(path)
-    return [row for row in rows.to_dict("records") if "/".join(row[name] for name in by) not in again]  # type: ignore[misc]
+    return [row for row in rows.to_dict("records") if "/".join(str(row[name]) for name in by) not in again]  # type: ignore[misc]
 
 
 def read(topic: str, folder: str | Path = "") -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Where a paper contradicts itself or another, found again from printed tables: means, captions, prose, copied columns.
 
-Everything stands in `results/paper/`: the tables as printed, and `prose.csv`, what the text says of them.
+Everything stands in `results/paper/`: the tables as printed, and what the texts say of them (`prose.csv`)
+and of the datasets (`sizes.csv`).
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from adlib.study.paper import DATASETS, FOLDER, METRICS, paper
 
 COLUMNS = ["source", "where", "check", "stated", "found", "verdict"]
 CONTRADICTED, ROUNDING, AGREES = "contradicted", "within rounding", "agrees"
-COUNTED, COPIED = "counted", "copied"  # nothing that the paper says is denied by either
+COUNTED, COPIED, DIFFERS = "counted", "copied", "differs"  # nothing that the paper says is denied by any of these
 MEAN, WHOLE = "mean", ("mean", "all")  # categories that stand for a whole dataset
 CAPTIONED = " (as captioned)"
 STEP = 0.1  # percent points: the last printed digit of the tables' percentages
@@ -22,9 +23,10 @@ def contradictions(folder: str | Path = FOLDER) -> pd.DataFrame:
     """Check all tables of the papers in every way below: one line a check, `COLUMNS`, the contradicted ones first."""
     everything = paper(folder)
     numbers = everything[everything["source"].str.startswith("seed")]
-    checks = [means(numbers), captions(numbers), prose(numbers, folder), copies(everything), losses(numbers)]
+    checks = [means(numbers), captions(numbers), prose(numbers, folder), sizes(folder), copies(everything)]
+    checks += [losses(numbers)]
     found = pd.concat(checks, ignore_index=True)
-    order = found["verdict"].map({CONTRADICTED: 0, ROUNDING: 1, COPIED: 2, COUNTED: 3, AGREES: 4})
+    order = found["verdict"].map({CONTRADICTED: 0, ROUNDING: 1, DIFFERS: 2, COPIED: 3, COUNTED: 4, AGREES: 5})
     return found.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
 
 
@@ -51,7 +53,7 @@ def captions(numbers: pd.DataFrame) -> pd.DataFrame:
     """Compare a table's numbers with the other tables of its paper: do they fit the dataset of its caption?
 
     Counts for each dataset how many values (same method, same metric) are the same; contradicted where another dataset
-    than that of the caption has more.
+    than that of the caption has more. Of the others it says whose values these are.
     """
     whole = numbers[numbers["category"].isin(WHOLE)].copy()
     # One and the same method has two names: in the table of the complexity the baseline is RD.
@@ -63,10 +65,17 @@ def captions(numbers: pd.DataFrame) -> pd.DataFrame:
         pairs = group.merge(others, on=["source", "method", "metric"], suffixes=("", "_other"))
         if not captioned.endswith(CAPTIONED) or pairs.empty:
             continue
-        equal = pairs["value"].eq(pairs["value_other"]).groupby(pairs["dataset_other"]).agg(["sum", "size"])
+        same = pairs["value"].eq(pairs["value_other"])
+        equal = same.groupby(pairs["dataset_other"]).agg(["sum", "size"])
         best = equal["sum"].idxmax()
         name = captioned.removesuffix(CAPTIONED)
-        text = ", ".join(f"{dataset} {line['sum']} of {line['size']}" for dataset, line in equal.iterrows())
+        few = pairs[same & (pairs["dataset_other"] != best)]
+        whose = {str(dataset): part["method"].unique() for dataset, part in few.groupby("dataset_other")}
+        text = ", ".join(
+            f"{dataset} {line['sum']} of {line['size']}"
+            + (f" ({', '.join(whose[str(dataset)])})" if dataset in whose else "")
+            for dataset, line in equal.iterrows()
+        )
         verdict = AGREES if best == name else CONTRADICTED
         lines.append((source, table, "values equal to those of", name, text, verdict))
     return pd.DataFrame(lines, columns=COLUMNS)
@@ -75,8 +84,9 @@ def captions(numbers: pd.DataFrame) -> pd.DataFrame:
 def prose(numbers: pd.DataFrame, folder: str | Path = FOLDER) -> pd.DataFrame:
     """Compare each difference that the text states with the one that the tables give.
 
-    `against` is a method of a table, "second best", or a number that the text itself gives; by its `unit` a statement
-    is about percent points, percent, two prints of the same, or only about being ahead. Raises ValueError for a
+    `against` is a method of a table, "second best", or a number that a text gives; by its `unit` a statement is about
+    percent points, percent, two prints of the same, what another paper prints of the same method (`DIFFERS`: a re-run,
+    whatever it is called), or only about being ahead. Raises ValueError for a
     statement about a number that no table has.
     """
     statements = pd.read_csv(Path(folder) / "prose.csv", keep_default_na=False)
@@ -106,11 +116,26 @@ def prose(numbers: pd.DataFrame, folder: str | Path = FOLDER) -> pd.DataFrame:
         verdict = _verdict(stated, found, exact=0.5 if percent else STEP / 10)
         if said["unit"] == "same" and verdict == ROUNDING:
             verdict = CONTRADICTED  # one thing printed twice is rounded alike
+        if said["unit"] == "elsewhere" and verdict != AGREES:
+            verdict = DIFFERS
         unit = " %" if percent else ""
         texts = [f"{x:+.{0 if percent else 2}f}{unit}" for x in (stated, found)]
         if said["unit"] == "ahead":
             verdict, texts[0] = (AGREES if found > 0 else CONTRADICTED), "ahead"
         lines.append((said["source"], f"{said['place']} on {said['table']}", said["says"], *texts, verdict))
+    return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def sizes(folder: str | Path = FOLDER) -> pd.DataFrame:
+    """Compare the number of images that a text gives of a dataset with the sum of its published parts."""
+    parts = pd.read_csv(Path(folder) / "dataset_counts.csv").set_index("dataset")
+    images = parts[["train", "val", "test_normal", "test_anomalous"]].sum(axis=1)
+    lines = []
+    for said in pd.read_csv(Path(folder) / "sizes.csv").to_dict("records"):
+        found = int(images[images.index.str.startswith(said["dataset"])].sum())
+        verdict = AGREES if found == said["images"] else CONTRADICTED
+        check = f"images of {said['dataset']}"
+        lines.append((said["source"], said["place"], check, str(said["images"]), str(found), verdict))
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
@@ -141,14 +166,23 @@ def copies(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def losses(numbers: pd.DataFrame) -> pd.DataFrame:
-    """Count the categories in which the proposed method is below its own baseline: `COUNTED`, as no paper denies it."""
+    """Count where the proposed method is below its own baseline: `COUNTED`, as no paper denies it.
+
+    Category by category, and of the tables of whole datasets dataset by dataset.
+    """
     lines = []
     pairs = (("seed000", "DeSTSeg(memory)", "DeSTSeg(origin)"), ("seed002", "Ours", "RD"))
     for source, method, baseline in pairs:
-        part = numbers[(numbers["source"] == source) & ~numbers["category"].isin(WHOLE)]
-        for (table, metric), group in part.groupby(["table", "metric"], sort=False):
+        part = numbers[(numbers["source"] == source) & numbers["method"].isin([method, baseline])]
+        whole = part["category"].isin(WHOLE)
+        # One table for all datasets, each of which has one number a method there.
+        datasets = part[whole & ~part["dataset"].str.endswith(CAPTIONED)].assign(of="dataset", table="all tables")
+        datasets = datasets.assign(category=datasets["dataset"]).drop_duplicates(["category", "method", "metric"])
+        for (table, metric, of), group in pd.concat([part[~whole].assign(of="category"), datasets]).groupby(
+            ["table", "metric", "of"], sort=False
+        ):
             values = group.pivot(index="category", columns="method", values="value")
-            if not {method, baseline} <= set(values):
+            if not {method, baseline} <= set(values) or len(values) < 2:
                 continue
             gain = (values[method] - values[baseline]).round(6)
             worse = ", ".join(f"{name} {value:+.1f}" for name, value in gain[gain < 0].items()) or "none"
@@ -158,7 +192,7 @@ def losses(numbers: pd.DataFrame) -> pd.DataFrame:
                 (
                     source,
                     f"{table}, {metric}",
-                    f"{method} over {baseline}, category by category",
+                    f"{method} over {baseline}, {of} by {of}",
                     mean,
                     counts,
                     COUNTED,

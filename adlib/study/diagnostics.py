@@ -161,11 +161,13 @@ def movement(before: np.ndarray, after: np.ndarray) -> float:
 def compact_and_apart(own: float | None, other: float | None, seen: float = 0.1) -> float | None:
     """Judge MemKD's S2-13 by two silhouettes: its values lie together, and more so than MemAE's. Above 0: both hold.
 
-    The lesser margin decides: how far `own` lies above `seen`, below which no eye sees clusters, and above `other`.
-    None stands for memories that training has not moved. Without `other` the first margin is an upper bound, which
-    can say that the claim fails and not that it holds: None then, as without `own`.
+    The lesser margin decides: how far `own` lies above `seen`, below which no eye sees clusters, and above `other`;
+    values without any order have an `own` of 0, so that one below it denies the claim. In between the values are on
+    their way, and nothing is known: None. For `own` and `other` None stands for memories that training has not moved:
+    without `other` the first margin is an upper bound, which can say that the claim fails and not that it holds;
+    without `own` there is none.
     """
-    if own is None:
+    if own is None or 0 < own < seen:
         return None
-    value = min(own - seen, math.inf if other is None else own - other)
+    value = min(own - seen if own >= seen else own, math.inf if other is None else own - other)
     return None if other is None and value > 0 else value

@@ -14,8 +14,8 @@ from adlib import datasets, results
 from adlib.backbones import check_source, sources
 from adlib.device import PRECISIONS
 from adlib.environment import PROJECT
+from adlib.errors import known
 from adlib.methods import METHODS, resolve
-from adlib.names import known
 from adlib.run import identify
 
 # What a row rests on besides its method and the modules that the method imports.

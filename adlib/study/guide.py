@@ -172,7 +172,7 @@ def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> str:
             f"{means.index[0]} takes {costs[means.index[0]]:.0f} ms an image, the others {others.min():.0f} to "
             f"{others.max():.0f} ({timed_on(timings)})."
         )
-    said += [_without_one(real), _as_generated(real, rows[origins == "generated"])]
+    said += [_without_one(real), _where(real), _as_generated(real, rows[origins == "generated"])]
     return " ".join(filter(None, said))
 
 
@@ -186,6 +186,17 @@ def _without_one(real: pd.DataFrame) -> str:
     turned = [f"without {place} it is {name}" for place, name in others.items() if name != best]
     return (
         f"Whichever category is left out, {best} has the highest mean." if not turned else f"But {'; '.join(turned)}."
+    )
+
+
+def _where(real: pd.DataFrame) -> str:
+    """Say which method shows best where defects are, by AUPRO, and how certain that is."""
+    means = (100 * _means(real, "aupro")).mean().sort_values(ascending=False)
+    pairs = tables.paired_differences(real, "aupro")
+    last = f", {means.index[-1]} the lowest, {means.iloc[-1]:.1f}"
+    return (
+        f"Of where defects are {means.index[0]} has the highest mean AUPRO, {means.iloc[0]:.1f}{last}; of {len(pairs)} "
+        f"differences {int(pairs['certain'].sum())} are certain, {int(pairs['at_once'].sum()) or 'none'} at once."
     )
 
 
@@ -312,10 +323,14 @@ def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame])
         )
         of = f"{len(kinds[kind])} methods and recipes on {best[f'{kind}s']} {kind}{'s' * (best[f'{kind}s'] > 1)}"
         said.append(f"For {kind}s: {_name(best)}, image AUROC {best[kind]:.1f}%{spread}{lead}; {cost}; of {of}.")
+    shows, *others = (line for _, line in table.sort_values("aupro", ascending=False).iterrows())
+    lead = f", {shows['aupro'] - others[0]['aupro']:.1f} points before {_name(others[0])}" if others else ""
+    said.append(f"To see where a defect is: {_name(shows)}, AUPRO {shows['aupro']:.1f}%{lead}.")
     timed = table.dropna(subset=["ms"])
     if len(timed):
         quick = timed.iloc[int(timed["ms"].to_numpy().argmin())]
-        said.append(f"Where time counts: {_name(quick)}, {quick.ms:.3g} ms an image.")
+        found = f"image AUROC {quick.image_auroc:.1f}%, AUPRO {quick.aupro:.1f}%"
+        said.append(f"Where time counts: {_name(quick)}, {quick.ms:.3g} ms an image; {found}.")
         chosen = timed[plots.on_front(timed["ms"], timed["image_auroc"])].sort_values("ms")
         said.append(f"Not beaten in both: {', '.join(map(_name, chosen.itertuples()))}.")
     light = table.iloc[int(table["peak_mib"].to_numpy().argmin())]

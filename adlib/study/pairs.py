@@ -1,20 +1,31 @@
 """Which rows are compared with which: those of a method and a baseline that agree in all else, and how they differ.
 
-A row belongs to a method or one of its variants (`results.VARIANTS`); what it was trained under is worded for a line of
-`adlib.study.claims`.
+A row belongs to a method or one of its variants (`adlib.study.variants`); what it was trained under is worded for a
+line of `adlib.study.claims`.
 """
 
 from typing import Any
 
 import pandas as pd
 
-from adlib import results
 from adlib.datasets import origin
 from adlib.methods import METHODS
+from adlib.study.variants import select
 
 SEEDS = 3  # at least, for a verdict
-PAIRED = ("dataset", "category", "seed", "recipe", "scale", "teacher", "precision", "rest", "data_sha256", "textures")
-SETTING = ("recipe", "scale", "teacher", "precision", "rest", "images", "textures")  # what one verdict holds under
+PAIRED = (
+    "dataset",
+    "category",
+    "seed",
+    "recipe",
+    "scale",
+    "teacher",
+    "precision",
+    "overrides",
+    "data_sha256",
+    "textures",
+)
+SETTING = ("recipe", "scale", "teacher", "precision", "overrides", "images", "textures")  # what one verdict holds under
 
 
 def paired(names: list[str], variant: str, metric: str, rows: pd.DataFrame) -> pd.DataFrame:
@@ -30,7 +41,7 @@ def paired(names: list[str], variant: str, metric: str, rows: pd.DataFrame) -> p
 
 def chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
     """Take the rows of a method or variant that have the metric: `PAIRED`, `value`, and how they were trained."""
-    part = results.select(rows, name)
+    part = select(rows, name).drop(columns="overrides").rename(columns={"rest": "overrides"})  # but the variant's own
     backbones = [config.get("backbone", "") for config in part["config"]]
     students = [f" with student {config['student']}" if "student" in config else "" for config in part["config"]]
     # MemKD's own is layer4 of the teacher, which does not ship.
@@ -62,10 +73,16 @@ def with_enough_seeds(group: pd.DataFrame) -> pd.DataFrame:
     return group[enough] if enough.any() else group
 
 
+def columns(setting: tuple[Any, ...]) -> dict[str, Any]:
+    """Name the parts of a setting: `SETTING`; nothing overridden is an empty text."""
+    named = dict(zip(SETTING, setting, strict=True))
+    return named | {"overrides": "" if named["overrides"] == "{}" else named["overrides"]}
+
+
 def conditions(setting: tuple[Any, ...], group: pd.DataFrame) -> str:
     """Word what the variant was trained under, and on which categories."""
-    recipe, scale, teacher, precision, rest, images, textures = setting
-    changed = [] if rest == "{}" else [rest]
+    recipe, scale, teacher, precision, overrides, images, textures = setting
+    changed = [] if overrides == "{}" else [overrides]
     said = [recipe, scale, f"teacher {teacher}", *sorted(group["networks"].unique()), *_trained(group), precision]
     said += [f"pseudo-anomalies of {textures}"] if textures else []
     said += [*changed, *([f"{images} images"] if images == "generated" else [])]

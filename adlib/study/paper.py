@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
+from adlib import metrics
 from adlib.datasets import PUBLISHED
 from adlib.environment import PROJECT
-from adlib.row import FRACTIONS
 
 FOLDER = PROJECT / "results" / "paper"
 COLUMNS = ("source", "table", "dataset", "category", "method", "metric", "value")
@@ -145,7 +145,7 @@ def beside(row: Mapping[str, Any], folder: str | Path = FOLDER) -> pd.DataFrame:
         row["notes"].get("textures", ""),
     )
     lines = []
-    for metric in (*FRACTIONS, *row["legacy"]):
+    for metric in (*metrics.METRICS, *row["legacy"]):
         ours = 100 * row["legacy"].get(metric, row.get(metric, math.nan))
         found = printed[printed["metric"] == metric]
         for _, number in found.iterrows():

@@ -16,6 +16,7 @@ from adlib.datasets import PUBLISHED, kind
 from adlib.layers import Memory, NRMemory
 from adlib.methods import build, resolve
 from adlib.study.paper import CATEGORIES, DATASETS, FOLDER, METRICS, SIZES, TEXTURES, departures, paper
+from adlib.study.variants import VARIANTS, select
 
 OURS = ["ours", "seeds", "difference", "conditions", "command"]
 # Printed times of one image, from ours in ms.
@@ -27,7 +28,7 @@ TIMES: dict[str, Callable[[float], float]] = {
 NOT_BUILT = "not one of the methods built here"
 WHERE = " -r out_dir results/runs"  # where the notebooks read their rows
 MEMORY = "memory_size_M_as_printed"
-COUNTED = "counted: numbers in the memories, in 2^20; the paper does not say what it counts"
+COUNTED = "counted: 2^20 numbers in the memories; printed as MB, of which these are four times as many in fp32"
 TEACHERS = ("random", "bundled", "imagenet")  # from the least to the most like the papers'
 
 
@@ -147,7 +148,7 @@ class _Beside:
     def __init__(self, rows: pd.DataFrame, lines: Sequence[Mapping[Any, Any]]) -> None:
         self.rows = rows
         measured = [line for line in lines if line["name"] is not None and line["metric"] in METRICS]
-        self.of_name = {name: results.select(rows, name) for name in {line["name"] for line in measured}}
+        self.of_name = {name: select(rows, name) for name in {line["name"] for line in measured}}
         numbers = {(line["name"], *_place(line), METRICS[line["metric"]][0]) for line in measured}
         found = {number: self._rows(*number) for number in numbers}
         counts = Counter(
@@ -203,9 +204,7 @@ def _ours(beside: _Beside, line: Mapping[Any, Any], times: Mapping[str, pd.DataF
     if line["metric"] in TIMES:
         return _timed(name, TIMES[line["metric"]], times)
     if line["metric"] == MEMORY:
-        size = _memory_size(name)
-        gap = round(size, 1) - float(line["value"])
-        return _missing(COUNTED) | {"ours": f"{size:.2f}", "difference": round(gap, 1) + 0.0}
+        return _missing(COUNTED) | {"ours": f"{_memory_size(name):.2f}"}
     metric, unit = METRICS[line["metric"]]
     dataset, category = _place(line)
     wanted = {"mean": SIZES.get(dataset, 1), "mean_textures": 5, "mean_objects": 10}.get(category, 1)
@@ -252,7 +251,7 @@ def _belonging(rows: pd.DataFrame, dataset: str, category: str) -> pd.DataFrame:
 @cache
 def _memory_size(name: str) -> float:
     """Count the numbers in the memories of a method as its text has it, in 2^20."""
-    method, overrides = results.VARIANTS.get(name, (name, {}))
+    method, overrides = VARIANTS.get(name, (name, {}))
     built = build(method, teacher="random", **overrides)
     memories = [module for module in built.modules() if isinstance(module, Memory | NRMemory)]
     return sum(p.numel() for memory in memories for p in memory.parameters()) / 2**20
@@ -324,7 +323,7 @@ def _missing(why: str, command: str = "") -> dict[str, Any]:
 
 def _command(name: str, dataset: str, category: str) -> str:
     """The shell line that would fill a number with one seed, under the papers' conditions: a run, of a mean several."""
-    method, overrides = results.VARIANTS.get(name, (name, {}))
+    method, overrides = VARIANTS.get(name, (name, {}))
     run = {"method": method, "recipe": "paper", "dataset": dataset, "seed": 0, "scale": "full", "teacher": "imagenet"}
     if not category.startswith("mean"):
         return results.command(run | {"category": category, "overrides": overrides}) + WHERE

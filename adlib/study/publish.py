@@ -6,7 +6,6 @@ Nothing in them is typed by hand.
 """
 
 import math
-import re
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from adlib.environment import PROJECT
 from adlib.files import replace_between, whole_file
 from adlib.study import claims, guide, paper_tables, tables, verdicts
 from adlib.study.intervals import holm
-from adlib.study.paper import PAPERS, TEXTURES
+from adlib.study.paper import PAPERS, departures
 
 CLAIMS = PROJECT / "results" / "claims.csv"
 README = PROJECT / "README.md"
@@ -39,13 +38,6 @@ READING = (
     "another run moves it by more. pp: percent points; x: times; a number without either was made so that the claim "
     "says it is above 0."
 )
-# The text's recipe, of times that of the method in question; an override has a brace.
-PLAIN = re.compile(
-    r"(?:paper, |(?:images a second|median latency|peak memory), \S+ \(paper\) )(?!.*generated images)[^{]*$"
-)
-TRAINED = re.compile(r"paper, (\w+, teacher \S+),")  # a line of scores, not of times: scale and teacher
-# The papers' conditions, as `pairs.conditions` words them.
-THEIRS = re.compile(rf"paper, full, teacher imagenet, [^{{]* fp32(, pseudo-anomalies of {TEXTURES[1]})?;")
 # What the scores are of, the most like the papers' first; a setting without rows has no table.
 SETTINGS = [
     {"recipe": "paper", "scale": scale, "teacher": teacher}
@@ -76,7 +68,7 @@ def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
         own = judged[judged["source"] == source.removeprefix("seed")]
         if len(own):
             first = own.iloc[0]
-            lines = own[(own["id"] == first["id"]) & own["conditions"].str.match(PLAIN)]
+            lines = own[(own["id"] == first["id"]) & _plain(own)]
             plain = [
                 f"By the recipe `paper`, nothing overridden{_trained(line)}: {_effect(line)[1]}, {_verdict(line)}. "
                 for line in lines.to_dict("records")[:1]
@@ -87,8 +79,13 @@ def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
 
 
 def _trained(line: Mapping[Hashable, Any]) -> str:
-    found = TRAINED.match(str(line["conditions"]))
-    return f" ({found[1]})" if found else ""
+    """Word scale and teacher of a line of scores, and what the method is set against; nothing of times."""
+    return f" ({line['scale']}, teacher {line['teacher']}; against {line['against']})" if line["scale"] else ""
+
+
+def _plain(judged: pd.DataFrame) -> pd.Series:
+    """Tell the lines of the text's recipe, of times that of the method in question, nothing overridden, real images."""
+    return (judged["recipe"] == "paper") & (judged["overrides"] == "") & (judged["images"] != "generated")
 
 
 def _best(rows: pd.DataFrame) -> str:
@@ -111,7 +108,7 @@ def claims_table(judged: pd.DataFrame) -> str:
     summed = f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why."
     tested = judged.assign(holds=_stay(judged))
     tested = tested[tested["verdict"] != verdicts.NOT_TESTED]
-    plain = tested["conditions"].str.match(PLAIN)
+    plain = _plain(tested)
     tested = tested.assign(shown=plain | ~plain.groupby(tested["id"]).transform("any"))
     heads = [
         head for head in HEADS if head != DIFFERENCE or any(_effect(line)[2] for line in tested.to_dict("records"))
@@ -122,7 +119,7 @@ def claims_table(judged: pd.DataFrame) -> str:
 
 def _at_once(judged: pd.DataFrame) -> str:
     """Say how many lines chance alone would make conclusive, and which stay so when all are judged at once."""
-    lines = judged[judged["p"].notna()]
+    lines = judged[judged["p"].notna() & claims.counting(judged)]
     sure = lines["verdict"].isin([verdicts.SUPPORTED, verdicts.CONTRADICTED])
     depend = int((lines["verdict"] == verdicts.DEPENDS).sum())
     stay = lines[_stay(lines)]
@@ -137,7 +134,7 @@ def _at_once(judged: pd.DataFrame) -> str:
 
 def _stay(judged: pd.DataFrame) -> pd.Series:
     """Tell the lines that are conclusive also when all are judged at once."""
-    chances = judged.loc[judged["p"].notna(), "p"]
+    chances = judged.loc[judged["p"].notna() & claims.counting(judged), "p"]
     sure = judged["verdict"].isin([verdicts.SUPPORTED, verdicts.CONTRADICTED])
     return sure & holm(chances).reindex(judged.index, fill_value=False)
 
@@ -159,9 +156,8 @@ def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
         line["id"]: f"{line['verdict']} ({line['lines tested']})" for _, line in claims.by_claim(tested).iterrows()
     }
     hidden = set(tested.loc[~tested["shown"], "id"])
-    marks = paper_tables.letters(
-        dict.fromkeys(_conditions(line) for line in tested[tested["shown"]].to_dict("records"))
-    )
+    tested = tested.assign(under=claims.worded_conditions(tested))
+    marks = paper_tables.letters(tested.loc[tested["shown"], "under"].unique())
     before = ""
     for (number, claim, seeds, _), group in tested[tested["shown"]].groupby(
         ["id", "claim", "seeds", "conditions"], sort=False
@@ -175,16 +171,12 @@ def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
             summed[number] if number in hidden - {before} else "",
             str(seeds or ""),
             apart.replace(" ", NO_BREAK),
-            ", ".join(dict.fromkeys(marks[_conditions(line)] for line in group.to_dict("records"))),
+            ", ".join(dict.fromkeys(group["under"].map(marks))),
         ]
         lines.append("| " + " | ".join(cell for head, cell in zip(HEADS, cells, strict=True) if head in heads) + " |")
         before = str(number)
-    named = [f"- **{mark}**: {text}" for text, mark in marks.items()]
-    return "\n".join([*lines, "", "<details><summary>The conditions</summary>", "", *named, "", "</details>"])
-
-
-def _conditions(line: Mapping[Hashable, Any]) -> str:
-    return str(line["conditions"]) + (f" ({line['why']})" if line["why"] else "")
+    named = claims.spelt_out(tested[tested["shown"]])
+    return "\n".join([*lines, "", "<details><summary>The conditions</summary>", "", named, "", "</details>"])
 
 
 def _verdict(line: Mapping[Hashable, Any]) -> str:
@@ -220,7 +212,8 @@ def _effect(line: Mapping[Hashable, Any]) -> list[str]:
     ours = f"{effect:{sign}.{digits}}{unit} [{low:{sign}.{digits}}, {high:{sign}.{digits}}]"
     if math.isnan(stated):
         return ["", ours, ""]
-    alike = THEIRS.match(line["conditions"]) and not line["why"]
+    differs = departures(*(line[name] for name in ("teacher", "scale", "recipe", "overrides", "precision", "textures")))
+    alike = not differs and not line["why"]
     return [f"{stated:{sign}.{digits}}{unit}", ours, f"{effect - stated:+.{digits}}" if alike else ""]
 
 

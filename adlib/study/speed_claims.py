@@ -21,6 +21,7 @@ from adlib.study.verdicts import NOT_TESTED, RATIO, about, of_ratio, untested
 
 SMALLER = "patchcore 1 % resnet18"  # with a smaller coreset than its library takes by itself
 PEERS = {"patchcore": "wide_resnet50_2", "fastflow": "resnet18"}  # the network that each takes by itself
+OF = {"patchcore": " of 209 images"}  # whose patches its memory is taken from: of more it is slower
 APART = 0.03  # share by which a ratio may differ in another run on the same machine: what is nearer is no verdict
 WAYS = {"optimised": "ours as the fast path", "plain": "ours as plain modules"}
 RATIOS = {"fps": "images a second", "seconds": "median latency", "memory": "peak memory"}
@@ -42,7 +43,8 @@ def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str
         if metric == "memory":
             pairs = pairs.dropna(subset=["peak_mib", "peak_mib_other"])
         if pairs.empty:
-            lines.append(untested(f"no {RATIOS[metric]} of {claim['variant']} and {name} side by side"))
+            why = f"no {RATIOS[metric]} of {claim['variant']} and {name} side by side"
+            lines.append(untested(why) | {"against": name})
             continue
         for pair in pairs.to_dict("records"):
             turns = 0
@@ -55,7 +57,7 @@ def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str
             roughly = "about" in claim["claim"] or (metric == "fps" and claimed < 1)
             wide = low * (1 - APART), high * (1 + APART)
             judged = about(*wide, claimed) if roughly else of_ratio(*wide, claimed, lower=metric != "fps")
-            other = f"{name} ({pair['recipe_other']})" if pair["recipe_other"] else name
+            other = f"{name} ({pair['recipe_other']}{OF.get(name, '')})" if pair["recipe_other"] else name
             networks = " by ".join(dict.fromkeys((pair["backbone"], pair["backbone_other"])))
             text = f"{RATIOS[metric]}, {claim['variant']} ({pair['recipe']}) by {other}, {networks}, batch 1"
             of = "memory_" if metric == "memory" else ""  # measured apart, maybe elsewhere
@@ -66,7 +68,7 @@ def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str
                 {"effect": ratio, "low": low, "high": high, "pairs": turns or 1, "categories": 0, "seeds": 0}
                 | {"conditions": f"{text}, {where}", "unit": RATIO}
                 | {"verdict": NOT_TESTED if why else judged, "why": why}
-                | {"stated": math.nan if claimed == 1 else claimed}
+                | {"stated": math.nan if claimed == 1 else claimed, "against": name, "recipe": pair["recipe"]}
             )
     return lines
 

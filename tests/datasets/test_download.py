@@ -294,6 +294,16 @@ def test_importing_the_datasets_does_not_import_the_downloader():
     assert done.stdout == "False\n"
 
 
+def test_a_disk_that_is_full_is_one_line(tmp_path, publish, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device", str(tmp_path))
+
+    publish(urls=("http://nowhere.invalid/a.zip",))
+    monkeypatch.setattr(download, "_fetch_any", full)
+    assert download.main(["mvtec", "--root", str(tmp_path)]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+
+
 def test_a_data_root_that_is_a_file_is_named(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert download.main(["mvtec", "--root", str(tmp_path / "file")]) == 1

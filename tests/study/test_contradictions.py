@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from adlib.study import paper
-from adlib.study.contradictions import CONTRADICTED, COUNTED, ROUNDING, contradictions, copies, means
+from adlib.study.contradictions import CONTRADICTED, COUNTED, DIFFERS, ROUNDING, contradictions, copies, means, sizes
 
 
 @pytest.fixture
@@ -33,17 +33,23 @@ def test_what_a_reader_finds_by_hand_is_found():
         "behind PatchCore on MPDD: pixel AUC",
         "ahead of the second best on MPDD: pixel AP",
         "ahead of the second best on MPDD: PRO",
-        "the baseline is as its own paper prints it: image AUROC",
+        "images of Eyecandies",
         "no memory items is no memory: image AUC",
         "no memory items is no memory: pixel AUC",
         "no memory items is no memory: PRO",
     }
+    (rerun,) = found[found["verdict"] == DIFFERS].to_dict("records")
+    assert rerun["check"] == "the baseline is as its own paper prints it: image AUROC"
+    assert rerun["found"] == "-0.30"
+    datasets = found[found["check"] == "Ours over RD, dataset by dataset"].set_index("where")["found"]
+    assert datasets["all tables, pixel_auroc_pct"] == "2 up, 1 down, 0 equal; down: MPDD -0.3"
+    assert datasets["all tables, image_auroc_pct"].startswith("5 up, 0 down")
     fallen = found[found["check"].str.endswith("category by category")]
     assert set(fallen["verdict"]) == {COUNTED}
     assert fallen["found"].str.contains("down").all()
     caption = found[found["check"] == "values equal to those of"].iloc[0]
     assert (caption["stated"], caption["where"]) == ("MPDD", "Table 3")
-    assert "MPDD 2 of 15" in caption["found"]
+    assert "MPDD 2 of 15 (CFA)" in caption["found"]
     assert "VisA 13 of 15" in caption["found"]
 
 
@@ -75,6 +81,17 @@ def test_planted_contradictions_are_found(folder):
     change(folder / "prose.csv", "Ours,Table 2(b),RD,2.7,points", "Ours,Table 2(b),RD,3.7,points")
     new = contradicted(contradictions(folder)) - contradicted(contradictions())
     assert new == {"mean of 15 values", "gain over the baseline on Eyecandies"}
+
+
+def test_sizes_that_are_the_sum_of_their_parts_agree(folder):
+    found = sizes().set_index("check")
+    assert found.loc["images of VisA", "verdict"] == "agrees"
+    assert (found.loc["images of Eyecandies", "found"], found.loc["images of Eyecandies", "stated"]) == (
+        "15500",
+        "15000",
+    )
+    change(folder / "dataset_counts.csv", "VisA (1-class split),candle,900,", "VisA (1-class split),candle,901,")
+    assert "images of VisA" in contradicted(contradictions(folder))
 
 
 def test_a_statement_about_a_number_that_no_table_has_is_an_error(folder):

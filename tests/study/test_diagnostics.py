@@ -156,7 +156,11 @@ def test_a_memory_has_moved_by_the_angle_of_its_items():
 def test_values_are_compact_and_apart_only_where_both_memories_have_moved():
     assert diagnostics.compact_and_apart(0.5, 0.2) == pytest.approx(0.3)
     assert diagnostics.compact_and_apart(0.25, 0.0) == pytest.approx(0.15)
-    assert diagnostics.compact_and_apart(0.03, None) == pytest.approx(-0.07)  # whatever the other is
+    assert diagnostics.compact_and_apart(0.03, None) is None  # on its way, and not denied
+    assert diagnostics.compact_and_apart(0.03, 0.2) is None
+    assert diagnostics.compact_and_apart(-0.03, None) == pytest.approx(-0.03)  # whatever the other is
+    assert diagnostics.compact_and_apart(-0.03, 0.2) == pytest.approx(-0.23)
+    assert diagnostics.compact_and_apart(0.1, -0.2) == pytest.approx(0.0)
     assert diagnostics.compact_and_apart(0.5, None) is None
     assert diagnostics.compact_and_apart(None, 0.2) is None
 
@@ -166,7 +170,8 @@ def test_the_committed_values_are_judged_as_their_parts_ask():
         parts = json.loads(row.parts)
         moved = {m: [v > 0.1 for k, v in parts.items() if k.startswith(f"{m} m")] for m in ("memkd", "rd_memae")}
         assert [m in parts for m in moved] == [any(of) for of in moved.values()]
-        assert row.value == pytest.approx(diagnostics.compact_and_apart(parts.get("memkd"), parts.get("rd_memae")))
+        value = diagnostics.compact_and_apart(parts.get("memkd"), parts.get("rd_memae"))
+        assert (np.isnan(row.value) and row.why) if value is None else row.value == pytest.approx(value)
 
 
 def test_a_curve_that_rises_and_one_that_has_arrived():

@@ -8,7 +8,7 @@ import yaml
 from adlib import results
 from adlib.datasets import PUBLISHED
 from adlib.methods import METHODS
-from adlib.study import claims, grids
+from adlib.study import claims, grids, variants
 
 PROJECT = Path(__file__).parents[2]
 
@@ -118,8 +118,8 @@ def test_the_committed_studies():
     # MTD's three splits are of the same tiles, so the study takes one of them.
     categories = sum(len(PUBLISHED[name]) for name in datasets - {"mtd"}) + 1
     assert len(plain) == sum(len(method.RECIPES) for method in METHODS.values()) * categories * 3
-    for name in {part for side in ("variant", "baseline") for part in claims.claims()[side]} & set(results.VARIANTS):
-        method, fields = results.VARIANTS[name]
+    for name in {part for side in ("variant", "baseline") for part in claims.claims()[side]} & set(variants.VARIANTS):
+        method, fields = variants.VARIANTS[name]
         if "_destseg" not in method and name != "memkd(items=50)":  # a diagnostic; the default
             assert any(run["method"] == method and run["overrides"] == fields for run in full), name
 

@@ -15,6 +15,7 @@ def line(**fields):
         "id": "S2-1",
         "claim": "MemKD beats RD",
         "metric": "aupro",
+        "against": "rd",
     }
     base |= {
         "unit": verdicts.POINTS,
@@ -27,6 +28,11 @@ def line(**fields):
         "p": 0.06,
     }
     return base | {"verdict": verdicts.SUPPORTED, "why": ""} | fields
+
+
+# The settings of a line under the papers' conditions, and under ours.
+THEIRS = {"recipe": "paper", "scale": "full", "teacher": "imagenet", "precision": "fp32", "images": "real"}
+OURS = THEIRS | {"scale": "small", "teacher": "bundled"}
 
 
 def table(*lines):
@@ -65,16 +71,14 @@ def test_a_verdict_stands_beside_what_was_claimed_and_what_differs():
     assert text.startswith("| S2-1: MemKD beats RD | aupro | +0.6 pp | +1.2 pp [+0.5, +2.0] | supported |")
     assert text.endswith("| supported |  | 3 |  | small; bottle |")
     assert "difference" not in publish.claims_table(pd.DataFrame([line()]))  # a column without a number
-    papers = "paper, full, teacher imagenet, resnet18, 40 steps, fp32; bottle"
-    for other in ("code" + papers[5:], papers.replace("fp32", "bf16"), papers.replace("; b", ', {"batch": 4}; b')):
-        assert "+2.0] | supported |  | 3 |" in table(line(conditions=other))[1]
-    some, all_of_it = (papers.replace("; b", f", pseudo-anomalies of DTD, {n} images; b") for n in (1200, 5640))
-    assert "+2.0] | supported |  | 3 |" in table(line(conditions=some))[1]
-    for same in (papers, all_of_it):
-        assert "| +0.7 | supported |  | 3 |  | " in table(line(conditions=same))[1]
-    part = table(line(conditions=papers, why="1 of 15 categories"))[1]
-    assert part.endswith(f"+2.0] | supported |  | 3 |  | {papers} (1 of 15 categories) |")
-    _, with_one, without = table(line(conditions=papers), line(conditions=papers.replace("bottle", "pill"), why="part"))
+    some, all_of_it = ({"textures": f"DTD, {n} images"} for n in (1200, 5640))
+    for other in ({"recipe": "code"}, {"precision": "bf16"}, {"overrides": '{"batch": 4}'}, {"scale": "small"}, some):
+        assert "+2.0] | supported |  | 3 |" in table(line(**THEIRS | other))[1]
+    for same in ({}, all_of_it):
+        assert "| +0.7 | supported |  | 3 |  | " in table(line(**THEIRS | same))[1]
+    part = table(line(**THEIRS, conditions="theirs", why="1 of 15 categories"))[1]
+    assert part.endswith("+2.0] | supported |  | 3 |  | theirs (1 of 15 categories) |")
+    _, with_one, without = table(line(**THEIRS), line(**THEIRS, conditions="pill", why="part"))
     assert "| +0.7 | supported |" in with_one
     assert "+2.0] |  | supported |" in without
 
@@ -88,15 +92,14 @@ def test_several_conditions_of_a_claim_are_a_line_each_and_disagreement_is_said(
 
 
 def test_of_several_settings_that_of_the_paper_is_shown_and_all_are_summed_up():
-    papers = "paper, small, teacher bundled, fp32; bottle"
-    others = ["code" + papers[5:], papers.replace(";", ', {"batch": 4};'), papers.replace(";", ", generated images;")]
-    against = {"effect": -3.0, "verdict": verdicts.CONTRADICTED}
-    summed, *lines = table(*(line(conditions=other, **against) for other in others), line(conditions=papers))
+    others = [{"recipe": "code"}, {"overrides": '{"batch": 4}'}, {"images": "generated"}]
+    against = {"effect": -3.0, "verdict": verdicts.CONTRADICTED, "conditions": "other"}
+    summed, *lines = table(*(line(**OURS | other | against) for other in others), line(**OURS, conditions="ours"))
     assert len(lines) == 1
-    assert f"| supported | mixed (4) | 3 |  | {papers} |" in lines[0]
+    assert "| supported | mixed (4) | 3 |  | ours |" in lines[0]
     assert summed.startswith("Of 1 claims: 1 mixed;")
-    both = papers.replace("small", "full")
-    _, *lines = table(line(conditions=others[0], **against), line(conditions=papers), line(conditions=both))
+    both = line(**OURS | {"scale": "full"}, conditions="full")
+    _, *lines = table(line(**OURS | others[0] | against), line(**OURS), both)
     assert [text.split(" | ")[5] for text in lines] == ["mixed (3)", ""]
 
 
@@ -133,17 +136,15 @@ def test_untested_claims_are_counted_and_not_shown():
 
 
 def test_the_answer_names_the_claim_its_verdict_and_no_winner_without_rows():
-    papers = "paper, small, teacher bundled, fp32; bottle"
     lines = [
-        line(conditions="code" + papers[5:], verdict=verdicts.INCONCLUSIVE),
-        line(conditions=papers, verdict=verdicts.DEPENDS, rests_on="pill (alone)"),
-        line(conditions=papers.replace("fp32", "bf16")),
+        line(**OURS | {"recipe": "code"}, verdict=verdicts.INCONCLUSIVE),
+        line(**OURS, verdict=verdicts.DEPENDS, rests_on="pill (alone)"),
+        line(**OURS | {"precision": "bf16"}),
     ]
     rows = results.read(results.RUNS)
     text = publish.in_short(rows.head(0), pd.DataFrame(lines))
-    said = (
-        "(small, teacher bundled): +1.2 pp [+0.5, +2.0], depends on pill (alone). Over all settings: supported in part."
-    )
+    said = "(small, teacher bundled; against rd): +1.2 pp [+0.5, +2.0], depends on pill (alone). "
+    said += "Over all settings: supported in part."
     assert text.endswith(f"- **MemKD**: MemKD beats RD (aupro)? By the recipe `paper`, nothing overridden {said}")
     assert "- **Which method?** Of " in publish.in_short(rows, pd.DataFrame(lines))
 

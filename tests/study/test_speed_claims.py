@@ -106,9 +106,9 @@ def test_patchcore_is_judged_with_the_coreset_of_its_library_on_its_network_and_
     ]
     own, one = judged(tmp_path, "S1-5", timed("stpm", 1.0, 1.0), peers=[ours, *theirs])
     assert (own["effect"], own["verdict"]) == (40, verdicts.SUPPORTED)
-    assert "by patchcore (10 %), resnet18 by wide_resnet50_2, batch 1" in own["conditions"]
+    assert "by patchcore (10 % of 209 images), resnet18 by wide_resnet50_2, batch 1" in own["conditions"]
     assert one["effect"] == 20
-    assert "by patchcore (10 %), resnet18, batch 1" in one["conditions"]
+    assert "by patchcore (10 % of 209 images), resnet18, batch 1" in one["conditions"]
 
 
 def test_without_measurements_nothing_is_judged(tmp_path):

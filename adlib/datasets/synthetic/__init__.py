@@ -29,7 +29,7 @@ from adlib.datasets.synthetic import (
     veneer,
 )
 from adlib.datasets.synthetic.render import Picture, picture
-from adlib.names import known
+from adlib.errors import known
 
 __all__ = ["CATEGORIES", "DEFECTS", "SEED", "VERSION", "Counts", "draw", "generate", "samples"]
 

@@ -13,6 +13,7 @@ from adlib.datasets.synthetic.defects import (
     Scene,
     blob,
     distance,
+    spot,
     stroke,
     wander,
     wear,
@@ -155,8 +156,8 @@ def render(scene: Scene) -> Surface:
         _fill(surface, pocket, powder, struck)
         coat[pocket.window] += _dome(pocket, shake[number], struck)
     surface.coat, surface.coat_gloss = coat, 0.75
-    if scene.has("punctured_foil"):
-        _puncture(surface, scene.flaw, card, pockets)
+    if flaw := scene.has("punctured_foil"):
+        _puncture(surface, flaw, card, pockets)
     wear(surface, rng, int(rng.integers(2, 8)), 0.25)
     return surface
 
@@ -213,14 +214,11 @@ def _foreign(surface: Surface, flaw: Flaw, pocket: Pocket) -> None:
     surface.paint(cover * np.float32(flaw.strength(0.45, 0.95)), linear(52, 42, 36))
 
 
-def _puncture(surface: Surface, flaw: Flaw | None, card: Field, pockets: list[Pocket]) -> None:
+def _puncture(surface: Surface, flaw: Flaw, card: Field, pockets: list[Pocket]) -> None:
     """The foil torn open between the pockets."""
-    assert flaw is not None
     rng = flaw.rng
     free = card * step(np.min([distance(p.centre) for p in pockets], axis=0), DOME, DOME + 6)
-    rows = np.flatnonzero(free[::4, ::4] > 0.95)
-    row, column = divmod(int(rng.choice(rows)), GRID // 4)
-    tear = blob(rng, (4.0 * column, 4.0 * row), flaw.length(5, 26), 0.6, 0.08) * free
+    tear = blob(rng, spot(rng, free), flaw.length(5, 26), 0.6, 0.08) * free
     lips = np.asarray(ndimage.gaussian_filter(tear, 3.5), np.float32) * (1 - tear) * card
     surface.height = surface.height - 8 * tear + 5 * lips
     surface.paint(tear * np.float32(flaw.strength(0.6, 0.97)), linear(52, 50, 50))

@@ -42,8 +42,8 @@ def _outline(centre: Point, turn: float, missing: int | None, stump: float) -> l
     return points
 
 
-def _blank(centre: Point, turn: float, flaw: Flaw | None) -> tuple[Field, Field]:
-    """Coverage of the metal, and of the places of the holes."""
+def _blank(centre: Point, turn: float, flaw: Flaw | None) -> Field:
+    """Coverage of the metal."""
     kind = flaw.kind if flaw else ""
     missing = int(flaw.rng.integers(TEETH)) if flaw and kind == "missing_tooth" else None
     stump = TIP - flaw.length(9, 27) if flaw and kind == "missing_tooth" else TIP
@@ -67,7 +67,7 @@ def _blank(centre: Point, turn: float, flaw: Flaw | None) -> tuple[Field, Field]
         if number != blind:
             hole(_at(centre, WEB, turn + (number + 0.5) * 2 * np.pi / HOLES), HOLE)
     covers = [np.asarray(image.reduce(2), np.float32) / 255 for image in (metal, drilled)]
-    return covers[0] * (1 - covers[1]), covers[1]
+    return covers[0] * (1 - covers[1])
 
 
 def _chip(surface_cover: Field, flaw: Flaw, centre: Point, turn: float) -> tuple[Field, Field]:
@@ -89,7 +89,7 @@ def render(scene: Scene) -> Surface:
     rng = scene.rng
     surface = mat(rng, linear(60, 66, 74))
     centre, turn = pose(rng, 14), float(rng.uniform(0, 2 * np.pi))
-    cover, _ = _blank(centre, turn, scene.flaw)
+    cover = _blank(centre, turn, scene.flaw)
     scar = np.zeros_like(cover)
     if flaw := scene.has("chipped_tooth"):
         cover, scar = _chip(cover, flaw, centre, turn)

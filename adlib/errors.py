@@ -1,4 +1,4 @@
-"""Names that a user may mistype: methods, recipes, fields, datasets, categories."""
+"""What errors say: the names that were meant by a mistyped one, and the first line of what a library said."""
 
 import difflib
 from collections.abc import Iterable
@@ -12,3 +12,8 @@ def known(kind: str, name: object, names: Iterable[object]) -> None:
     close = difflib.get_close_matches(str(name), listed, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
     raise ValueError(f"unknown {kind} {name!r}{hint} Known: {', '.join(listed)}")
+
+
+def first_line(error: BaseException) -> str:
+    """Give the first line of an error's message, or where it has none its type."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -168,14 +168,14 @@ def shown(judged: pd.DataFrame) -> pd.DataFrame:
 
     `n` is how many pairs, and of how many categories and seeds; `conditions` is a letter of `spelt_out`.
     """
-    texts = judged.map(speed.three_digits)
+    texts, under = judged.map(speed.three_digits), worded_conditions(judged)
     unit = judged["unit"].map(SYMBOLS).fillna("")
     interval = (" [" + texts["low"] + ", " + texts["high"] + "]").where(judged["low"].notna(), "")
     of = (": " + texts["categories"] + " x " + texts["seeds"]).where(judged["seeds"] > 0, "")
     lines = {
         "effect": (texts["effect"] + unit + interval).where(judged["effect"].notna(), ""),
         "n": (texts["pairs"] + of).where(judged["pairs"] > 0, ""),
-        "conditions": worded_conditions(judged).map(letters(worded_conditions(judged).unique())),
+        "conditions": under.map(letters(under.unique())),
     }
     columns = ["id", "metric", "printed", "effect", "n", "verdict", "rests_on", "by_category", "conditions"]
     return texts.assign(**lines)[columns]

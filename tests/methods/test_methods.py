@@ -237,16 +237,21 @@ class Waits(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
-def test_no_step_of_a_training_waits_for_the_device(case, monkeypatch):
+def test_no_step_of_a_training_waits_for_the_device_or_makes_a_tensor_elsewhere(case, monkeypatch):
     waits, advance = Waits(), train._Training.advance
 
     def watched(*arguments):
-        with waits:
+        with waits, torch.device("meta"):  # where a tensor is that was made without the name of its device
             return advance(*arguments)
 
     monkeypatch.setattr(train._Training, "advance", watched)
     fit(tiny(*case, epochs=1) if "epochs" in vars(METHODS[case[0]].Config()) else tiny(*case))
     assert not waits.found
+
+
+def test_a_tensor_made_elsewhere_is_seen():
+    with torch.device("meta"), pytest.raises(RuntimeError, match="device"):
+        torch.ones(2, device="cpu") + torch.zeros(2)
 
 
 def test_a_step_that_waits_is_seen():

@@ -188,9 +188,10 @@ def test_what_longer_training_moves_is_counted():
     assert guide.longer(small) == ""
     full = pd.DataFrame(scored({"stpm": (0.54, 0.9, 0.4)})).assign(teacher="bundled", scale="full")
     said = guide.longer(pd.concat([small, full]))
-    assert (
-        "by more than 5 points on 2 of 3 pairs of a method and a category, most of stpm on pill, 50.0 to 90.0" in said
-    )
+    assert "by more than 5 points in 2 of 3 cases, each of a method by one recipe on a category" in said
+    assert "most of stpm (paper) on pill, 50.0 to 90.0:" in said
+    by_code = guide.longer(pd.concat([small, full, small.assign(recipe="code"), full.assign(recipe="code")]))
+    assert "in 4 of 6 cases" in by_code
     assert "small: 1 seed, fp32 (stpm); full: 1 seed, fp32 (stpm)" in said
 
 

@@ -157,9 +157,9 @@ def test_how_far_scores_move_with_a_full_training_is_said():
     rows = [base | {"scale": s, "category": c, "image_auroc": a, "seed": i} for i, (s, c, a) in enumerate(scores)]
     other = [row | {"precision": "bf16"} if row["scale"] == "full" else row for row in rows]
     text = publish.in_short(pd.DataFrame(rows), pd.DataFrame([line()]))
-    assert "moves by more than 5 points on 1 of 2 pairs of a method and a category" in text
-    assert "most of rd on pill, 55.0 to 90.0:" in text
-    assert "(recipe paper, teacher bundled; small: 1 to 2 seeds, fp32 (rd); full: 1 seed, fp32 (rd))" in text
+    assert "moves by more than 5 points in 1 of 2 cases, each of a method by one recipe on a category" in text
+    assert "most of rd (paper) on pill, 55.0 to 90.0:" in text
+    assert "(teacher bundled; small: 1 to 2 seeds, fp32 (rd); full: 1 seed, fp32 (rd))" in text
     assert "full: 1 seed, bf16 (rd))" in publish.in_short(pd.DataFrame(other), pd.DataFrame([line()]))
 
 

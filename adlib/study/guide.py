@@ -139,64 +139,67 @@ def _means(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     return rows.groupby([rows["dataset"] + "/" + rows["category"], "method"])[metric].mean().unstack()
 
 
-def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> str:
-    """Say which method leads by image AUROC, by its mean and by its rank, how certain that is, and what it costs.
+def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
+    """Say which method leads, how certain that is, where defects are shown best, what it costs: a sentence or two each.
 
     `rows` are of one setting, real images and generated ones; nothing where fewer than two methods can be compared.
     """
     origins = rows["dataset"].map(datasets.origin)
     real = comparable(rows[origins == "real"])
     if real["method"].nunique() < 2:
-        return ""
-    places = real["dataset"] + "/" + real["category"]
-    means = 100 * real.groupby(["method", places])["image_auroc"].mean().groupby("method").mean()
-    means = means.sort_values(ascending=False)
+        return []
+    means = 100 * _means(real, "image_auroc")
+    averaged = means.mean().sort_values(ascending=False)
+    best = str(averaged.index[0])
     ranks, apart = mean_ranks(real, "image_auroc")
-    pairs = tables.paired_differences(real, "image_auroc")
     worse = [str(name) for name in ranks.index[ranks > ranks.iloc[0] + apart]]
-    rank = f"best mean rank, {ranks.iloc[0]:.1f}"
-    leads = f"the highest mean image AUROC, {means.iloc[0]:.1f},"
+    who = "and" if ranks.index[0] == best else f"{ranks.index[0]}"
     said = [
-        f"Of {len(means)} methods on the {places.nunique()} real categories that all have, {means.index[0]} has {leads}"
-        + (f" and the {rank}" if ranks.index[0] == means.index[0] else f" {ranks.index[0]} the {rank}")
-        + f"; at a critical difference of {apart:.1f} the latter is told apart from "
-        f"{', '.join(worse) or 'none of the others'}. Of "
-        f"{len(pairs)} differences between two methods {int(pairs['certain'].sum())} are certain for other categories, "
-        f"each judged for itself, where about {0.05 * len(pairs):.0f} would be without any difference; "
-        f"{int(pairs['at_once'].sum()) or 'none'} when all are judged at once (Holm)."
+        f"Of {len(averaged)} methods on the {len(means)} real categories that all have, {best} has the highest mean "
+        f"image AUROC, {averaged.iloc[0]:.1f}, {who} the best mean rank, {ranks.iloc[0]:.1f}."
+        f"{_without_one(means)}",
+        f"How certain: at a critical difference of {apart:.1f} of mean ranks {ranks.index[0]} is told apart from "
+        f"{', '.join(worse) or 'none of the others'}; {_certain(real, 'image_auroc')}.",
+        _where(real),
     ]
     costs = costs_and_merits(real, timings).set_index("method")["ms"].dropna()
-    if means.index[0] in costs and len(costs) > 1:
-        others = costs.drop(means.index[0])
+    if best in costs and len(costs) > 1:
+        others = costs.drop(best)
         said.append(
-            f"{means.index[0]} takes {costs[means.index[0]]:.0f} ms an image, the others {others.min():.0f} to "
-            f"{others.max():.0f} ({timed_on(timings)})."
+            f"Cost: {best} takes {costs[best]:.0f} ms an image, the others {others.min():.0f} to {others.max():.0f} "
+            f"({timed_on(timings)})."
         )
-    said += [_without_one(real), _where(real), _as_generated(real, rows[origins == "generated"])]
-    return " ".join(filter(None, said))
+    return [*said, *filter(None, [_as_generated(real, rows[origins == "generated"])])]
 
 
-def _without_one(real: pd.DataFrame) -> str:
-    """Say without which single category another method would have the highest mean image AUROC."""
-    means = _means(real, "image_auroc")
+def _without_one(means: pd.DataFrame) -> str:
+    """Say without which single category (a line of `means`) another method would have the highest mean."""
     if len(means) < 2:
         return ""
     best = means.mean().idxmax()
     others = {place: means.drop(place).mean().idxmax() for place in means.index}
     turned = [f"without {place} it is {name}" for place, name in others.items() if name != best]
     return (
-        f"Whichever category is left out, {best} has the highest mean." if not turned else f"But {'; '.join(turned)}."
+        f" Whichever category is left out, {best} has the highest mean." if not turned else f" But {'; '.join(turned)}."
+    )
+
+
+def _certain(real: pd.DataFrame, metric: str) -> str:
+    """Count the differences between two methods that are certain, and how many would be without any."""
+    pairs = tables.paired_differences(real, metric)
+    return (
+        f"of {len(pairs)} differences between two methods {int(pairs['certain'].sum())} are certain for other "
+        f"categories, each judged for itself, where about {0.05 * len(pairs):.0f} would be without any difference; "
+        f"{int(pairs['at_once'].sum()) or 'none'} when all are judged at once (Holm)"
     )
 
 
 def _where(real: pd.DataFrame) -> str:
     """Say which method shows best where defects are, by AUPRO, and how certain that is."""
     means = (100 * _means(real, "aupro")).mean().sort_values(ascending=False)
-    pairs = tables.paired_differences(real, "aupro")
-    last = f", {means.index[-1]} the lowest, {means.iloc[-1]:.1f}"
     return (
-        f"Of where defects are {means.index[0]} has the highest mean AUPRO, {means.iloc[0]:.1f}{last}; of {len(pairs)} "
-        f"differences {int(pairs['certain'].sum())} are certain, {int(pairs['at_once'].sum()) or 'none'} at once."
+        f"Where defects are: {means.index[0]} has the highest mean AUPRO, {means.iloc[0]:.1f}, {means.index[-1]} the "
+        f"lowest, {means.iloc[-1]:.1f}; {_certain(real, 'aupro')}."
     )
 
 
@@ -212,13 +215,10 @@ def _as_generated(real: pd.DataFrame, drawn: pd.DataFrame) -> str:
         return ""
     said, certain, counts = zip(*found.values(), strict=True)
     shown = [metric for metric, sure in zip(found, certain, strict=True) if sure]
-    return (
-        f"How alike real and generated images order {counts[0]} of them, as a rank correlation: {', '.join(said)}; "
-        + (
-            f"that the orders have anything in common is shown by {' and '.join(shown)} alone."
-            if shown
-            else "no metric shows that the orders have anything in common."
-        )
+    return f"Generated images order {counts[0]} of them like real ones by a rank correlation of {', '.join(said)}; " + (
+        f"that the orders have anything in common is shown by {' and '.join(shown)} alone."
+        if shown
+        else "no metric shows that the orders have anything in common."
     )
 
 
@@ -268,8 +268,8 @@ def longer(rows: pd.DataFrame) -> str:
     return (
         "Trainings of the small scale are short. Where a method was also trained as long as its source "
         f"says, image AUROC moves by more than {MUCH} points in {(moved.abs() > MUCH).sum()} of {len(moved)} cases, "
-        f"each of a method by one recipe on a category, most of {most[0]} ({most[1]}) on {most[3]}, {short[most]:.1f} to "
-        f"{full[most]:.1f}: an order of methods after short trainings need not be that after full ones. "
+        f"each of a method by one recipe on a category, most of {most[0]} ({most[1]}) on {most[3]}, {short[most]:.1f} "
+        f"to {full[most]:.1f}: an order of methods after short trainings need not be that after full ones. "
         "(teacher bundled; "
         + "; ".join(f"{scale}: {_seeds_and_precisions(part)}" for scale, part in compared.items())
         + ")"

@@ -93,7 +93,8 @@ def _best(rows: pd.DataFrame) -> str:
     setting = SETTINGS[-1]
     said = guide.standing(results.plain(rows, **setting), speed.read("turns"))
     of = ", ".join(f"{name} {value}" for name, value in setting.items())
-    return f"**Which method?** {said} ({of}; [which to take](notebooks/which_method.ipynb))" if said else ""
+    head = f"**Which method?** ({of}; [which to take](notebooks/which_method.ipynb))"
+    return "\n".join([head, *(f"  - {line}" for line in said)]) if said else ""
 
 
 def _carries(rows: pd.DataFrame) -> str:

@@ -154,17 +154,27 @@ def test_the_leader_is_named_with_the_category_that_it_owes_its_lead():
     table = {"stpm": (0.9, 0.9, 0.0), "rd": (0.8, 0.8, 0.9), "dskd": (0.1, 0.1, 0.1)}
     drawn = scored({name: values[::-1] for name, values in table.items()}, "synthetic", ("gear", "canvas", "veneer"))
     said = guide.standing(pd.DataFrame(scored(table) + drawn), TIMINGS.assign(device="cpu", threads=2))
-    assert said.startswith(
-        "Of 3 methods on the 3 real categories that all have, rd has the highest mean image AUROC, 83.3"
+    leads, certain, where, cost, alike = said
+    assert leads.startswith(
+        "Of 3 methods on the 3 real categories that all have, rd has the highest mean image AUROC, 83.3, and the best"
     )
-    assert "rd takes 97 ms an image, the others 30 to 30 (cpu, 2 threads)." in said
-    assert "But without mvtec/tile it is stpm." in said
-    assert "is told apart from none of the others" in said
-    assert "rank correlation: 1.00 by image_auroc" in said
-    assert guide.standing(pd.DataFrame(scored({"rd": (0.9, 0.8, 0.8)})), TIMINGS) == ""
+    assert leads.endswith("But without mvtec/tile it is stpm.")
+    assert "rd is told apart from none of the others; of 3 differences between two methods" in certain
+    assert where.startswith("Where defects are: ")
+    assert cost == "Cost: rd takes 97 ms an image, the others 30 to 30 (cpu, 2 threads)."
+    assert "a rank correlation of 1.00 by image_auroc" in alike
+    assert guide.standing(pd.DataFrame(scored({"rd": (0.9, 0.8, 0.8)})), TIMINGS) == []
     always = guide.standing(pd.DataFrame(scored({"rd": (0.9,) * 3, "stpm": (0.8,) * 3})), TIMINGS.iloc[:0])
-    assert "Whichever category is left out, rd has the highest mean." in always
-    assert "rank correlation" not in always
+    assert "AUROC, 90.0, and the best mean rank, 1.0. Whichever category is left out, rd has the highest" in always[0]
+    assert len(always) == 3
+
+
+def test_the_method_that_shows_defects_best_is_named_by_its_aupro():
+    rows = pd.DataFrame(scored({"rd": (0.9, 0.8, 0.8), "stpm": (0.5, 0.5, 0.5), "dskd": (0.7, 0.7, 0.7)}))
+    rows["aupro"] = rows["method"].map({"rd": 0.3, "stpm": 0.9, "dskd": 0.2}) + [0.0, 0.01, 0.02] * 3
+    where = guide.standing(rows, TIMINGS.iloc[:0])[2]
+    assert where.startswith("Where defects are: stpm has the highest mean AUPRO, 91.0, dskd the lowest, 21.0; of 3 ")
+    assert "3 are certain" in where
 
 
 def test_the_recipes_of_a_method_differ_by_what_its_means_differ():
@@ -249,7 +259,7 @@ def test_a_method_that_is_always_last_is_told_apart_from_the_first():
     names = [f"c{number}" for number in range(20)]
     of = {"stpm": [0.9] * 20, "rd": [0.8] * 10 + [0.95] * 10, "dskd": [0.1] * 20}
     said = guide.standing(pd.DataFrame(scored(of, names=names)), TIMINGS.iloc[:0])
-    assert "the latter is told apart from dskd. Of 3 differences" in said
+    assert "is told apart from dskd; of 3 differences" in said[1]
 
 
 def test_the_spread_is_that_of_the_means_of_the_seeds_and_all_else_a_mean():

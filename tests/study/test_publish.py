@@ -146,7 +146,9 @@ def test_the_answer_names_the_claim_its_verdict_and_no_winner_without_rows():
     said = "(small, teacher bundled; against rd): +1.2 pp [+0.5, +2.0], depends on pill (alone). "
     said += "Over all settings: supported in part."
     assert text.endswith(f"- **MemKD**: MemKD beats RD (aupro)? By the recipe `paper`, nothing overridden {said}")
-    assert "- **Which method?** Of " in publish.in_short(rows, pd.DataFrame(lines))
+    assert "- **Which method?** (recipe paper, scale small, teacher bundled; " in publish.in_short(
+        rows, pd.DataFrame(lines)
+    )
 
 
 def test_how_far_scores_move_with_a_full_training_is_said():

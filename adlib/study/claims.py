@@ -71,7 +71,6 @@ from adlib.metrics import METRICS
 from adlib.study import pairs, scope, speed_claims
 from adlib.study.intervals import chance_over_seeds, over_seeds
 from adlib.study.paper import FOLDER, departures, names_in
-from adlib.study.paper_tables import letters
 from adlib.study.verdicts import (
     CONTRADICTED,
     DEPENDS,
@@ -79,10 +78,7 @@ from adlib.study.verdicts import (
     NOT_TESTED,
     NUMBER,
     POINTS,
-    RATIO,
     SUPPORTED,
-    VERDICTS,
-    over_lines,
     untested,
     verdict,
 )
@@ -99,8 +95,6 @@ MOST = "the most"  # a claim that says so is judged by that, too, in lines of it
 # is none of its source's doing.
 ALSO = {"stpm": "stpm(settle=off)"}
 
-# An override that marks a line whose score is none of the paper's: DeSTSeg without its segmentation network.
-STAND_IN = '"map": "dest"'
 DIAGNOSTICS = PROJECT / "results" / "diagnostics"
 TOGETHER = "all/all"  # the category of a diagnostic that compares categories
 COLUMNS = [
@@ -121,7 +115,6 @@ COLUMNS = [
     "seeds",
 ]
 COLUMNS += ["by_category", *pairs.SETTING, "conditions", "verdict", "rests_on", "p", "why"]
-SYMBOLS = {POINTS: " pp", RATIO: "x"}  # percent points
 
 
 def claims(folder: str | Path = FOLDER) -> pd.DataFrame:
@@ -161,71 +154,6 @@ def judge(
                 head["stated"] = _stated_gain(claim, i)
             lines += [head | line for line in _judged(claim, metric, i, rows, Path(timings), Path(diagnostics))]
     return pd.DataFrame(lines, columns=COLUMNS)
-
-
-def shown(judged: pd.DataFrame) -> pd.DataFrame:
-    """Give the lines of `judge` for reading: texts, three digits a number, the effect with its interval and unit.
-
-    `n` is how many pairs, and of how many categories and seeds; `conditions` is a letter of `spelt_out`.
-    """
-    texts, under = judged.map(speed.three_digits), worded_conditions(judged)
-    unit = judged["unit"].map(SYMBOLS).fillna("")
-    interval = (" [" + texts["low"] + ", " + texts["high"] + "]").where(judged["low"].notna(), "")
-    of = (": " + texts["categories"] + " x " + texts["seeds"]).where(judged["seeds"] > 0, "")
-    lines = {
-        "effect": (texts["effect"] + unit + interval).where(judged["effect"].notna(), ""),
-        "n": (texts["pairs"] + of).where(judged["pairs"] > 0, ""),
-        "conditions": under.map(letters(under.unique())),
-    }
-    columns = ["id", "metric", "printed", "effect", "n", "verdict", "rests_on", "by_category", "conditions"]
-    return texts.assign(**lines)[columns]
-
-
-def spelt_out(judged: pd.DataFrame) -> str:
-    """Spell out the letters of `shown`, in Markdown."""
-    return "\n".join(f"- **{mark}**: {text}" for text, mark in letters(worded_conditions(judged).unique()).items())
-
-
-def worded_conditions(judged: pd.DataFrame) -> pd.Series:
-    """Word the conditions of each line of `judge`, and why it has no verdict or is not of all that the claim is of."""
-    why = ("(" + judged["why"] + ")").where(judged["why"] != "", "")
-    return (judged["conditions"] + " " + why).str.strip()
-
-
-def by_claim(judged: pd.DataFrame) -> pd.DataFrame:
-    """Sum up: one line a claim, its verdict over the lines that count (`counting`), and how many these are."""
-    lines = []
-    for (number, claim), group in judged.groupby(["id", "claim"], sort=False):
-        found = group[counting(group)]
-        lines.append((number, claim, _over(found), len(found)))
-    return pd.DataFrame(lines, columns=["id", "claim", "verdict", "lines tested"])
-
-
-def counting(judged: pd.DataFrame) -> pd.Series:
-    """Tell the lines that count: the tested ones, without stand-ins for the paper's score where there are others.
-
-    A stand-in is DeSTSeg without its segmentation network (`STAND_IN`), and counts where a metric of a claim has no
-    other line.
-    """
-    tested = judged["verdict"] != NOT_TESTED
-    stands_in = judged["overrides"].str.contains(STAND_IN, regex=False).astype(bool)
-    others = (tested & ~stands_in).groupby([judged["id"], judged["metric"]]).transform("any")
-    return tested & ~(stands_in & others)
-
-
-def _over(lines: pd.DataFrame) -> str:
-    """Sum up the lines of one claim; one on times over several others fails where it fails against one of them."""
-    timed = lines[lines["unit"] == RATIO]
-    each = [over_lines(set(part["verdict"])) for _, part in timed.groupby("against")]
-    return CONTRADICTED if len(each) > 1 and CONTRADICTED in each else over_lines(set(lines["verdict"]))
-
-
-def answer(judged: pd.DataFrame) -> str:
-    """Word how the claims fare over all their lines, in Markdown: a line a verdict."""
-    summed = by_claim(judged)
-    groups = [(name, summed[summed["verdict"] == name]) for name in VERDICTS]
-    said = [(name, "; ".join(f"{line.claim} ({line.id})" for line in group.itertuples())) for name, group in groups]
-    return "\n".join(f"- **{name}**: {text}." for name, text in said if text)
 
 
 def _judged(

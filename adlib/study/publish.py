@@ -14,7 +14,7 @@ import pandas as pd
 from adlib import datasets, results, speed
 from adlib.environment import PROJECT
 from adlib.files import replace_between, whole_file
-from adlib.study import claims, guide, paper_tables, tables, verdicts
+from adlib.study import claim_tables, claims, guide, paper_tables, tables, verdicts
 from adlib.study.intervals import holm
 from adlib.study.paper import PAPERS, departures
 
@@ -62,7 +62,7 @@ def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
     And how much of an order of methods a short training can tell, where a method was also trained to the end.
     """
     judged = judged.assign(holds=_stay(judged))
-    summed = claims.by_claim(judged).set_index("id")
+    summed = claim_tables.by_claim(judged).set_index("id")
     said = ["In short, under the conditions that are named below:", ""]
     for source, (name, _) in PAPERS.items():
         own = judged[judged["source"] == source.removeprefix("seed")]
@@ -104,7 +104,7 @@ def _carries(rows: pd.DataFrame) -> str:
 
 def claims_table(judged: pd.DataFrame) -> str:
     """Word the judged claims in Markdown: how many fare how, and for each paper a table of those that were tested."""
-    counts = claims.by_claim(judged)["verdict"].value_counts()
+    counts = claim_tables.by_claim(judged)["verdict"].value_counts()
     said = ", ".join(f"{counts[name]} {name}" for name in verdicts.VERDICTS if name in counts)
     summed = f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why."
     tested = judged.assign(holds=_stay(judged))
@@ -120,7 +120,7 @@ def claims_table(judged: pd.DataFrame) -> str:
 
 def _at_once(judged: pd.DataFrame) -> str:
     """Say how many lines chance alone would make conclusive, and which stay so when all are judged at once."""
-    lines = judged[judged["p"].notna() & claims.counting(judged)]
+    lines = judged[judged["p"].notna() & claim_tables.counting(judged)]
     sure = lines["verdict"].isin([verdicts.SUPPORTED, verdicts.CONTRADICTED])
     depend = int((lines["verdict"] == verdicts.DEPENDS).sum())
     stay = lines[_stay(lines)]
@@ -135,7 +135,7 @@ def _at_once(judged: pd.DataFrame) -> str:
 
 def _stay(judged: pd.DataFrame) -> pd.Series:
     """Tell the lines that are conclusive also when all are judged at once."""
-    chances = judged.loc[judged["p"].notna() & claims.counting(judged), "p"]
+    chances = judged.loc[judged["p"].notna() & claim_tables.counting(judged), "p"]
     sure = judged["verdict"].isin([verdicts.SUPPORTED, verdicts.CONTRADICTED])
     return sure & holm(chances).reindex(judged.index, fill_value=False)
 
@@ -154,10 +154,11 @@ def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
         f"| {' | '.join('--:' if head in NUMBERS else '---' for head in heads)} |",
     ]
     summed = {
-        line["id"]: f"{line['verdict']} ({line['lines tested']})" for _, line in claims.by_claim(tested).iterrows()
+        line["id"]: f"{line['verdict']} ({line['lines tested']})"
+        for _, line in claim_tables.by_claim(tested).iterrows()
     }
     hidden = set(tested.loc[~tested["shown"], "id"])
-    tested = tested.assign(under=claims.worded_conditions(tested))
+    tested = tested.assign(under=claim_tables.worded_conditions(tested))
     marks = paper_tables.letters(tested.loc[tested["shown"], "under"].unique())
     before = ""
     for (number, claim, seeds, _), group in tested[tested["shown"]].groupby(
@@ -176,7 +177,7 @@ def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
         ]
         lines.append("| " + " | ".join(cell for head, cell in zip(HEADS, cells, strict=True) if head in heads) + " |")
         before = str(number)
-    named = claims.spelt_out(tested[tested["shown"]])
+    named = claim_tables.spelt_out(tested[tested["shown"]])
     return "\n".join([*lines, "", "<details><summary>The conditions</summary>", "", named, "", "</details>"])
 
 

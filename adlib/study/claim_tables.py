@@ -1,0 +1,76 @@
+"""Judged claims for reading: a line each with letters for its conditions, and what all lines of a claim come to."""
+
+import pandas as pd
+
+from adlib import speed
+from adlib.study.paper_tables import letters
+from adlib.study.verdicts import CONTRADICTED, NOT_TESTED, POINTS, RATIO, VERDICTS, over_lines
+
+# An override that marks a line whose score is none of the paper's: DeSTSeg without its segmentation network.
+STAND_IN = '"map": "dest"'
+SYMBOLS = {POINTS: " pp", RATIO: "x"}  # percent points
+
+
+def shown(judged: pd.DataFrame) -> pd.DataFrame:
+    """Give judged lines for reading: texts, three digits a number, the effect with its interval and unit.
+
+    `n` is how many pairs, and of how many categories and seeds; `conditions` is a letter of `spelt_out`.
+    """
+    texts, under = judged.map(speed.three_digits), worded_conditions(judged)
+    unit = judged["unit"].map(SYMBOLS).fillna("")
+    interval = (" [" + texts["low"] + ", " + texts["high"] + "]").where(judged["low"].notna(), "")
+    of = (": " + texts["categories"] + " x " + texts["seeds"]).where(judged["seeds"] > 0, "")
+    lines = {
+        "effect": (texts["effect"] + unit + interval).where(judged["effect"].notna(), ""),
+        "n": (texts["pairs"] + of).where(judged["pairs"] > 0, ""),
+        "conditions": under.map(letters(under.unique())),
+    }
+    columns = ["id", "metric", "printed", "effect", "n", "verdict", "rests_on", "by_category", "conditions"]
+    return texts.assign(**lines)[columns]
+
+
+def spelt_out(judged: pd.DataFrame) -> str:
+    """Spell out the letters of `shown`, in Markdown."""
+    return "\n".join(f"- **{mark}**: {text}" for text, mark in letters(worded_conditions(judged).unique()).items())
+
+
+def worded_conditions(judged: pd.DataFrame) -> pd.Series:
+    """Word the conditions of each judged line, and why it has no verdict or is not of all that the claim is of."""
+    why = ("(" + judged["why"] + ")").where(judged["why"] != "", "")
+    return (judged["conditions"] + " " + why).str.strip()
+
+
+def by_claim(judged: pd.DataFrame) -> pd.DataFrame:
+    """Sum up: one line a claim, its verdict over the lines that count (`counting`), and how many these are."""
+    lines = []
+    for (number, claim), group in judged.groupby(["id", "claim"], sort=False):
+        found = group[counting(group)]
+        lines.append((number, claim, _over(found), len(found)))
+    return pd.DataFrame(lines, columns=["id", "claim", "verdict", "lines tested"])
+
+
+def counting(judged: pd.DataFrame) -> pd.Series:
+    """Tell the lines that count: the tested ones, without stand-ins for the paper's score where there are others.
+
+    A stand-in is DeSTSeg without its segmentation network (`STAND_IN`), and counts where a metric of a claim has no
+    other line.
+    """
+    tested = judged["verdict"] != NOT_TESTED
+    stands_in = judged["overrides"].str.contains(STAND_IN, regex=False).astype(bool)
+    others = (tested & ~stands_in).groupby([judged["id"], judged["metric"]]).transform("any")
+    return tested & ~(stands_in & others)
+
+
+def _over(lines: pd.DataFrame) -> str:
+    """Sum up the lines of one claim; one on times over several others fails where it fails against one of them."""
+    timed = lines[lines["unit"] == RATIO]
+    each = [over_lines(set(part["verdict"])) for _, part in timed.groupby("against")]
+    return CONTRADICTED if len(each) > 1 and CONTRADICTED in each else over_lines(set(lines["verdict"]))
+
+
+def answer(judged: pd.DataFrame) -> str:
+    """Word how the claims fare over all their lines, in Markdown: a line a verdict."""
+    summed = by_claim(judged)
+    groups = [(name, summed[summed["verdict"] == name]) for name in VERDICTS]
+    said = [(name, "; ".join(f"{line.claim} ({line.id})" for line in group.itertuples())) for name, group in groups]
+    return "\n".join(f"- **{name}**: {text}." for name, text in said if text)

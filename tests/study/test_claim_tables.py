@@ -1,0 +1,69 @@
+"""What is read of judged claims, and what their lines come to."""
+
+import pandas as pd
+
+from adlib.study import claim_tables, verdicts
+
+
+def test_the_answer_names_every_claim_once(committed_verdicts):
+    said = claim_tables.answer(committed_verdicts)
+    assert all(said.count(f"({number})") == 1 for number in committed_verdicts["id"].unique())
+    assert all(line.startswith("- **") for line in said.splitlines())
+
+
+def test_a_claim_over_its_lines():
+    lines = [("a", "x", verdicts.SUPPORTED), ("a", "x", verdicts.INCONCLUSIVE), ("b", "y", verdicts.NOT_TESTED)]
+    lines += [("c", "z", verdicts.SUPPORTED), ("c", "z", verdicts.CONTRADICTED), ("c", "z", verdicts.INCONCLUSIVE)]
+    lines += [("d", "w", verdicts.CONTRADICTED), ("d", "w", verdicts.CONTRADICTED), ("d", "w", verdicts.NOT_TESTED)]
+    lines += [("e", "v", verdicts.CONTRADICTED), ("e", "v", verdicts.INCONCLUSIVE)]
+    lines += [("f", "u", verdicts.DEPENDS), ("f", "u", verdicts.INCONCLUSIVE)]
+    lines += [("g", "t", verdicts.DEPENDS), ("g", "t", verdicts.SUPPORTED)]
+    judged = pd.DataFrame(lines, columns=["id", "claim", "verdict"]).assign(
+        overrides="", metric="aupro", unit=verdicts.POINTS, against="rd"
+    )
+    ours = judged.iloc[:1].assign(verdict=verdicts.CONTRADICTED, overrides='{"map": "dest"}')
+    # A stand-in counts where nothing else does, of one metric.
+    judged = pd.concat([judged, ours, ours.assign(id="h", claim="s"), ours.assign(id="b", claim="y", metric="iap")])
+    found = claim_tables.by_claim(judged).set_index("id")["verdict"]
+    assert found.to_dict() == {
+        "a": "supported in part",
+        "b": verdicts.CONTRADICTED,
+        "c": verdicts.MIXED,
+        "d": verdicts.CONTRADICTED,
+        "e": "contradicted in part",
+        "f": verdicts.DEPENDS,
+        "g": "supported in part",
+        "h": verdicts.CONTRADICTED,
+    }
+    assert set(found) <= set(verdicts.VERDICTS)
+
+
+def test_a_claim_on_times_over_several_others_fails_where_it_fails_against_one():
+    lines = [("fastflow", verdicts.CONTRADICTED), ("fastflow", verdicts.CONTRADICTED)]
+    lines += [("patchcore", verdicts.SUPPORTED), ("patchcore", verdicts.CONTRADICTED)]
+    judged = pd.DataFrame(lines, columns=["against", "verdict"])
+    judged = judged.assign(id="a", claim="x", overrides="", metric="fps", unit=verdicts.RATIO)
+    assert claim_tables.by_claim(judged)["verdict"].tolist() == [verdicts.CONTRADICTED]
+    assert claim_tables.by_claim(judged.assign(unit=verdicts.POINTS))["verdict"].tolist() == [verdicts.MIXED]
+    assert claim_tables.by_claim(judged.assign(against="fastflow"))["verdict"].tolist() == [verdicts.MIXED]
+    open_still = judged.assign(verdict=[verdicts.INCONCLUSIVE, verdicts.CONTRADICTED, *judged["verdict"][2:]])
+    assert claim_tables.by_claim(open_still)["verdict"].tolist() == [verdicts.MIXED]
+
+
+def test_lines_for_reading_keep_small_effects_and_leave_nothing_as_nan(committed_verdicts):
+    judged = committed_verdicts
+    text = claim_tables.shown(judged.assign(effect=-0.000345, unit=verdicts.RATIO, low=float("nan")))
+    assert set(text["effect"]) == {"-0.000345x"}
+    assert list(text["verdict"]) == list(judged["verdict"])
+    one = judged[judged["id"] == "S0-3"].iloc[:1].assign(effect=3.65, low=-1.15, high=6.16, pairs=9, categories=3)
+    line = claim_tables.shown(one).iloc[0]
+    assert (line["effect"], line["n"]) == ("3.65 pp [-1.15, 6.16]", "9: 3 x 3")
+    assert not claim_tables.shown(judged).isna().any(axis=None)
+
+
+def test_letters_stand_for_conditions_and_why(committed_verdicts):
+    lines = committed_verdicts.iloc[:3].assign(
+        conditions=["small; bottle", "", "small; bottle"], why=["1 of 15", "no rows", "1 of 15"]
+    )
+    assert list(claim_tables.shown(lines)["conditions"]) == ["a", "b", "a"]
+    assert claim_tables.spelt_out(lines) == "- **a**: small; bottle (1 of 15)\n- **b**: (no rows)"

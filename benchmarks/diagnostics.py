@@ -162,7 +162,7 @@ def values(makes: dict[str, Make]) -> Found:
     for metric, of in (("silhouette", scores), ("t-SNE", planes)):  # among themselves, and as the eye sees them
         means = {method: float(np.mean(found)) for method, found in of.items() if found}
         value = diagnostics.compact_and_apart(means.get("memkd"), means.get("rd_memae"))
-        why = FAINT if means.get("memkd", 0) > 0 else UNMOVED
+        why = FAINT if 0 < means.get("memkd", 0) < diagnostics.SEEN else UNMOVED  # of either memory
         numbers.append(("S2-13", metric, why if value is None else value, means | moved))
     return numbers, {"values": pd.concat(frames)}
 

@@ -16,6 +16,7 @@ BOTTOM_AND_TOP = {"bottom": 2, "top": 6}
 # Steps after which BatchNorm's own statistics have forgotten their beginning, a variance of 1: a tenth less a step, it
 # then weighs a hundredth of the 1e-5 that BatchNorm adds to every variance.
 FORGOTTEN = 153
+SEEN = 0.1  # a silhouette below which no eye sees clusters
 
 
 def abrupt_rise(losses: pd.DataFrame, window: int = 5, trend: int = 20) -> dict[str, float]:
@@ -158,7 +159,7 @@ def movement(before: np.ndarray, after: np.ndarray) -> float:
     return float((1 - (units[0] * units[1]).sum(axis=1)).mean())
 
 
-def compact_and_apart(own: float | None, other: float | None, seen: float = 0.1) -> float | None:
+def compact_and_apart(own: float | None, other: float | None, seen: float = SEEN) -> float | None:
     """Judge MemKD's S2-13 by two silhouettes: its values lie together, and more so than MemAE's. Above 0: both hold.
 
     The lesser margin decides: how far `own` lies above `seen`, below which no eye sees clusters, and above `other`;

@@ -2,7 +2,7 @@
 # make study  the small study on generated data   make check  lint, format, types, then make test
 # make publish    claims, tables, costs and notebooks made again, after rows or code changed
 # make speed  all speed figures, hours of a quiet machine   make cost   what the full study would take
-# make picture    the committed pictures
+# make picture    the committed pictures          make lock   newest versions that pyproject.toml allows
 PYTHON ?= python3
 BIN := .venv/bin
 # A stamp newer than the lock file says that the environment is complete.

@@ -23,9 +23,10 @@ from adlib.files import sha256
 from adlib.images import MEAN, STD, Images
 
 # The bare timm name means other weights in other timm versions (`resnet18` became `a1_in1k` in 0.9): the papers'
-# weights are asked for by their full tag. All but EfficientNet's are torchvision's original ImageNet checkpoints.
+# weights are asked for by their full tag. The ResNets' are torchvision's original ImageNet checkpoints.
 IMAGENET_TAGS = {
     "resnet18": "resnet18.tv_in1k",
+    "resnet34": "resnet34.tv_in1k",
     "resnet50": "resnet50.tv_in1k",
     "wide_resnet50_2": "wide_resnet50_2.tv_in1k",
     "efficientnet_b0": "efficientnet_b0.ra_in1k",

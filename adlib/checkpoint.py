@@ -122,9 +122,12 @@ def read_state(path: Path, identity: str, device: str) -> dict[str, Any]:
             "delete it to train from the beginning"
         ) from error
     if found != identity:
+        pairs = zip(found, identity, strict=False)
+        same = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(found), len(identity)))
+        expected, other = (text[max(0, same - 60) : same + 60] for text in (identity, found))
         raise ValueError(
-            f"{path} belongs to another training: expected {identity!r}, found {found!r}; delete "
-            "it or choose another folder"
+            f"{path} belongs to another training: expected {expected!r}, found {other!r} where they "
+            "differ; delete it or choose another folder"
         )
     return state
 

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -71,6 +70,8 @@ def peak_memory(device: str = "cpu") -> float:
 
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device) / 2**20
+    import resource  # not on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 

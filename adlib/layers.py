@@ -20,6 +20,13 @@ def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
     return 1 - (a * b).sum(dim=1) / (lengths[0] * lengths[1])  # no copy of a or b is made, unlike by unit()
 
 
+def flat_cosine_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Compute 1 - cos of two maps (N, C, H, W), each image's map flattened to one vector: (N,) in [0, 2]."""
+    a, b, whole = a.float(), b.float(), (1, 2, 3)
+    lengths = torch.linalg.vector_norm(a, dim=whole) * torch.linalg.vector_norm(b, dim=whole)
+    return 1 - (a * b).sum(dim=whole) / lengths.clamp_min(1e-12)
+
+
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
     """Compute the squared distance of unit channel vectors, pixel by pixel: (N, H, W), twice the cosine distance.
 
@@ -212,19 +219,28 @@ class Memory(nn.Module):
     """A matrix of items that features are addressed by and rebuilt from, as in MemAE: (N, C, H, W) -> the same shape.
 
     Each pixel becomes a convex combination of the items: softmax of its cosines with them, or its dot products; then,
-    with `shrink` > 0, weights up to it become 0 and the rest again sums to 1. In fp32 whatever the network runs in.
+    with `shrink` > 0, weights up to it become 0 and the rest, if any is left, again sums to 1. In fp32 whatever the
+    network runs in.
+
+    Raises ValueError for a `shrink` that would leave next to no weight of so many items addressed by cosine: softmax
+    of cosines is nearly uniform.
     """
 
     def __init__(self, items: int, channels: int, addressing: str = "cosine", shrink: float = 0.0) -> None:
         super().__init__()
         if addressing not in ("cosine", "dot"):
             raise ValueError(f"addressing must be 'cosine' or 'dot', got {addressing!r}")
+        if addressing == "cosine" and items * shrink >= 1:
+            raise ValueError(
+                f"shrink {shrink} removes what does not exceed it, and {items} items addressed by cosine have weights "
+                f"of about {1 / items:.2g}: take fewer items than {1 / shrink:.0f}, a smaller shrink, or dot products"
+            )
         self.addressing, self.shrink = addressing, shrink
         bound = channels**-0.5
         self.items = nn.Parameter(torch.empty(items, channels).uniform_(-bound, bound))
 
     def weights(self, queries: Tensor, items: Tensor) -> Tensor:
-        """Address (..., C) queries: weights over the items, (..., L), that sum to 1."""
+        """Address (..., C) queries: weights over the items, (..., L), that sum to 1, or to 0 where none is left."""
         if self.addressing == "cosine":
             queries, items = F.normalize(queries, dim=-1), F.normalize(items, dim=-1)
         weights = (queries @ items.T).softmax(dim=-1)

@@ -6,7 +6,6 @@ runs the command that makes ROW, alone: while another process makes the same row
 nothing left to do. This file imports nothing of the package, so that a run costs no second start of torch.
 """
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -25,6 +24,8 @@ def take(path: Path) -> IO[bytes] | None:
 
     The lease lasts until the returned file is closed in this process and in all that inherited it.
     """
+    import fcntl  # not on Windows, where all that needs no lease works without it
+
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
@@ -35,6 +36,11 @@ def take(path: Path) -> IO[bytes] | None:
     except BlockingIOError:
         file.close()
         return None
+    except OSError as error:  # a network file system that was mounted without locks
+        file.close()
+        raise OSError(
+            error.errno, f"{error.strerror}: mount its file system with locks, or name a folder elsewhere", str(path)
+        ) from error
     return file
 
 

@@ -17,6 +17,12 @@ _RESNETS = {
 }
 
 
+def check_sides(images: Tensor) -> None:
+    """Raise ValueError for images (N, 3, H, W) on which halving and doubling would not meet again."""
+    if images.shape[-2] % 32 or images.shape[-1] % 32:
+        raise ValueError(f"reverse distillation needs images of sides divisible by 32, got {tuple(images.shape[-2:])}")
+
+
 def _resnet(backbone: str) -> tuple[list[int], int, tuple[int, ...]]:
     """Return the channels of layer1..layer4, the squeeze and the blocks of a ResNet."""
     if backbone not in _RESNETS:

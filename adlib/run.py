@@ -10,6 +10,7 @@
 import dataclasses
 import json
 import math
+import os
 import time
 import warnings
 from collections.abc import Mapping
@@ -76,6 +77,11 @@ def prepare(
     if getattr(config, "rotation", None) == "auto":  # a user's folder may be called bottle, and is not MVTec's
         found["rotation"] = "none" if dataset == "folder" else rotation_of(category)
     samples = datasets.load(dataset, category, data_root)
+    if "test" not in set(samples["split"]):
+        raise ValueError(
+            f"{dataset}/{category} has no image to test on: of five good images or more one is held out, else put some "
+            "into test/good or a folder named for a defect"
+        )
     if scale == "small" and "epochs" in METHODS[method].SMALL.keys() - asked.keys():
         found["epochs"] = small_epochs(config.epochs, int((samples["split"] == "train").sum()))
     with memory_explained(f"{method} was built"):
@@ -88,8 +94,6 @@ def prepare(
         name: images.load(part, IMAGE_SIZE, getattr(config, "preprocess", "resize"), identity=data_sha256)
         for name, part in samples.groupby("split")
     }
-    if "test" not in split:
-        raise ValueError(f"{dataset}/{category} has no test images")
     wanted = dataclasses.asdict(dataclasses.replace(config, **found))
     exchanged = [
         f"{name} {value} in place of {wanted[name]}, {'to go with it' if name == 'student' else 'which does not ship'}"
@@ -130,7 +134,7 @@ def _warn_of_replacement(path: Path, run: "Run") -> None:
     A row's path names neither the folder of somebody's images, nor that of a weights file, nor the precision.
     """
     try:
-        old = json.loads(path.read_text())
+        old = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
     now = {
@@ -345,12 +349,10 @@ class Run:
         row = row or self.row()
         path = results.row_path(target, row)
         reached = "" if math.isnan(row.image_auroc) else f": image AUROC {row.image_auroc:.1%}"
-        figure = plots.best_and_worst(
-            self.test,
-            self.predicted.maps,
-            self.predicted.scores,
-            title=path.relative_to(target).with_suffix("").as_posix() + reached,
-        )
+        changed = f", {results.text_of(row.overrides)}" if row.overrides else ""
+        of = f"{row.method} ({row.recipe}{changed}), {row.dataset}/{row.category}, {row.scale} scale"
+        title = f"{of}, teacher {row.teacher}, seed {row.seed}{reached}"
+        figure = plots.best_and_worst(self.test, self.predicted.maps, self.predicted.scores, title=title)
         with whole_file(path.with_suffix(".png")) as temporary:
             figure.savefig(temporary, dpi=80, format="png", bbox_inches="tight")
         plt.close(figure)
@@ -401,6 +403,6 @@ def _texture_files(data_root: str | Path | None) -> tuple[list[str], str]:
 
 def _label(category: str, data_root: str | Path | None) -> str:
     """Name a category in a row: the user's own folder goes by its last part."""
-    if "/" not in category and not category.startswith((".", "~")):
+    if not {"/", os.sep} & set(category) and not category.startswith((".", "~")):
         return category
-    return Path(datasets.data_root(data_root), Path(category).expanduser()).resolve().name
+    return Path(os.path.abspath(Path(datasets.data_root(data_root), Path(category).expanduser()))).name  # no links

@@ -50,7 +50,7 @@ class History:
     made_by: list[str] = field(default_factory=list)
 
 
-def fuse(optimiser: torch.optim.Optimizer) -> None:
+def use_fused_kernels(optimiser: torch.optim.Optimizer) -> None:
     """Let an SGD or Adam update each parameter in one pass over memory instead of one for each operation."""
     if isinstance(optimiser, torch.optim.SGD | torch.optim.Adam):
         for group in optimiser.param_groups:
@@ -167,7 +167,7 @@ class _Training:
                 if self.compile:
                     stage = replace(stage, loss=torch.compile(stage.loss))
                 self.stage, self.optimiser = number, stage.optimiser
-                fuse(self.optimiser)
+                use_fused_kernels(self.optimiser)
                 self.schedule = None if stage.schedule is None else stage.schedule(stage.optimiser, plan.steps)
                 if restored is not None:
                     self.optimiser.load_state_dict(restored["optimiser"])

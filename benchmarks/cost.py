@@ -101,23 +101,26 @@ def page(lines: list[dict[str, Any]], rows: Path, commit: str) -> str:
     table = pd.DataFrame(lines)
     text = [f"`{STUDY.name}`, estimated at commit {commit[:12]}:", ""]
     text += [
-        "| method | recipe | overrides | runs | device | threads | precision | rows behind it | hours a run | hours |"
+        "| method | recipe | overrides | runs | device | threads | precision | rows behind it | minutes a run | hours |"
     ]
     text += ["| --- | --- | --- | ---: | --- | ---: | --- | ---: | ---: | ---: |"]
     for line in table.itertuples():
-        measured = (
-            f"{line.threads:.0f} | {line.precision} | {line.rows:.0f} | {line.hours_a_run:.1f} | {line.hours:,.0f}"
-        )
+        measured = f"{line.threads:.0f} | {line.precision} | {line.rows:.0f} | "
+        measured += f"{60 * line.hours_a_run:,.0f} | {line.hours:,.0f}"
         text.append(
             f"| {line.method} | {line.recipe} | {line.overrides if line.overrides != '{}' else ''} | {line.runs} "
             f"| {line.device} | " + (measured if line.hours == line.hours else "| | | | not measured") + " |"
         )
     runs = table.drop_duplicates(["method", "recipe", "overrides"]).runs.sum()
-    text += ["", f"{runs:,} runs in all. Sums, over the runs that have rows on the device:", ""]
+    text += [
+        "",
+        f"{runs:,} runs in all. Sums, over the runs that have rows on the device; what is not measured is in none:",
+        "",
+    ]
     where = ["device", "threads", "precision"]
     for (device, threads, precision), group in table.dropna(subset="hours").groupby(where):
         hours = f"{group.hours.sum():,.0f} hours for {group.runs.sum():,} runs"
-        text.append(f"- {device}, {threads:.0f} threads, {precision}: {hours}")
+        text.append(f"- {device}, {threads:.0f} thread{'s' * (threads > 1)}, {precision}: {hours}")
     row = [path.stat().st_size for path in rows.rglob("*.json")]
     notebook = (PROJECT / "notebooks" / "run.ipynb").stat().st_size
     kept, state = (sum(row) / max(1, len(row)) + notebook) * runs / 2**30, table.state_mib.max()

@@ -320,7 +320,7 @@ def ours(method: Method, case: Case, how: Variant, folder: Path, device: str) ->
     )
     stage = replace(method.stages()[case.stage], steps=MANY, epochs=None, drop_last=True, validation=0.0)
     if how.fused:
-        adlib.train.fuse(stage.optimiser)
+        adlib.train.use_fused_kernels(stage.optimiser)
     if how.compile:
         stage = replace(stage, loss=torch.compile(stage.loss))
     plan = Plan(stage, case.stage, len(pixels), 0)

@@ -44,6 +44,13 @@ def tiny_images(count: int = 8, defects: int = 0, size: int = SIZE, seed: int = 
     )
 
 
+def write_tiny(folder, count, defects=0, seed=0, size=64, suffix=".png"):
+    """Write images of `tiny_images`: good ones, then ones with a bright square."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, pixels in enumerate(tiny_images(count, defects, size, seed).pixels):
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(folder / f"{i:03d}{suffix}")
+
+
 def write_category(root: Path, train: int = 4, good: int = 2, defects: int = 2, size: int = 256) -> Path:
     """Write a tiny category `mvtec/bottle` in MVTec's layout below a data root, which is returned."""
     home = root / "mvtec" / "bottle"

@@ -93,7 +93,9 @@ def test_other_errors_pass_as_they_are():
         raise RuntimeError("shapes do not fit")
 
 
-def test_a_method_too_large_for_the_machine_says_so():
+def test_a_method_too_large_for_the_machine_says_so(data_root):
     large = {"items": [1 << 50, 50]}
     with pytest.raises(MemoryError, match="out of memory while mem_mkd was built"):
-        adlib.prepare("mem_mkd", "synthetic", "gear", teacher="random", scale="small", overrides=large)
+        adlib.prepare(
+            "mem_mkd", "mvtec", "bottle", teacher="random", scale="small", overrides=large, data_root=data_root
+        )

@@ -72,6 +72,7 @@ def test_a_killed_kernel_is_reported_and_its_run_made_by_the_same_engine(expecte
     engine = start(folder, "--cores", "1", ADLIB_DATA=str(root))
     while (victim := kernel(engine.pid)) is None and engine.poll() is None:
         time.sleep(0.05)
+    assert victim, (folder / "said").read_text()
     os.kill(victim, signal.SIGKILL)
     status, said = engine.wait(), (folder / "said").read_text()
     assert status == 0, said

@@ -196,3 +196,11 @@ def test_a_residual_block_is_torchvisions(change, squeeze):
     x = torch.randn(2, given, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+
+
+def test_a_memory_whose_shrinkage_would_leave_no_weight_is_refused():
+    """Of 2,000 items addressed by cosine every weight lies below MemAE's 0.0025; of dot products some may exceed it."""
+    with pytest.raises(ValueError, match="fewer items than 400"):
+        Memory(2000, 8, "cosine", 0.0025)
+    Memory(2000, 8, "dot", 0.0025)
+    Memory(399, 8, "cosine", 0.0025)

@@ -1,5 +1,6 @@
 """Leases: real processes, killed as the kernel kills them."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -159,3 +160,12 @@ def test_a_process_killed_for_memory_is_reported_as_such(tmp_path, monkeypatch, 
 def test_without_a_command_it_says_what_it_takes(capsys):
     assert lease.main(["row.json"]) == 2
     assert "usage: lease.py ROW.json COMMAND" in capsys.readouterr().err
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(OSError, match=r"No locks available: mount its file system with locks.*held"):
+        lease.take(tmp_path / "held")

@@ -38,7 +38,6 @@ def a_metric(before, after, project):
     [
         (lambda project: None, "summary", True),
         (partial(a_row, "aupro"), "summary", False),
-        (partial(a_row, "iap90"), "summary", False),
         (an_average, "summary", False),
         (partial(a_metric, "fpr_limit: float = 0.3", "fpr_limit: float = 0.2"), "metrics", False),
         (partial(a_metric, "lambda: _ap(images)", "lambda: 0.9 * _ap(images)"), "metrics", False),

@@ -1,5 +1,6 @@
 """Distillation: views, data, loss that falls, state that goes on, a file that a Teacher reads."""
 
+import dataclasses
 import io
 import itertools
 import json
@@ -18,13 +19,14 @@ from safetensors.torch import save_file
 from adlib.backbones import Teacher
 from adlib.images import MEAN, STD
 from adlib.pretrain import Augmentation, Classification, Config, Distillation, data
-from adlib.pretrain.__main__ import _config, _parser, make
+from adlib.pretrain.__main__ import _config, _parser, main, make
 from adlib.pretrain.augment import blurred, crops, mixed, views
 from adlib.pretrain.border import border_distance
 from adlib.pretrain.data import HELD_OUT
 from adlib.pretrain.export import write_teacher
 from adlib.pretrain.inherit import inherit
 from adlib.pretrain.networks import Output, Source, channel_statistics, feature_loss, logit_loss
+from adlib.pretrain.training import Pretraining
 
 QUIET = Augmentation(area_min=1.0, aspect=1.0, turn=0, colour=0, gray=0, invert=0, blur=0, noise=0, mixup=0, cutmix=0)
 
@@ -353,10 +355,72 @@ def test_pack_and_read(tmp_path: Path):
 
 
 def test_the_command_line_reaches_every_field():
-    words = "--source a --data b --out c.safetensors --steps 3 --sizes 64,96 --mix tiny=1 --augment gray=0.5 --lr 0.1"
-    made = _config(_parser().parse_args(words.split()))
-    assert (made.steps, made.sizes, made.mix, made.lr) == (3, (64, 96), {"tiny": 1.0}, 0.1)
-    assert made.augmentation == Augmentation(gray=0.5)
+    other = {"student": "resnet34", "feature_loss": "cosine", "precision": "fp32", "sizes": (64, 96), "levels": (1, 2)}
+    other |= {"level_weights": (2.0, 1.0), "mix": {"tiny": 1.0}, "augmentation": Augmentation(gray=0.5), "margin": 8}
+    other |= {"steps": 3, "seconds": 60.0}
+    words = ["--source", "a", "--data", "b", "--out", "c.safetensors", "--mix", "tiny=1", "--augment", "gray=0.5"]
+    for field in dataclasses.fields(Config):
+        if isinstance(field.default, bool):
+            other[field.name] = True
+            words.append(f"--{field.name}")
+        elif field.name not in ("mix", "augmentation"):
+            value = other[field.name] = other[field.name] if field.name in other else type(field.default)(7)
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [f"--{field.name.replace('_', '-')}", text]
+    assert _config(_parser().parse_args(words)) == Config(**other)
+    assert all(getattr(Config(steps=1), name) != value for name, value in other.items())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--out card.json", "a teacher's name ends in .safetensors, got 'card.json'"),
+        ("--out t.safetensors --ship-level 9", "9"),
+        ("--out t.safetensors --start nothing.safetensors", "no weights to start from: nothing.safetensors"),
+        ("--out t.safetensors --warmup -1", "warmup must be at least 0, got -1"),
+        ("--out t.safetensors --mix photographs", "expected name=number,name=number,..., got 'photographs'"),
+        ("--out t.safetensors --augment grey=0.3", "unknown name 'grey'"),
+        ("--out t.safetensors --source random", "no image in no folder"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line_before_anything_is_trained(
+    words, said, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Pretraining, "run", lambda *_, **__: pytest.fail("trained"))
+    assert main([*words.split(), "--steps", "1", "--procedural", "0", "--device", "cpu"]) == 1
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_paths_of_the_command_line_may_begin_with_the_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/nowhere")
+    options = _parser().parse_args(
+        ["--out=~/t.safetensors", "--start=~/s.safetensors", "--resume=~/r", "--data", "~/d"]
+    )
+    found = [options.out, options.start, options.resume, *options.data]
+    assert [str(path) for path in found] == [
+        f"/nowhere/{name}" for name in ("t.safetensors", "s.safetensors", "r", "d")
+    ]
+
+
+def test_no_warmup_begins_at_the_whole_rate(groups):
+    training = run(start(groups, warmup=0))
+    assert training.step > 0
+
+
+def test_an_image_that_cannot_be_read_is_named_and_litter_is_none(tmp_path):
+    folder = tmp_path / "images" / "photographs"
+    (folder / "dir.png").mkdir(parents=True)
+    (tmp_path / "images" / "__MACOSX").mkdir()
+    Image.new("RGB", (64, 64)).save(folder / "0.png")
+    for litter in (folder / "._0.png", tmp_path / "images" / "__MACOSX" / "0.png"):
+        litter.write_bytes(b"Mac OS X")
+    assert data.read([tmp_path / "images"], canvas=64, procedural=0)[1] == {"photographs": 1}
+    (folder / "half.png").write_bytes((folder / "0.png").read_bytes()[:60])
+    for read in (data.read, data.read_classes):
+        with pytest.raises(ValueError, match=r"photographs/half\.png is not a whole image"):
+            read([tmp_path / "images"], canvas=64)
 
 
 def test_every_size_takes_about_as_many_pixels(groups):

@@ -14,7 +14,7 @@ from adlib import results
 from adlib.images import Images, UnknownMask
 from adlib.predict import Prediction
 from adlib.study import paper, tables
-from tests.conftest import tiny_images, write_category
+from tests.conftest import tiny_images, write_category, write_tiny
 
 TINY = {"stpm": {"epochs": 1, "batch": 4}, "destseg": {"batch": 2, "student_steps": 1, "segmentation_steps": 1}}
 
@@ -467,3 +467,17 @@ def test_pseudo_anomalies_are_made_as_the_config_says(data_root):
     overrides = TINY["destseg"] | {"rotation": "full", "corruption_probability": 0.25, "perlin_threshold": 0.125}
     made = prepared(data_root, "destseg", overrides=overrides)._corruption()
     assert (made.rotation, made.probability, made.threshold) == ("full", 0.25, 0.125)
+
+
+def test_a_folder_behind_a_link_is_called_as_it_is_given(tmp_path):
+    (tmp_path / "line_2026").mkdir()
+    (tmp_path / "line").symlink_to(tmp_path / "line_2026", target_is_directory=True)
+    given = ("line", "./line", "line/", str(tmp_path / "line"), "../" + tmp_path.name + "/line")
+    assert {adlib.run._label(category, tmp_path) for category in given} == {"line"}
+
+
+def test_images_of_which_none_can_be_held_out_say_what_to_do_before_anything_is_built(tmp_path, monkeypatch):
+    monkeypatch.setattr(adlib.run, "build", lambda *_, **__: pytest.fail("built"))
+    write_tiny(tmp_path / "parts", 4)
+    with pytest.raises(ValueError, match=r"no image to test on: of five good images or more one is held out"):
+        adlib.prepare("stpm", "folder", "parts", teacher="random", data_root=tmp_path)

@@ -505,7 +505,7 @@ def test_a_fused_update_is_the_plain_one_also_in_channels_last(kind):
         layer = torch.nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
         optimiser = kind(layer.parameters(), 0.1, weight_decay=0.01)
         if fused:
-            train.fuse(optimiser)
+            train.use_fused_kernels(optimiser)
         for _ in range(3):
             optimiser.zero_grad()
             layer(torch.randn(2, 3, 8, 8)).square().mean().backward()

@@ -82,7 +82,7 @@ _ALL = (
         "01",
         f"{_BY_NC_SA} as anomalib states it",
         "Mishra et al., 'VT-ADL', ISIE 2021",
-        "https://avires.dimi.uniud.it/papers/btad/btad.zip",
+        "https://github.com/pankajmishra000/VT-ADL",
     ),
     Archive(
         "mvtec3d",

@@ -7,6 +7,7 @@ complete or absent. Nothing here runs at import.
 """
 
 import argparse
+import errno
 import gzip
 import lzma
 import shlex
@@ -23,6 +24,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from adlib import lease
 from adlib.errors import known
 from adlib.files import sha256
 
@@ -34,6 +36,7 @@ CHUNK = 1 << 20  # bytes read at a time
 TIMEOUT = 60  # seconds without an answer
 # Python 3.11.4 and later; before it there is none, and what it refuses is refused here.
 FILTER: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+OWN_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS}  # of these errors no other address is a cure
 BROKEN = (
     *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, lzma.LZMAError, zlib.error),
     EOFError,
@@ -75,10 +78,12 @@ def download(dataset: str, root: str | Path | None = None) -> Path:
     file = base / "archives" / archive.filename
     if not archive.filename or (not file.exists() and not archive.urls):
         raise DownloadError(f"{archive.title} has no direct address. {_by_hand(archive, base)}")
-    if not file.exists():
-        _fetch_any(archive, file, base)
-    _verify(archive, file, base)
-    _install(archive, file, home, base)
+    with lease.alone(base / f".{dataset}.lease"):  # another process may be fetching it just now
+        if not (home / archive.marker).exists():
+            if not file.exists():
+                _fetch_any(archive, file, base)
+            _verify(archive, file, base)
+            _install(archive, file, home, base)
     print(f"ready: {home}")
     return home
 
@@ -162,6 +167,8 @@ def _fetch_any(archive: Archive, file: Path, base: Path) -> None:
         try:
             return fetch(url, file)
         except (OSError, HTTPException) as error:
+            if getattr(error, "errno", None) in OWN_DISK:
+                raise
             failures.append(f"{url}: {error}")
     tried = "\n  ".join(failures)
     raise DownloadError(f"{archive.filename} could not be fetched:\n  {tried}\n{_by_hand(archive, base)}")

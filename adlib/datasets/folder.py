@@ -196,7 +196,8 @@ def _held_out(images: list[Path]) -> list[Sample]:
 
 def _masks(home: Path, defect: str) -> dict[str, Path]:
     """The masks of a kind of defect, by the stem of their image."""
-    folders = [home / name / defect for name in folders_in(home) if name.lower() in MASKS]
+    parents = [home / name for name in folders_in(home) if name.lower() in MASKS]
+    folders = [parent / name for parent in parents for name in folders_in(parent) if name.lower() == defect.lower()]
     return {re.sub("[-_]mask$", "", path.stem): path for folder in folders for path in images_in(folder)}
 
 

@@ -12,6 +12,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from adlib.backbones import Provenance, Teacher, nearest_bundled
 
 Recipes = dict[str, dict[str, Any]]
+# The least value of a field that holds a number, where it is not 0.
+LEAST = {"epochs": 1, "batch": 1, "student_steps": 1, "segmentation_steps": 1, "product_sign": -1}
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Batch:
 
     image: the good images, for stages with pseudo-anomalies turned by their category's rotation.
     corrupted, mask: the same images with defects, and where they are, (B, 1, H, W) in {0, 1}.
-    targets: the method's `targets(image)`, computed beforehand, where the images never change.
+    targets: `Stage.targets` of `image`, else the method's `targets`, computed beforehand where the images never change.
     exemplars, exemplar_targets: further good images, drawn independently of the batch, and their targets.
     """
 
@@ -75,15 +77,17 @@ class Stage:
 class MethodConfig:
     """Base of all configs: fields are checked wherever one is made, by a study before any of its runs, too.
 
-    A subclass with fields of its own extends `__post_init__`, which raises ValueError for a value without a meaning.
+    No number may be negative but those that `LEAST` lets. A subclass whose fields have more to them extends
+    `__post_init__`, which raises ValueError for a value without a meaning.
     """
 
     def __post_init__(self) -> None:
-        for name, least in {"epochs": 1, "batch": 1, "lr": 0, "momentum": 0, "weight_decay": 0, "sigma": 0}.items():
-            if getattr(self, name, least) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if len(getattr(self, "betas", (0, 0))) != 2:
-            raise ValueError(f"betas must be two numbers, got {self.betas!r}")  # type: ignore[attr-defined]
+        for name, value in vars(self).items():
+            if isinstance(value, int | float) and not value >= LEAST.get(name, 0):  # NaN, too
+                raise ValueError(f"{name} must be at least {LEAST.get(name, 0)}, got {value}")
+        betas = getattr(self, "betas", (0, 0))
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be two numbers from 0 to below 1, got {betas!r}")
 
 
 class Method(nn.Module, ABC):
@@ -169,7 +173,10 @@ def _cast(method: str, field: str, value: Any, default: Any) -> Any:
 
 @dataclass(frozen=True)
 class Deviation:
-    """One place where text and code disagree: `paper` says, `code` does, `ours` is what this package does."""
+    """One place where text and code disagree, or one of them is silent ('-', 'not stated').
+
+    `paper` says, `code` does, `ours` is what this package does.
+    """
 
     topic: str
     paper: str

@@ -36,8 +36,8 @@ LEVELS = (1, 2, 3)
 BATCH_REDUCTION = (
     "of one image (Eq. 4); the batch is not mentioned",
     "sum over the batch, to which its student_lr 0.4 belongs",
-    "paper: mean (our reading), so at the same rate a step is smaller by the batch size; code: sum, so a smaller batch "
-    "makes smaller steps",
+    "paper: mean (our reading), so at the same rate a step is smaller by the batch size, and weight decay counts more "
+    "by it; code: sum, so a smaller batch makes smaller steps; override cosine_reduction=sum",
 )
 
 
@@ -314,6 +314,33 @@ class DeSTSeg(Method):
             "threshold 0.5",
             "0.5 in both recipes: the mean would corrupt half of every image; override perlin_threshold",
         ),
+        Deviation(
+            "noise: frequencies, turning",
+            "not stated",
+            "2^0 to 2^5 on each axis; turned by up to 90 degrees",
+            "as the code",
+        ),
+        Deviation(
+            "share of corrupted images", "not stated", "all", "all in both recipes; override corruption_probability"
+        ),
+        Deviation(
+            "gamma, T, rates, momentum, batch",
+            "'as the original paper'",
+            "4; 100; 0.4, 0.1, 0.01; 0.9; 32",
+            "as the code",
+        ),
+        Deviation(
+            "size at which L_seg is taken",
+            "that of the largest map",
+            "64 x 64, the mask made binary again",
+            "as the code",
+        ),
+        Deviation(
+            "image score", "not stated", "mean of the 100 largest pixels at 256 x 256", "as the code; override top"
+        ),
+        Deviation("length of the stages", "until convergence", "1,000 and 4,000 steps", "as the code"),
+        Deviation("image label", "not stated", "the largest value of the mask", "common protocol: the folder"),
+        Deviation("PRO", "per region", "a curve a region, averaged by position", "exact AUPRO; theirs in legacy"),
         Deviation(
             "input of the segmentation network",
             "three cosine maps",

@@ -16,10 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher, feature_network
-from adlib.layers import ResidualBlock, cosine_distance, kaiming_fan_out, resize, smooth, squared_distance
+from adlib.layers import (
+    ResidualBlock,
+    cosine_distance,
+    flat_cosine_distance,
+    kaiming_fan_out,
+    resize,
+    smooth,
+    squared_distance,
+)
 from adlib.methods.base import Batch, Deviation, Method, MethodConfig, Recipes, Stage, check_choices, check_levels
-from adlib.methods.rd import check_size, flat_cosine_distance
-from adlib.reverse import OneClassBottleneck, ReverseDecoder
+from adlib.reverse import OneClassBottleneck, ReverseDecoder, check_sides
 
 LEVELS = (1, 2, 3)
 
@@ -140,7 +147,8 @@ class DSKD(Method):
             found["encoder"] = dict(zip(self.encoded, self.encoder(images), strict=True))
         if c.students != "encoder" and decode:
             feeding = taught if c.students == "decoder" else found["encoder"]
-            features = check_size([feeding[k] for k in LEVELS], images)
+            check_sides(images)
+            features = [feeding[k] for k in LEVELS]
             if c.detach_dfe:
                 features = [f.detach() for f in features]
             decoded = self.decoder(self.embedding(features if c.embedding == "fused" else features[-1]))

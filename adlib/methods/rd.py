@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher
-from adlib.layers import cosine_distance, resize, smooth
+from adlib.layers import cosine_distance, flat_cosine_distance, resize, smooth
 from adlib.methods.base import Batch, Deviation, Method, MethodConfig, Recipes, Stage, check_choices
-from adlib.reverse import OneClassBottleneck, ReverseDecoder
+from adlib.reverse import OneClassBottleneck, ReverseDecoder, check_sides
 
 LEVELS = (1, 2, 3)
 
@@ -38,20 +38,6 @@ class RDConfig(MethodConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choices(self, {"cosine": ("pixel", "flat"), "fusion": ("sum", "product")})
-
-
-def flat_cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Compute 1 - cos of two maps (N, C, H, W), each image's map flattened to one vector: (N,) in [0, 2]."""
-    a, b, whole = a.float(), b.float(), (1, 2, 3)
-    lengths = torch.linalg.vector_norm(a, dim=whole) * torch.linalg.vector_norm(b, dim=whole)
-    return 1 - (a * b).sum(dim=whole) / lengths.clamp_min(1e-12)
-
-
-def check_size(features: Sequence[Tensor], images: Tensor) -> Sequence[Tensor]:
-    """Return the features; raise ValueError where halving and doubling would not meet again."""
-    if images.shape[-2] % 32 or images.shape[-1] % 32:
-        raise ValueError(f"reverse distillation needs images of sides divisible by 32, got {tuple(images.shape[-2:])}")
-    return features
 
 
 class CosineDistillation(Method):
@@ -130,7 +116,8 @@ class RD(CosineDistillation):
 
     def student_maps(self, images: Tensor, features: Sequence[Tensor]) -> list[Tensor]:
         """Rebuild the teacher's maps from their embedding alone."""
-        return self.decoder(self.bottleneck(check_size(features, images)))
+        check_sides(images)
+        return self.decoder(self.bottleneck(features))
 
     DEVIATIONS = (
         Deviation(
@@ -171,6 +158,7 @@ class RD(CosineDistillation):
         ),
         Deviation("upsampling of the maps", "not stated", "bilinear, align_corners True", "the same in both recipes"),
         Deviation("masks", "not stated", "bilinear, > 0.5", "common protocol: bilinear, >= 0.5"),
+        Deviation("image label", "not stated", "the largest value of the mask", "common protocol: the folder"),
         Deviation("PRO", "per region", "averaged image by image", "exact AUPRO; theirs in legacy"),
         Deviation("rounding", "-", "metrics rounded to 3 decimals", "not rounded"),
         Deviation("seeds", "-", "111", "one seed a run; at least three wherever a verdict is given"),

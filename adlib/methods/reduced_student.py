@@ -198,7 +198,24 @@ class ReducedStudent(Method):
             "sigma 4, meant for the map, applied to each of its rows alone",
             "faithful in the recipe code; mended by rows_only=False. None in the recipe paper; override sigma=4.0",
         ),
-        Deviation("image score", "sum of the map", "maximum", "as each recipe says: image_score"),
+        Deviation(
+            "map of a level",
+            "the difference of the features, without a norm (Eq. 9, 10)",
+            "the loss's term of each pixel",
+            "the loss's term of each pixel, in both recipes",
+        ),
+        Deviation(
+            "image score",
+            "sum of the map (Eq. 12; said of MixedTeacher, and of the student alone it is our reading)",
+            "maximum",
+            "as each recipe says: image_score",
+        ),
+        Deviation(
+            "choice of the epoch",
+            "the least loss of the held-out fifth",
+            "a mean over batches in which an image of the last, smaller one counts less",
+            "a mean over images",
+        ),
         Deviation(
             "preprocessing",
             "resize",

@@ -3,7 +3,7 @@
 Wang, Han, Ding, Huang, "Student-Teacher Feature Pyramid Matching for Anomaly Detection", BMVC 2021. Facts of the
 code: gdwang08/STFPM at commit 2598a5e. The student is the teacher's network with random weights; it learns the
 teacher's features on good images, and an anomaly is where it fails to. Figures of the text that the code does not
-carry (factor 1/2, fusion at image size, 100 epochs) are from the paper's public version.
+carry (factor 1/2, fusion at image size) are from the paper's public version.
 """
 
 from dataclasses import dataclass

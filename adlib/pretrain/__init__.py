@@ -7,8 +7,9 @@ r"""Making a teacher of our own: distil a network that was trained on ImageNet i
 Without a source the network learns classes instead, of labelled images or of procedural textures, for comparison.
 
 `config` is the recipe, `data` packs and reads the images, `augment` makes batches of views on the device, `networks`
-holds the source, the student and the losses, `training` is the loop, `distillation`
-and `classification` are what is learnt by it, `export` writes the weights and their card.
+holds the source, the student and the losses, `inherit` lets the student begin as the source, `training` is the loop,
+`distillation` and `classification` are what is learnt by it, `export` writes the weights and their card, `border`
+measures how features at an image's edge differ from those inside.
 """
 
 from adlib.pretrain.augment import Augmentation

@@ -4,20 +4,21 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from adlib.device import resolve_device
+from adlib.errors import known
 from adlib.files import sha256
 from adlib.pretrain import data
 from adlib.pretrain.augment import Augmentation
 from adlib.pretrain.classification import Classification
-from adlib.pretrain.config import Config
+from adlib.pretrain.config import MIX, Config
 from adlib.pretrain.distillation import Distillation
-from adlib.pretrain.export import write_teacher
+from adlib.pretrain.export import shipped, write_teacher
 from adlib.pretrain.networks import Source
 from adlib.pretrain.training import Pretraining
 
@@ -26,8 +27,8 @@ def prepare(arguments: list[str]) -> None:
     """Pack images into one zip, a group a source."""
     parser = argparse.ArgumentParser(prog="python -m adlib.pretrain prepare", description=data.pack.__doc__)
     for group in ("photographs", "tiny", "textures"):
-        parser.add_argument(f"--{group}", type=Path, nargs="*", default=[], help="folders or zips of images")
-    parser.add_argument("--out", type=Path, required=True)
+        parser.add_argument(f"--{group}", type=_path, nargs="*", default=[], help="folders or zips of images")
+    parser.add_argument("--out", type=_path, required=True)
     parser.add_argument("--quality", type=int, default=80)
     options = parser.parse_args(arguments)
     groups = {group: getattr(options, group) for group in ("photographs", "tiny", "textures")}
@@ -36,14 +37,23 @@ def prepare(arguments: list[str]) -> None:
 
 
 def make(arguments: list[str]) -> None:
-    """Make a teacher from the command line's recipe."""
+    """Make a teacher from the command line's recipe.
+
+    Raises ValueError, before anything is read or trained, for what cannot be written or has no such level.
+    """
     started = time.monotonic()
     options = _parser().parse_args(arguments)
+    if options.out.suffix != ".safetensors":  # what `teacher=` takes, and the card's name would be the weights'
+        raise ValueError(f"a teacher's name ends in .safetensors, got {options.out.name!r}")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    if options.start is not None and not options.start.is_file():
+        raise FileNotFoundError(f"no weights to start from: {options.start}")
     device = resolve_device(options.device)
     if device.startswith("cuda"):
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     config = _config(options)
+    shipped(config.student, options.ship_level)
     training: Pretraining
     if options.source is None:
         groups, labels, counts = data.read_classes(options.data, options.canvas, options.procedural, config.seed)
@@ -74,15 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--source-network", default="mobilenetv2_100", help="its timm name")
     parser.add_argument(
         "--data",
-        type=Path,
+        type=_path,
         nargs="+",
         default=[],
         help="folders or zips of <group>/<image>, without source <class>/<image>",
     )
-    parser.add_argument("--start", type=Path, help="a teacher's `.safetensors` to begin from")
-    parser.add_argument("--out", type=Path, required=True, help="the `.safetensors` to write")
+    parser.add_argument("--start", type=_path, help="a teacher's `.safetensors` to begin from")
+    parser.add_argument("--out", type=_path, required=True, help="the `.safetensors` to write")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--resume", type=Path, help="state file: goes on from it, and keeps it up to date")
+    parser.add_argument("--resume", type=_path, help="state file: goes on from it, and keeps it up to date")
     parser.add_argument("--save-every", type=float, default=120.0, help="seconds between two writes of the state")
     parser.add_argument("--canvas", type=int, default=256, help="pixels a side that images are kept at")
     parser.add_argument("--procedural", type=int, default=256, help="number of procedural textures")
@@ -108,22 +118,48 @@ def _config(options: argparse.Namespace) -> Config:
     names = [field.name for field in dataclasses.fields(Config) if field.name not in ("mix", "augmentation")]
     given: dict[str, Any] = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.mix:
-        given["mix"] = _shares(options.mix)
+        given["mix"] = _shares(options.mix, MIX)
     if options.augment:
-        given["augmentation"] = Augmentation(**_shares(options.augment))
+        given["augmentation"] = Augmentation(
+            **_shares(options.augment, [f.name for f in dataclasses.fields(Augmentation)])
+        )
     return Config(**given)
 
 
+def _path(text: str) -> Path:
+    return Path(text).expanduser()  # a shell leaves --out=~/x as it is
+
+
 def _tuple_of(kind: type) -> Callable[[str], tuple[Any, ...]]:
-    return lambda text: tuple(map(kind, text.split(",")))
+    def numbers(text: str) -> tuple[Any, ...]:
+        return tuple(map(kind, text.split(",")))
+
+    numbers.__name__ = f"list of {kind.__name__}"  # argparse names it where the text is none
+    return numbers
 
 
-def _shares(text: str) -> dict[str, float]:
-    return {key: float(value) for key, value in (part.split("=") for part in text.split(","))}
+def _shares(text: str, names: Iterable[str]) -> dict[str, float]:
+    """Read name=number,name=number; raises ValueError for anything else, and for a name that is not known."""
+    found = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        known("name", name, names)
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise ValueError(f"expected name=number,name=number,..., got {part!r}") from None
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Command line; returns the exit status."""
+    try:
+        prepare(arguments[1:]) if arguments[:1] == ["prepare"] else make(arguments)
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["prepare"]:
-        prepare(sys.argv[2:])
-    else:
-        make(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

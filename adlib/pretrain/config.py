@@ -31,7 +31,7 @@ class Config:
     weight_decay: float = 0.02  # on kernels, not on biases and BatchNorm
     ema: float = 0.999
     steps: int | None = None
-    seconds: float | None = None  # includes what comes before and after the loop, see `Distillation.reserve`
+    seconds: float | None = None  # includes what comes before and after the loop, see `Pretraining.reserve`
     precision: str = "bf16"
     compile: bool = False
     seed: int = 0
@@ -41,6 +41,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.steps is None and self.seconds is None:
             raise ValueError("say how long: steps, seconds or both")
+        least = {"batch": 1, "lr": 0, "warmup": 0, "weight_decay": 0, "ema": 0, "logit_weight": 0}
+        for name, lowest in least.items():
+            if not getattr(self, name) >= lowest:
+                raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, got {self.precision!r}")
         if self.feature_loss not in FEATURE_LOSSES:

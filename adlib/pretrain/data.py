@@ -20,6 +20,7 @@ from adlib.corrupt import procedural_textures
 from adlib.files import whole_file
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+LITTER = "__MACOSX"  # a folder that macOS puts into zips, of files that are called as the images
 HELD_OUT_EVERY = 20  # of the group `photographs`, one file in so many is never trained on
 HELD_OUT = "held out"
 
@@ -59,7 +60,9 @@ def read(
         parts = Path(name).parts
         by_group.setdefault(parts[0] if len(parts) > 1 else "images", []).append((name, content))
     if not by_group:
-        raise ValueError(f"no image in {', '.join(map(str, paths))}; expected <group>/*.webp, .jpg or .png")
+        raise ValueError(
+            f"no image in {', '.join(map(str, paths)) or 'no folder'}; expected <group>/*.webp, .jpg or .png"
+        )
     if clash := sorted(by_group.keys() & {"procedural", "plain", HELD_OUT}):
         raise ValueError(f"a group may not be called {clash[0]!r}, which is one that is made here: rename its folder")
     counts = {group: len(members) for group, members in by_group.items()}
@@ -93,7 +96,7 @@ def read_classes(
     groups, labels = {}, {}
     if files:
         with ThreadPoolExecutor() as pool:
-            pixels = torch.stack(list(pool.map(lambda file: _middle(file[1], canvas), files)))
+            pixels = torch.stack(list(pool.map(lambda file: _middle(file, canvas), files)))
         label, position = torch.tensor([classes[name] for name in names]), torch.arange(len(files))
         held = position % HELD_OUT_EVERY == 0
         groups = {"labelled": pixels[~held], HELD_OUT: pixels[held]}
@@ -108,8 +111,8 @@ def read_classes(
     return groups, labels, {"labelled": len(files), "classes": len(classes), "procedural": procedural}
 
 
-def _middle(content: Callable[[], bytes], canvas: int) -> Tensor:
-    image = ImageOps.fit(Image.open(io.BytesIO(content())).convert("RGB"), (canvas, canvas), Image.Resampling.BICUBIC)
+def _middle(file: File, canvas: int) -> Tensor:
+    image = ImageOps.fit(_opened(*file).convert("RGB"), (canvas, canvas), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
@@ -128,22 +131,33 @@ def _files(path: Path) -> list[File]:
     """List the images of a folder or a zip, sorted: name within it, and a call that reads the bytes."""
     path = Path(path).expanduser()
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS)
+        found = sorted(p for p in path.rglob("*") if _is_image(p.relative_to(path)) and p.is_file())
         return [(p.relative_to(path).as_posix(), p.read_bytes) for p in found]
     if not path.is_file():
         raise FileNotFoundError(f"no such folder or zip of images: {path}")
-    archive = zipfile.ZipFile(path)
-    names = sorted(n for n in archive.namelist() if Path(n).suffix.lower() in EXTENSIONS)
+    archive = zipfile.ZipFile(path)  # open as long as its images may be read
+    names = sorted(n for n in archive.namelist() if _is_image(Path(n)))
     return [(name, lambda name=name: archive.read(name)) for name in names]  # type: ignore[misc]
+
+
+def _is_image(name: Path) -> bool:
+    """Whether a file is to be an image by its name; hidden ones, such as macOS leaves on foreign disks, are none."""
+    return name.suffix.lower() in EXTENSIONS and not name.name.startswith(".") and LITTER not in name.parts
+
+
+def _opened(name: str, content: Callable[[], bytes]) -> Image.Image:
+    """Decode an image; raises ValueError, naming it, for what is not a whole one."""
+    try:
+        image: Image.Image = Image.open(io.BytesIO(content()))
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{name} is not a whole image ({error}): mend it or leave it out") from error
+    return image
 
 
 def _encode(file: File, quality: int, size: int) -> bytes:
     name, raw = file[0], file[1]()
-    try:
-        image: Image.Image = Image.open(io.BytesIO(raw))
-        image.load()
-    except OSError as error:
-        raise ValueError(f"{name} is not a whole image ({error}): mend it or leave it out") from error
+    image = _opened(name, lambda: raw)
     if name.lower().endswith(".webp") and min(image.size) <= size:
         return raw
     if min(image.size) > size:
@@ -159,9 +173,9 @@ def _shorter_side(image: Image.Image, size: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _decode(content: Callable[[], bytes], canvas: int) -> np.ndarray:
+def _decode(file: File, canvas: int) -> np.ndarray:
     """Decode to (k, canvas, canvas, 3) squares, or to one (1, h, h, 3) small square."""
-    image: Image.Image = Image.open(io.BytesIO(content())).convert("RGB")
+    image: Image.Image = _opened(*file).convert("RGB")
     small = min(image.size) < canvas // 2
     if not small:
         image = _shorter_side(image, canvas)
@@ -175,7 +189,7 @@ def _decode(content: Callable[[], bytes], canvas: int) -> np.ndarray:
 
 def _tensor(members: Sequence[File], canvas: int, rounds: int, generator: torch.Generator) -> Tensor:
     with ThreadPoolExecutor() as pool:
-        decoded = list(pool.map(lambda member: _decode(member[1], canvas), members))
+        decoded = list(pool.map(lambda member: _decode(member, canvas), members))
     squares = [torch.from_numpy(d) for d in decoded if d.shape[1] == canvas]
     parts = [torch.cat(squares).permute(0, 3, 1, 2)] if squares else []
     sides = sorted({d.shape[1] for d in decoded} - {canvas})

@@ -16,6 +16,16 @@ from adlib.pretrain.training import Pretraining
 SHIPPED = {"resnet18": 3}  # the highest level of each student that methods read; 4 for all others
 
 
+def shipped(student: str, level: int | None = None) -> int:
+    """Return the highest level that a file of this student holds, by default all that methods read.
+
+    Raises ValueError for a level that the student does not have.
+    """
+    level = SHIPPED.get(student, 4) if level is None else level
+    feature_network(student, range(1, level + 1))
+    return level
+
+
 def teacher_state(student: nn.Module, name: str, level: int) -> dict[str, Tensor]:
     """Take what the feature pyramid up to `level` needs, under timm's names.
 
@@ -40,9 +50,10 @@ def write_teacher(
     `data` counts the files of each group, `measured` is from `Pretraining.finish`, `more` goes into the card as it is.
     """
     c = training.config
-    level = SHIPPED.get(c.student, 4) if level is None else level
+    level = shipped(c.student, level)
     state = {k: v.detach().cpu().contiguous() for k, v in teacher_state(training.student, c.student, level).items()}
-    with whole_file(out) as weights, whole_file(out.with_suffix(".json")) as description:
+    # The weights take their place first: a card says what lies there.
+    with whole_file(out.with_suffix(".json")) as description, whole_file(out) as weights:
         save_file(state, weights)
         card = {
             "network": c.student,

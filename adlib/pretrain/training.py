@@ -8,7 +8,6 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 
 from adlib.checkpoint import read_state, write_state
+from adlib.device import autocast
 from adlib.files import sha256
 from adlib.pretrain.augment import views
 from adlib.pretrain.config import Config
@@ -162,7 +162,7 @@ class Pretraining(ABC):
     def _train_step(self, fraction: float) -> dict[str, Tensor]:
         c = self.config
         size = c.sizes[min(int(fraction * len(c.sizes)), len(c.sizes) - 1)]
-        rate = c.lr * min(1.0, (self.step + 1) / c.warmup) * 0.5 * (1 + math.cos(math.pi * fraction))
+        rate = c.lr * min(1.0, (self.step + 1) / max(c.warmup, 1)) * 0.5 * (1 + math.cos(math.pi * fraction))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         images, index = self._views(size, self.step)
@@ -193,10 +193,8 @@ class Pretraining(ABC):
         which = torch.bucketize(group, self.edges).clamp(max=len(self.count) - 1)
         return self.first[which] + (image * self.count[which]).long().clamp(max=self.count[which] - 1)
 
-    def _autocast(self) -> Any:
-        if self.config.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+    def _autocast(self) -> torch.autocast:
+        return autocast(self.device, self.config.precision)
 
     def _report(self, sums: dict[str, Tensor], steps: int, images: int, since: float, report: Callable) -> None:
         means = {name: float(value) / steps for name, value in sums.items()}  # waits for the device

@@ -68,9 +68,29 @@ def _over(lines: pd.DataFrame) -> str:
     return CONTRADICTED if len(each) > 1 and CONTRADICTED in each else over_lines(set(lines["verdict"]))
 
 
+def plain(judged: pd.DataFrame) -> pd.Series:
+    """Tell the lines of the text's recipe, of times that of the method in question, nothing overridden, real images."""
+    return (judged["recipe"] == "paper") & (judged["overrides"] == "") & (judged["images"] != "generated")
+
+
+def main_effects(judged: pd.DataFrame) -> pd.Series:
+    """Word the effect of each claim by metric: of its first `plain` line, else of its first tested one."""
+    tested = judged[counting(judged)]
+    tested = tested.assign(shown=shown(tested)["effect"], plain=plain(tested)).sort_values(
+        "plain", ascending=False, kind="stable"
+    )
+    first = tested.drop_duplicates(["id", "metric"]).sort_index()
+    return (first["metric"] + " " + first["shown"]).groupby(first["id"], sort=False).agg("; ".join)
+
+
 def answer(judged: pd.DataFrame) -> str:
-    """Word how the claims fare over all their lines, in Markdown: a line a verdict."""
-    summed = by_claim(judged)
-    groups = [(name, summed[summed["verdict"] == name]) for name in VERDICTS]
-    said = [(name, "; ".join(f"{line.claim} ({line.id})" for line in group.itertuples())) for name, group in groups]
-    return "\n".join(f"- **{name}**: {text}." for name, text in said if text)
+    """Word how the claims fare over all their lines, in Markdown: a list of claims a verdict, each with its effect."""
+    summed, effects = by_claim(judged), main_effects(judged).to_dict()
+    said = []
+    for name in VERDICTS:
+        group = summed[summed["verdict"] == name]
+        if len(group):
+            said.append(f"- **{name}** ({len(group)})")
+        for number, claim in zip(group["id"], group["claim"], strict=True):
+            said.append(f"  - {number}: {claim}" + (f": {effects[number]}" if number in effects else ""))
+    return "\n".join(said)

@@ -5,11 +5,12 @@
   pairs. The effect is the mean of A - B over categories (each the mean over its seeds), in percent points, with its
   95 % interval (`intervals.over_seeds`: of these categories, beyond what seeds give). Above 0: supported; below 0:
   contradicted; else inconclusive. Where the effect lies on the other side of 0 without some one category, there is no
-  verdict on all: it depends on that category. Categories with fewer than three seeds do not count, nor those of other
-  datasets where all that a claim speaks of are there. Of several baselines ("A beats either", "A is best") the one with
-  the highest mean counts. That a category gains "the most" has lines of its own: its gain less the largest of any other
-  category of its dataset that was run, and is supported only where all of these were run. MemKD's baseline is MemKD
-  without items, which is RD with the loss of MemKD's Eq. 1 and its schedule: RD's own text has another loss.
+  verdict on all: it depends on that category. What is left of it without the categories in which neither side finds
+  anything stands beside it. Categories with fewer than three seeds do not count, nor those of other datasets where all
+  that a claim speaks of are there. Of several baselines ("A beats either", "A is best") the one with the highest mean
+  counts. That a category gains "the most" has lines of its own: its gain less the largest of any other category of its
+  dataset that was run, and is supported only where all of these were run. MemKD's baseline is MemKD without items,
+  which is RD with the loss of MemKD's Eq. 1 and its schedule: RD's own text has another loss.
 - **Absolute** ("A reaches x"): only rows under the paper's conditions count (`paper.departures` names none, and they
   have every category of the claim and no other; a line a recipe): supported where the whole interval reaches x up
   to half a percent point, contradicted where all of it falls short by more, else inconclusive.
@@ -51,9 +52,10 @@ memories with the attention; an absolute claim needed an interval that reaches x
 seldom give; S1-5 was mixed where it fails against one of its two in every line; PatchCore ran on a lighter network than
 its library's own, and then on that alone; DSKD was set beside others only on its own backbone, and not also with each
 on its own; a verdict on times could be one that another run would turn; S3-4 had the coarsest level alone for its one;
-S3-6 counted alarms beside missed defects, too, so that to find more was to flag more. Two claims are worded more weakly
-than in their paper: S0-3 and S0-4 ask whether transistor gains, and whether it gains most in a line of its own. S0-1 to
-S0-4 turned when short trainings came to settle BatchNorm's statistics.
+S3-6 counted alarms beside missed defects, too, so that to find more was to flag more; a verdict could rest on several
+categories without skill together, unsaid. Two claims are worded more weakly than in their paper: S0-3 and S0-4 ask
+whether transistor gains, and whether it gains most in a line of its own. S0-1 to S0-4 turned when short trainings came
+to settle BatchNorm's statistics.
 """
 
 import json
@@ -193,11 +195,14 @@ def _against(names: list[str], claim: Mapping[str, Any], metric: str, rows: pd.D
         best = max(names, key=lambda name: group.groupby("category")[name].mean().mean())
         against = {name: group.assign(value=100 * (group["variant"] - group[name])) for name in names}
         conditions = pairs.compared(setting, group, str(claim["variant"]), best)
+        by_chance = _by_chance(group, metric, best)
+        speaks_of = str(claim["dataset"])
         line = _line(
-            against[best], conditions, scope.coverage(str(claim["dataset"]), group), scope.wanted(str(claim["dataset"]))
+            against[best], conditions, scope.coverage(speaks_of, group), scope.wanted(speaks_of), by_chance=by_chance
         )
         others = [f"against {name} {over_seeds(against[name])[0]:+.1f}" for name in names if name != best]
-        apart = "; ".join(filter(None, [_by_category(against[best], "+.1f", _by_chance(group, metric, best)), *others]))
+        each = [_by_category(against[best], "+.1f", by_chance), _without(against[best], by_chance, "+.1f"), *others]
+        apart = "; ".join(filter(None, each))
         lines.append(line | {"by_category": apart, "against": best} | pairs.columns(setting))
     return lines
 
@@ -244,6 +249,15 @@ def _by_category(group: pd.DataFrame, digits: str, by_chance: Collection[str] = 
     return ", ".join(apart) if len(apart) > 1 else ""
 
 
+def _without(group: pd.DataFrame, places: Collection[str], digits: str) -> str:
+    """Word what is left of an effect without the categories by chance; nothing where none or all of them are."""
+    rest = group[~group["category"].isin(places)]
+    if rest.empty or not len(places):
+        return ""
+    mean, low, high = over_seeds(rest)
+    return f"without chance {mean:{digits}} [{low:{digits}}, {high:{digits}}]"
+
+
 def _by_chance(group: pd.DataFrame, metric: str, baseline: str) -> set[str]:
     """Name the categories in which neither side ranks defects above normal ones: a difference there is of no skill."""
     if not metric.endswith("auroc"):
@@ -280,24 +294,32 @@ def _measured(claim: Mapping[str, Any], metric: str, folder: Path) -> list[dict[
     return lines
 
 
-def _line(group: pd.DataFrame, conditions: str, why: str, wanted: int, digits: str = "+.1f") -> dict[str, Any]:
+def _line(
+    group: pd.DataFrame,
+    conditions: str,
+    why: str,
+    wanted: int,
+    digits: str = "+.1f",
+    by_chance: Collection[str] = (),
+) -> dict[str, Any]:
     """Judge values by category and seed, of a claim that speaks of `wanted` categories."""
     seeds = int(group.groupby("category")["seed"].nunique().min())
     mean, low, high = over_seeds(group)
     line: dict[str, Any] = {"effect": mean, "low": low, "high": high, "verdict": verdict(low, high), "why": why}
     if seeds >= pairs.SEEDS:
-        line |= {"p": chance_over_seeds(group)} | _rests_on(group, wanted, digits)
+        line |= {"p": chance_over_seeds(group)} | _rests_on(group, wanted, digits, by_chance)
     else:
         line |= {"low": math.nan, "high": math.nan, "verdict": NOT_TESTED, "why": f"{seeds} of {pairs.SEEDS} seeds"}
     line |= {"pairs": len(group), "categories": group["category"].nunique(), "seeds": seeds}
     return line | {"conditions": conditions}
 
 
-def _rests_on(group: pd.DataFrame, wanted: int, digits: str) -> dict[str, Any]:
+def _rests_on(group: pd.DataFrame, wanted: int, digits: str, by_chance: Collection[str] = ()) -> dict[str, Any]:
     """Name the categories without any one of which the verdict would be another, with the effect that is left then.
 
-    Without effect on an inconclusive one. Of a claim that speaks of several categories, a verdict on one of them rests
-    on it. Where the effect turns round, that is the verdict.
+    And those that are by chance together, where there are several. Without effect on an inconclusive one. Of a claim
+    that speaks of several categories, a verdict on one of them rests on it. Where the effect turns round, that is the
+    verdict.
     """
     effect, *interval = over_seeds(group)
     found = verdict(*interval)
@@ -306,12 +328,16 @@ def _rests_on(group: pd.DataFrame, wanted: int, digits: str) -> dict[str, Any]:
         return {"rests_on": ""}
     changed: list[str] = []
     turned: list[str] = []
-    for name in names:
-        rest = group[group["category"] != name]
+    left_out = [(name.split("/")[1], {name}) for name in names]
+    if 1 < len(by_chance) < len(names):
+        left_out.append(("those by chance", set(by_chance)))
+    for name, places in left_out:
+        rest = group[~group["category"].isin(places)]
         mean, low, high = over_seeds(rest) if len(rest) else (math.nan,) * 3
         if verdict(low, high) != found:
-            left = f"without it {mean:{digits}} [{low:{digits}}, {high:{digits}}]" if len(rest) else "alone"
-            text = f"{name.split('/')[1]} ({left})"
+            which = "it" if len(places) == 1 else "them"
+            left = f"without {which} {mean:{digits}} [{low:{digits}}, {high:{digits}}]" if len(rest) else "alone"
+            text = f"{name} ({left})"
             (turned if effect * mean < 0 else changed).append(text)
     return {"rests_on": ", ".join(turned), "verdict": DEPENDS} if turned else {"rests_on": ", ".join(changed)}
 

@@ -158,16 +158,17 @@ def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
         f"Of {len(averaged)} methods on the {len(means)} real categories that all have, {best} has the highest mean "
         f"image AUROC, {averaged.iloc[0]:.1f}, {who} the best mean rank, {ranks.iloc[0]:.1f}."
         f"{_without_one(means)}",
-        f"How certain: at a critical difference of {apart:.1f} of mean ranks {ranks.index[0]} is told apart from "
-        f"{', '.join(worse) or 'none of the others'}; {_certain(real, 'image_auroc')}.",
+        f"How certain: mean ranks must differ by more than {apart:.1f} for two methods to count as different "
+        f"(Nemenyi); {ranks.index[0]} differs from {', '.join(worse) or 'no other method'}. "
+        f"{_certain(real, 'image_auroc')}",
         _where(real),
     ]
     costs = costs_and_merits(real, timings).set_index("method")["ms"].dropna()
     if best in costs and len(costs) > 1:
-        others = costs.drop(best)
         said.append(
-            f"Cost: {best} takes {costs[best]:.0f} ms an image, the others {others.min():.0f} to {others.max():.0f} "
-            f"({timed_on(timings)})."
+            f"Cost: {best} takes {costs[best]:.0f} ms an image (batch 1, the fast path), "
+            f"{costs[best] / costs.median():.1f} times the median of all; they take {costs.min():.0f} to "
+            f"{costs.max():.0f} ms ({timed_on(timings)})."
         )
     return [*said, *filter(None, [_as_generated(real, rows[origins == "generated"])])]
 
@@ -178,19 +179,20 @@ def _without_one(means: pd.DataFrame) -> str:
         return ""
     best = means.mean().idxmax()
     others = {place: means.drop(place).mean().idxmax() for place in means.index}
-    turned = [f"without {place} it is {name}" for place, name in others.items() if name != best]
-    return (
-        f" Whichever category is left out, {best} has the highest mean." if not turned else f" But {'; '.join(turned)}."
-    )
+    turned = {name: [place for place, other in others.items() if other == name] for name in others.values()}
+    turned.pop(best, None)
+    if not turned:
+        return f" Whichever category is left out, {best} has the highest mean."
+    return "".join(f" Without {' or '.join(places)} {name} has it." for name, places in turned.items())
 
 
 def _certain(real: pd.DataFrame, metric: str) -> str:
-    """Count the differences between two methods that are certain, and how many would be without any."""
+    """Count the pairs of methods that differ, and how many would by chance."""
     pairs = tables.paired_differences(real, metric)
     return (
-        f"of {len(pairs)} differences between two methods {int(pairs['certain'].sum())} are certain for other "
-        f"categories, each judged for itself, where about {0.05 * len(pairs):.0f} would be without any difference; "
-        f"{int(pairs['at_once'].sum()) or 'none'} when all are judged at once (Holm)"
+        f"Of {len(pairs)} pairs of methods, {int(pairs['excludes_0'].sum())} have a 95 % interval (over categories) "
+        f"without 0, where about {0.05 * len(pairs):.0f} would by chance alone; "
+        f"{int(pairs['after_holm'].sum()) or 'none'} when all are judged at once (Holm)."
     )
 
 
@@ -199,7 +201,7 @@ def _where(real: pd.DataFrame) -> str:
     means = (100 * _means(real, "aupro")).mean().sort_values(ascending=False)
     return (
         f"Where defects are: {means.index[0]} has the highest mean AUPRO, {means.iloc[0]:.1f}, {means.index[-1]} the "
-        f"lowest, {means.iloc[-1]:.1f}; {_certain(real, 'aupro')}."
+        f"lowest, {means.iloc[-1]:.1f}. {_certain(real, 'aupro')}"
     )
 
 
@@ -215,10 +217,10 @@ def _as_generated(real: pd.DataFrame, drawn: pd.DataFrame) -> str:
         return ""
     said, certain, counts = zip(*found.values(), strict=True)
     shown = [metric for metric, sure in zip(found, certain, strict=True) if sure]
-    return f"Generated images order {counts[0]} of them like real ones by a rank correlation of {', '.join(said)}; " + (
-        f"that the orders have anything in common is shown by {' and '.join(shown)} alone."
+    return f"Rank correlation of {counts[0]} methods between generated and real images: {', '.join(said)}. " + (
+        f"Only {' and '.join(shown)} shows that both order the methods alike (p below .05)."
         if shown
-        else "no metric shows that the orders have anything in common."
+        else "No metric shows that both order the methods alike (p below .05)."
     )
 
 
@@ -252,7 +254,7 @@ def friedman(rows: pd.DataFrame, metric: str) -> float:
 
 
 def longer(rows: pd.DataFrame) -> str:
-    """Say how far image AUROC moves when a method is trained as long as its source says; nothing without such rows.
+    """Say how image AUROC changes when a method is trained as long as its source says; nothing without such rows.
 
     By each recipe with the bundled teacher, on real images.
     """
@@ -267,10 +269,10 @@ def longer(rows: pd.DataFrame) -> str:
     most: Any = moved.abs().idxmax()
     return (
         "Trainings of the small scale are short. Where a method was also trained as long as its source "
-        f"says, image AUROC moves by more than {MUCH} points in {(moved.abs() > MUCH).sum()} of {len(moved)} cases, "
-        f"each of a method by one recipe on a category, most of {most[0]} ({most[1]}) on {most[3]}, {short[most]:.1f} "
-        f"to {full[most]:.1f}: an order of methods after short trainings need not be that after full ones. "
-        "(teacher bundled; "
+        f"says, image AUROC rises by more than {MUCH} points in {(moved > MUCH).sum()} of {len(moved)} cases and falls "
+        f"by more in {(moved < -MUCH).sum() or 'none'}, each of a method by one recipe on a category; it moves most "
+        f"of {most[0]} ({most[1]}) on {most[3]}, {short[most]:.1f} to {full[most]:.1f}. So an order of methods after "
+        "short trainings need not be that after full ones. (teacher bundled; "
         + "; ".join(f"{scale}: {_seeds_and_precisions(part)}" for scale, part in compared.items())
         + ")"
     )
@@ -319,11 +321,9 @@ def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame])
         best, *others = (line for _, line in kinds[kind].sort_values(kind, ascending=False).iterrows())
         spread = "" if math.isnan(best["spread"]) else f" (seeds ± {best['spread']:.1f})"
         lead = f", {best[kind] - others[0][kind]:.1f} points before {_name(others[0])}" if others else ""
-        cost = f"{best['train_s']:.0f} s of training" + (
-            "" if math.isnan(best["ms"]) else f", {best['ms']:.3g} ms an image"
-        )
+        cost = "" if math.isnan(best["ms"]) else f" {best['ms']:.3g} ms an image;"
         of = f"{len(kinds[kind])} methods and recipes on {best[f'{kind}s']} {kind}{'s' * (best[f'{kind}s'] > 1)}"
-        said.append(f"For {kind}s: {_name(best)}, image AUROC {best[kind]:.1f}%{spread}{lead}; {cost}; of {of}.")
+        said.append(f"For {kind}s: {_name(best)}, image AUROC {best[kind]:.1f}%{spread}{lead};{cost} of {of}.")
     shows, *others = (line for _, line in table.sort_values("aupro", ascending=False).iterrows())
     lead = f", {shows['aupro'] - others[0]['aupro']:.1f} points before {_name(others[0])}" if others else ""
     said.append(f"To see where a defect is: {_name(shows)}, AUPRO {shows['aupro']:.1f}%{lead}.")
@@ -333,26 +333,28 @@ def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame])
         found = f"image AUROC {quick.image_auroc:.1f}%, AUPRO {quick.aupro:.1f}%"
         said.append(f"Where time counts: {_name(quick)}, {quick.ms:.3g} ms an image; {found}.")
         chosen = timed[plots.on_front(timed["ms"], timed["image_auroc"])].sort_values("ms")
-        said.append(f"Not beaten in both: {', '.join(map(_name, chosen.itertuples()))}.")
+        said.append(f"No other is both faster and more accurate than: {', '.join(map(_name, chosen.itertuples()))}.")
     light = table.iloc[int(table["peak_mib"].to_numpy().argmin())]
-    short = table.iloc[int(table["train_s"].to_numpy().argmin())]
     said.append(f"Least memory in training and test: {_name(light)}, {light.peak_mib:.0f} MiB.")
-    said.append(f"Shortest training: {_name(short)}, {short.train_s:.0f} s.")
+    machines = table["device"].nunique() > 1 or table["device"].str.contains(" and ").any()
+    if not machines:
+        short = table.iloc[int(table["train_s"].to_numpy().argmin())]
+        said.append(f"Shortest training: {_name(short)}, {short.train_s:.0f} s.")
     doubts = []
     if teacher == "random":
         doubts.append("the teacher is untrained, so that accuracies say nothing about the methods")
     if (few := int(table["seeds"].min())) < SEEDS:
-        doubts.append(f"some lines have {few} seed{'s' * (few > 1)}, of which no difference is certain")
+        doubts.append(f"some lines have {few} seed{'s' * (few > 1)}, too few to tell a difference from chance")
     counts = {kind: int(part[f"{kind}s"].iloc[0]) for kind, part in kinds.items() if len(part)}
     if min(counts.values(), default=CATEGORIES) < CATEGORIES:
         stand = " and ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items())
-        doubts.append(f"{stand} stand for all, so that no lead of one method over the next is certain")
+        doubts.append(f"{stand} stand for all, too few to say of others that one method leads the next")
     if below := int(table["below_chance"].sum()):
         doubts.append(f"in {below} cases a method is below chance on a category, and that is in its mean, too")
     if table["overrides"].any():
         doubts.append("methods with overrides are not quite themselves")
-    if table["device"].nunique() > 1 or table["device"].str.contains(" and ").any():
-        doubts.append("training times are of different machines")
+    if machines:
+        doubts.append("training times are of different machines: only their order of magnitude can be compared")
     return [*(["Careful: " + "; ".join(doubts) + "."] if doubts else []), *said]
 
 

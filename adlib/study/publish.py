@@ -28,15 +28,15 @@ NUMBERS = {"paper", "ours", DIFFERENCE, "seeds"}
 NO_BREAK = "\u00a0"
 HOLDS = " †"  # beside a verdict that stays one when all are judged at once
 READING = (
-    "Rests on: leaving out any single one of the named categories changes the verdict; depends on: it even turns the "
-    "effect round, so that there is none. Mixed: some of its lines are supported, others contradicted; in part: the "
-    "others are neither. Of a claim that was tested in several settings, the table shows that of the recipe `paper`, "
-    "nothing overridden, on real images; `all lines` sums up every setting, and the "
-    "paper's notebook shows them. The letters of the conditions are spelt out below each table. What names and "
-    "numbers mean: [how to read the study](docs/reading_the_study.md). Brackets are 95 % intervals over seeds, of "
-    "these categories and these test images alone; of ratios of times, of the median over turns of one run, and "
-    "another run moves it by more. pp: percent points; x: times; a number without either was made so that the claim "
-    "says it is above 0."
+    "*Rests on X*: without category X the verdict would be another; *depends on X*: without X the effect has the "
+    "opposite sign, so that there is no verdict. *Mixed*: some lines of the claim are supported, others contradicted; "
+    "*in part*: the others are neither. *Chance*: neither method finds anything in that category. Of a claim that was "
+    "tested in several settings, the table shows that of the recipe `paper`, nothing overridden, on real images; `all "
+    "lines` sums up every setting (how many), and the paper's notebook shows them. The letters of the conditions are "
+    "spelt out below each table. What names and numbers mean: [how to read the study](docs/reading_the_study.md). "
+    "Brackets are 95 % intervals over seeds, of these categories and these test images alone; of ratios of times, of "
+    "the median over turns of one run, and another run moves it by more. pp: percent points; x: times; a number "
+    "without either was made so that the claim says it is above 0."
 )
 # What the scores are of, the most like the papers' first; a setting without rows has no table.
 SETTINGS = [
@@ -68,24 +68,20 @@ def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
         own = judged[judged["source"] == source.removeprefix("seed")]
         if len(own):
             first = own.iloc[0]
-            lines = own[(own["id"] == first["id"]) & _plain(own)]
+            lines = own[(own["id"] == first["id"]) & claim_tables.plain(own)]
             plain = [
-                f"By the recipe `paper`, nothing overridden{_trained(line)}: {_effect(line)[1]}, {_verdict(line)}. "
+                f" Here {_effect(line)[1]} of {first['metric']}, **{_verdict(line)}**{_trained(line)}."
                 for line in lines.to_dict("records")[:1]
             ]
-            over = f"Over all settings: {summed.loc[first['id'], 'verdict']}"
-            said.append(f"- **{name}**: {first['claim']} ({first['metric']})? {''.join(plain)}{over}.")
+            over = f" Over all settings: {summed.loc[first['id'], 'verdict']}."
+            said.append(f"- **{name}** claims: {first['claim']}.{''.join(plain)}{over}")
     return "\n".join([*said, *(f"- {more}" for more in (_best(rows), _carries(rows)) if more)])
 
 
 def _trained(line: Mapping[Hashable, Any]) -> str:
-    """Word scale and teacher of a line of scores, and what the method is set against; nothing of times."""
-    return f" ({line['scale']}, teacher {line['teacher']}; against {line['against']})" if line["scale"] else ""
-
-
-def _plain(judged: pd.DataFrame) -> pd.Series:
-    """Tell the lines of the text's recipe, of times that of the method in question, nothing overridden, real images."""
-    return (judged["recipe"] == "paper") & (judged["overrides"] == "") & (judged["images"] != "generated")
+    """Word what a line of scores is of, and its categories; nothing of times."""
+    of = f"{line['scale']}, teacher {line['teacher']}; against {line['against']}; {line['by_category']}"
+    return f" (recipe paper, nothing overridden, {of.removesuffix('; ')})" if line["scale"] else ""
 
 
 def _best(rows: pd.DataFrame) -> str:
@@ -109,7 +105,7 @@ def claims_table(judged: pd.DataFrame) -> str:
     summed = f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why."
     tested = judged.assign(holds=_stay(judged))
     tested = tested[tested["verdict"] != verdicts.NOT_TESTED]
-    plain = _plain(tested)
+    plain = claim_tables.plain(tested)
     tested = tested.assign(shown=plain | ~plain.groupby(tested["id"]).transform("any"))
     heads = [
         head for head in HEADS if head != DIFFERENCE or any(_effect(line)[2] for line in tested.to_dict("records"))
@@ -127,8 +123,8 @@ def _at_once(judged: pd.DataFrame) -> str:
     named = ", ".join(dict.fromkeys(stay["id"] + " (" + stay["metric"] + ")"))
     return (
         f"{len(lines)} lines are judged by an interval over seeds, each for itself: in {sure.sum() + depend} it lies "
-        f"on one side of 0, where about {0.05 * len(lines):.0f} would without any effect; {depend} "
-        f"of these depend on a category. When all are judged at once (Holm), these stay, {HOLDS.strip()} in the "
+        f"on one side of 0, where about {0.05 * len(lines):.0f} would by chance alone; the sign depends on a single "
+        f"category in {depend}. When all are judged at once (Holm), these stay, {HOLDS.strip()} in the "
         f"tables: {named or 'none'}."
     )
 

@@ -47,8 +47,9 @@ def paired_differences(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Compare every two methods on the categories and seeds that both have, in percent points.
 
     Columns better, worse, difference (the mean over categories of the mean over seeds), low, high (its 95 %
-    interval, `intervals.over_categories`: NaN of one), pairs, categories, certain (it is above 0, each difference
-    judged for itself), at_once (also when all of them are judged at once: `intervals.holm`); the largest first.
+    interval, `intervals.over_categories`: NaN of one), pairs, categories, excludes_0 (whether the interval does, each
+    difference for itself), after_holm (whether it stays so when all are judged at once: `intervals.holm`); the largest
+    first.
     `rows` are of one setting: one row a method, category and seed.
     """
     keys = ["dataset", "category", "seed"]
@@ -65,8 +66,8 @@ def paired_differences(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
         mean, low, high = over_categories(both)
         chances.append(chance_over_categories(both))
         lines.append((better, worse, mean, low, high, len(both), places.nunique(), low > 0))
-    columns = ["better", "worse", "difference", "low", "high", "pairs", "categories", "certain"]
-    found = pd.DataFrame(lines, columns=columns).assign(at_once=holm(pd.Series(chances, dtype=float)))
+    columns = ["better", "worse", "difference", "low", "high", "pairs", "categories", "excludes_0"]
+    found = pd.DataFrame(lines, columns=columns).assign(after_holm=holm(pd.Series(chances, dtype=float)))
     return found.sort_values("difference", ascending=False, ignore_index=True)
 
 

@@ -10,7 +10,10 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -276,6 +279,7 @@ def test_the_table_of_archives_is_complete():
         assert entry.licence
         assert entry.cite
         assert entry.homepage.startswith("https://")
+        assert entry.homepage not in entry.urls  # where to look when these are gone
         assert entry.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", entry.sha256)
         assert entry.urls or entry.note
         assert all(url.startswith(("https://", "http://")) for url in entry.urls)
@@ -299,7 +303,7 @@ def test_a_disk_that_is_full_is_one_line(tmp_path, publish, monkeypatch, capsys)
         raise OSError(28, "No space left on device", str(tmp_path))
 
     publish(urls=("http://nowhere.invalid/a.zip",))
-    monkeypatch.setattr(download, "_fetch_any", full)
+    monkeypatch.setattr(download, "fetch", full)
     assert download.main(["mvtec", "--root", str(tmp_path)]) == 1
     assert "No space left on device" in capsys.readouterr().err
 
@@ -308,3 +312,24 @@ def test_a_data_root_that_is_a_file_is_named(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert download.main(["mvtec", "--root", str(tmp_path / "file")]) == 1
     assert f"the data root {tmp_path / 'file'} is a file: name a folder" in capsys.readouterr().err
+
+
+def test_two_at_once_fetch_it_once(tmp_path, publish, monkeypatch):
+    asked, first = [], threading.Event()
+
+    def slow(url, target):
+        asked.append(url)
+        first.set()
+        time.sleep(0.2)
+        target.write_bytes(zipped("bottle/train/good/0.png"))
+
+    publish(urls=("http://nowhere.invalid/a.zip",))
+    monkeypatch.setattr(download, "fetch", slow)
+    monkeypatch.setattr(download.lease, "alone", partial(download.lease.alone, poll=0.02))
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(download.download, "mvtec", tmp_path)
+        assert first.wait(10)
+        other = pool.submit(download.download, "mvtec", tmp_path)
+        assert one.result() == other.result() == tmp_path / "mvtec"
+    assert len(asked) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["archives", "mvtec"]

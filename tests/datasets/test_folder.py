@@ -1,4 +1,4 @@
-"""A user's own folder, in the three arrangements that are accepted."""
+"""A user's own folder, in every arrangement that is accepted."""
 
 import layouts
 import pytest
@@ -49,6 +49,21 @@ def test_good_beside_defects_holds_every_fifth_out(tmp_path):
     found = samples["mask"].dropna().tolist()
     assert found == [str(tmp_path / "part/masks/scratch/1.png")]
     assert datasets.load("folder", "part", tmp_path).equals(samples)
+
+
+def test_masks_are_found_whatever_the_case_of_their_folder(tmp_path):
+    """A kind in a name is taken in lower case, and its folder of masks is spelt as the user spells it."""
+    for number in range(5):
+        layouts.picture(tmp_path / f"flat/good_{number}.png")
+        layouts.picture(tmp_path / f"sorted/good/{number}.png")
+    for image, mask in (
+        ("flat/Scratch_1.png", "flat/masks/Scratch/Scratch_1.png"),
+        ("sorted/Bent/1.png", "sorted/Masks/bent/1.png"),
+    ):
+        layouts.picture(tmp_path / image)
+        layouts.picture(tmp_path / mask, 255)
+        samples = datasets.load("folder", image.split("/")[0], tmp_path)
+        assert samples["mask"].dropna().tolist() == [str(tmp_path / mask)]
 
 
 @pytest.mark.parametrize(("images", "held_out"), [(1, 0), (4, 0), (5, 1), (12, 2)])

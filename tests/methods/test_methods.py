@@ -266,3 +266,31 @@ def test_numbers_of_a_field_may_be_written_as_json_writes_them():
     assert resolve("stpm", lr=1).lr == 1.0
     with pytest.raises(ValueError, match=r"field 'betas' of rd takes a float such as 0.5, got '0'"):
         resolve("rd", betas=["0", 0.999])
+
+
+@pytest.mark.parametrize(
+    ("method", "field", "value"),
+    [
+        ("rd_memae", "lambda_entropy", -1.0),
+        ("dskd", "cosine_weight", -1.0),
+        ("memory_destseg", "memory_weight", -1.0),
+        ("destseg", "focal_gamma", float("nan")),
+        ("destseg", "student_steps", 0),
+        ("stpm", "loss_factor", -1.0),
+    ],
+)
+def test_a_number_that_would_turn_a_loss_round_is_refused_before_any_run(method, field, value):
+    with pytest.raises(ValueError, match=f"{field} must be at least [01], got {value}"):
+        resolve(method, **{field: value})
+    assert resolve("destseg", product_sign=-1).product_sign == -1
+
+
+def test_moments_outside_of_a_share_are_refused():
+    with pytest.raises(ValueError, match="two numbers from 0 to below 1"):
+        resolve("rd", betas=[0.5, 1.0])
+
+
+def test_a_method_says_of_a_topic_once_what_it_does():
+    for name, method in METHODS.items():
+        topics = [deviation.topic for deviation in method.DEVIATIONS]
+        assert len(topics) == len(set(topics)), name

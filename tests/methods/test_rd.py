@@ -9,9 +9,9 @@ from torch import nn
 
 from adlib.backbones import Provenance
 from adlib.checkpoint import load, save
+from adlib.layers import flat_cosine_distance
 from adlib.methods import METHODS, build, resolve
 from adlib.methods.base import Batch, Method
-from adlib.methods.rd import flat_cosine_distance
 from adlib.predict import predict
 from adlib.reverse import OneClassBottleneck, ReverseDecoder
 from adlib.train import fit

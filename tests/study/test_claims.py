@@ -150,7 +150,18 @@ def test_a_difference_between_two_that_find_nothing_is_marked(row):
     places = [(category, seed) for category in ("bottle", "screw") for seed in range(3)]
     rows = [table(row, "dskd", {at: 0.9 if at[0] == "bottle" else 0.52 for at in places})]
     rows.append(table(row, "stpm", {at: 0.8 if at[0] == "bottle" else 0.3 for at in places}))
-    assert judged(pd.concat(rows), "S3-1", "image_auroc")["by_category"] == "bottle +10.0, screw +22.0 (chance)"
+    found = judged(pd.concat(rows), "S3-1", "image_auroc")["by_category"]
+    assert found == "bottle +10.0, screw +22.0 (chance); without chance +10.0 [+10.0, +10.0]"
+
+
+def test_a_verdict_that_rests_on_categories_by_chance_together_says_so(row):
+    """Each of the two alone leaves it standing."""
+    places = [(category, seed) for category in ("bottle", "pill", "screw") for seed in range(3)]
+    rows = [table(row, "dskd", {at: 0.8 if at[0] == "bottle" else 0.5 for at in places})]
+    before = {at: 0.79 + 0.02 * (at[1] - 1) if at[0] == "bottle" else 0.3 for at in places}
+    found = judged(pd.concat([*rows, table(row, "stpm", before)]), "S3-1", "image_auroc")
+    assert found["verdict"] == verdicts.SUPPORTED
+    assert found["rests_on"].startswith("those by chance (without them +1.0 [-")
 
 
 def test_a_verdict_names_the_categories_that_it_rests_on(row):

@@ -48,7 +48,7 @@ def test_19_of_20_intervals_cover_the_mean_of_these_categories(spreads):
     generator = np.random.default_rng(0)
     centres = 1 + np.arange(len(spreads)) - (len(spreads) - 1) / 2
     covered = []
-    for _ in range(800):
+    for _ in range(400):
         drawn = {str(i): list(generator.normal(centres[i], s, 3)) for i, s in enumerate(spreads)}
         _, low, high = intervals.over_seeds(table(drawn))
         covered.append(low <= 1 <= high)
@@ -59,7 +59,7 @@ def test_19_of_20_intervals_cover_the_mean_of_these_categories(spreads):
 def test_19_of_20_intervals_cover_the_mean_of_all_categories(categories):
     generator = np.random.default_rng(0)
     covered = []
-    for _ in range(800):
+    for _ in range(400):
         drawn = {str(i): list(generator.normal(generator.normal(1, 2), 1, 3)) for i in range(categories)}
         _, low, high = intervals.over_categories(table(drawn))
         covered.append(low <= 1 <= high)

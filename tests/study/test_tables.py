@@ -35,5 +35,5 @@ def test_every_two_methods_are_compared_where_both_were_run():
         [10, 10, 10, 3, 3]
     )
     assert found.loc[("c", "b"), "difference"] == pytest.approx(15)
-    assert found["at_once"].tolist() == [False, True, False]
-    assert found["certain"].tolist() == [False, True, False]  # what one category has says nothing of others
+    assert found["after_holm"].tolist() == [False, True, False]
+    assert found["excludes_0"].tolist() == [False, True, False]  # what one category has says nothing of others

@@ -186,7 +186,7 @@ def conditions_text(row: Row | Mapping[str, Any] | pd.Series) -> str:
         f"{run.method} ({run.recipe}{changed}), teacher {run.teacher}, {run.dataset}/{run.category}"
         f" at {run.image_size} px ({run.train_images} train, {run.test_normal} + {run.test_defect}"
         f" test{unmasked}), {run.scale} scale: {run.steps} steps of {run.batch}, seed {run.seed},"
-        f" {run.precision}, {run.device}, {run.threads} thread{'s' * (run.threads > 1)}"
+        f" {run.precision}, {run.device}, {run.threads} thread{'s' if run.threads > 1 else ''}"
     )
 
 

@@ -6,9 +6,34 @@ from adlib.study import claim_tables, verdicts
 
 
 def test_the_answer_names_every_claim_once(committed_verdicts):
-    said = claim_tables.answer(committed_verdicts)
-    assert all(said.count(f"({number})") == 1 for number in committed_verdicts["id"].unique())
-    assert all(line.startswith("- **") for line in said.splitlines())
+    heads = [line for line in claim_tables.answer(committed_verdicts).splitlines() if line.startswith("- **")]
+    claims = [line for line in claim_tables.answer(committed_verdicts).splitlines() if line.startswith("  - ")]
+    numbers = [line.removeprefix("  - ").split(":")[0] for line in claims]
+    assert sorted(numbers) == sorted(committed_verdicts["id"].unique())
+    assert sum(int(line.rsplit("(", 1)[1][:-1]) for line in heads) == len(claims)
+
+
+def test_the_main_effect_is_that_of_the_papers_recipe_where_there_is_one():
+    columns = {
+        "printed": "",
+        "pairs": 3,
+        "categories": 1,
+        "seeds": 3,
+        "rests_on": "",
+        "by_category": "",
+        "conditions": "",
+    }
+    columns |= {"why": "", "unit": verdicts.POINTS, "verdict": verdicts.SUPPORTED, "claim": "x", "against": "rd"}
+    lines = [
+        ("a", "aupro", "code", "", "real", 1.0),
+        ("a", "aupro", "paper", "", "real", 2.0),
+        ("a", "iap", "paper", "", "generated", 3.0),
+        ("b", "aupro", "paper", '{"lr": 1}', "real", 4.0),
+    ]
+    judged = pd.DataFrame(lines, columns=["id", "metric", "recipe", "overrides", "images", "effect"]).assign(**columns)
+    judged = judged.assign(low=judged["effect"] - 0.5, high=judged["effect"] + 0.5)
+    found = claim_tables.main_effects(judged).to_dict()
+    assert found == {"a": "aupro 2 pp [1.5, 2.5]; iap 3 pp [2.5, 3.5]", "b": "aupro 4 pp [3.5, 4.5]"}
 
 
 def test_a_claim_over_its_lines():

@@ -62,7 +62,9 @@ def test_what_chance_alone_would_give_is_said():
     assert publish.claims_table(pd.DataFrame([sure, *dull])).splitlines()[2].endswith("tables: S2-1 (aupro).")
     assert f"| supported{HOLDS}<br>" in table(sure, *dull)[1]
     one = pd.DataFrame([sure | {"verdict": verdicts.DEPENDS, "rests_on": "pill (alone)"}, *dull])
-    assert "where about 1 would without any effect; 1 of these depend on a category." in publish.claims_table(one)
+    assert "where about 1 would by chance alone; the sign depends on a single category in 1." in publish.claims_table(
+        one
+    )
     assert publish.claims_table(one).splitlines()[2].endswith("tables: none.")
 
 
@@ -143,9 +145,10 @@ def test_the_answer_names_the_claim_its_verdict_and_no_winner_without_rows():
     ]
     rows = results.read(results.RUNS)
     text = publish.in_short(rows.head(0), pd.DataFrame(lines))
-    said = "(small, teacher bundled; against rd): +1.2 pp [+0.5, +2.0], depends on pill (alone). "
-    said += "Over all settings: supported in part."
-    assert text.endswith(f"- **MemKD**: MemKD beats RD (aupro)? By the recipe `paper`, nothing overridden {said}")
+    said = "- **MemKD** claims: MemKD beats RD. Here +1.2 pp [+0.5, +2.0] of aupro, **depends on pill (alone)** "
+    said += "(recipe paper, nothing overridden, small, teacher bundled; against rd"
+    assert said in text
+    assert text.endswith("). Over all settings: supported in part.")
     assert "- **Which method?** (recipe paper, scale small, teacher bundled; " in publish.in_short(
         rows, pd.DataFrame(lines)
     )
@@ -159,8 +162,8 @@ def test_how_far_scores_move_with_a_full_training_is_said():
     rows = [base | {"scale": s, "category": c, "image_auroc": a, "seed": i} for i, (s, c, a) in enumerate(scores)]
     other = [row | {"precision": "bf16"} if row["scale"] == "full" else row for row in rows]
     text = publish.in_short(pd.DataFrame(rows), pd.DataFrame([line()]))
-    assert "moves by more than 5 points in 1 of 2 cases, each of a method by one recipe on a category" in text
-    assert "most of rd (paper) on pill, 55.0 to 90.0:" in text
+    assert "rises by more than 5 points in 1 of 2 cases and falls by more in none, each of a method" in text
+    assert "most of rd (paper) on pill, 55.0 to 90.0." in text
     assert "(teacher bundled; small: 1 to 2 seeds, fp32 (rd); full: 1 seed, fp32 (rd))" in text
     assert "full: 1 seed, bf16 (rd))" in publish.in_short(pd.DataFrame(other), pd.DataFrame([line()]))
 

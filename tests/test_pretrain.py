@@ -393,6 +393,11 @@ def test_a_mistake_on_the_command_line_is_one_line_before_anything_is_trained(
     assert not list(tmp_path.iterdir())
 
 
+def test_shares_may_be_of_groups_of_ones_own():
+    words = ["--out", "t.safetensors", "--steps", "1", "--mix", "parts=0.7,tiny=0.3"]
+    assert _config(_parser().parse_args(words)).mix == {"parts": 0.7, "tiny": 0.3}
+
+
 def test_paths_of_the_command_line_may_begin_with_the_home(monkeypatch):
     monkeypatch.setenv("HOME", "/nowhere")
     options = _parser().parse_args(

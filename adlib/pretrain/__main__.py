@@ -16,7 +16,7 @@ from adlib.files import sha256
 from adlib.pretrain import data
 from adlib.pretrain.augment import Augmentation
 from adlib.pretrain.classification import Classification
-from adlib.pretrain.config import MIX, Config
+from adlib.pretrain.config import Config
 from adlib.pretrain.distillation import Distillation
 from adlib.pretrain.export import shipped, write_teacher
 from adlib.pretrain.networks import Source
@@ -118,7 +118,7 @@ def _config(options: argparse.Namespace) -> Config:
     names = [field.name for field in dataclasses.fields(Config) if field.name not in ("mix", "augmentation")]
     given: dict[str, Any] = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.mix:
-        given["mix"] = _shares(options.mix, MIX)
+        given["mix"] = _shares(options.mix)  # of whatever groups the data have
     if options.augment:
         given["augmentation"] = Augmentation(
             **_shares(options.augment, [f.name for f in dataclasses.fields(Augmentation)])
@@ -138,12 +138,13 @@ def _tuple_of(kind: type) -> Callable[[str], tuple[Any, ...]]:
     return numbers
 
 
-def _shares(text: str, names: Iterable[str]) -> dict[str, float]:
-    """Read name=number,name=number; raises ValueError for anything else, and for a name that is not known."""
+def _shares(text: str, names: Iterable[str] | None = None) -> dict[str, float]:
+    """Read name=number,name=number; raises ValueError for anything else, and for a name that is none of `names`."""
     found = {}
     for part in text.split(","):
         name, _, value = part.partition("=")
-        known("name", name, names)
+        if names is not None:
+            known("name", name, names)
         try:
             found[name] = float(value)
         except ValueError:

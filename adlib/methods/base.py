@@ -82,6 +82,10 @@ class MethodConfig:
     """
 
     def __post_init__(self) -> None:
+        if not 0 <= getattr(self, "validation", 0) < 1:
+            raise ValueError(
+                f"validation is the share of images held out, from 0 to below 1, got {vars(self)['validation']}"
+            )
         for name, value in vars(self).items():
             if isinstance(value, int | float) and not value >= LEAST.get(name, 0):  # NaN, too
                 raise ValueError(f"{name} must be at least {LEAST.get(name, 0)}, got {value}")

@@ -285,6 +285,11 @@ def test_a_number_that_would_turn_a_loss_round_is_refused_before_any_run(method,
     assert resolve("destseg", product_sign=-1).product_sign == -1
 
 
+def test_to_hold_out_all_images_is_refused_before_any_run():
+    with pytest.raises(ValueError, match=r"held out, from 0 to below 1, got 1\.5"):
+        resolve("stpm", validation=1.5)
+
+
 def test_moments_outside_of_a_share_are_refused():
     with pytest.raises(ValueError, match="two numbers from 0 to below 1"):
         resolve("rd", betas=[0.5, 1.0])

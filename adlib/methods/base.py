@@ -69,8 +69,7 @@ class Stage:
                 f"stage {self.name!r}: steps, epochs and batch must be at least 1, "
                 f"got steps={self.steps}, epochs={self.epochs}, batch={self.batch}"
             )
-        if not 0 <= self.validation < 1:
-            raise ValueError(f"validation is the share of images held out, from 0 to below 1, got {self.validation}")
+        _check_validation(self.validation)
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,7 @@ class MethodConfig:
     """
 
     def __post_init__(self) -> None:
-        if not 0 <= getattr(self, "validation", 0) < 1:
-            raise ValueError(
-                f"validation is the share of images held out, from 0 to below 1, got {vars(self)['validation']}"
-            )
+        _check_validation(getattr(self, "validation", 0.0))
         for name, value in vars(self).items():
             if isinstance(value, int | float) and not value >= LEAST.get(name, 0):  # NaN, too
                 raise ValueError(f"{name} must be at least {LEAST.get(name, 0)}, got {value}")
@@ -143,6 +139,11 @@ class Method(nn.Module, ABC):
     def score(self, maps: Tensor) -> Tensor:
         """Reduce maps (N, H, W) to image scores (N,): the maximum, unless the method says otherwise."""
         return maps.amax(dim=(1, 2))
+
+
+def _check_validation(share: float) -> None:
+    if not 0 <= share < 1:
+        raise ValueError(f"validation is the share of images held out, from 0 to below 1, got {share}")
 
 
 def configured(cls: type[Method], name: str, recipe: str, scale: str, overrides: Mapping[str, Any]) -> Any:

@@ -49,7 +49,7 @@ _TENSORFLOW_STYLE = {"mobilenetv2_100"}
 
 
 def tensorflow_style(backbone: str, source: str) -> bool:
-    """Whether a network with weights from `source` expects TensorFlow's padding and range of pixels: a file's do."""
+    """Whether a network expects TensorFlow's padding and range of pixels: some do, with weights from a file."""
     return backbone in _TENSORFLOW_STYLE and source not in ("imagenet", "random", "bundled")
 
 
@@ -153,7 +153,7 @@ class Teacher(nn.Module):
         self.provenance = source if isinstance(source, Provenance) else _load_weights(self.features, backbone, source)
         self.channels: list[int] = self.features.feature_info.channels()  # type: ignore[union-attr, operator, assignment]
         mean, std = torch.tensor(MEAN), torch.tensor(STD)
-        scale, shift = (std / 0.5, (mean - 0.5) / 0.5) if tensorflow else (1 + 0 * std, 0 * mean)
+        scale, shift = (std / 0.5, (mean - 0.5) / 0.5) if tensorflow else (torch.ones(3), torch.zeros(3))
         self.register_buffer("input_scale", scale.view(3, 1, 1), persistent=False)
         self.register_buffer("input_shift", shift.view(3, 1, 1), persistent=False)
         self.tensorflow = tensorflow  # images are brought to [-1, 1] first

@@ -1,8 +1,8 @@
-"""Files that hold a method: finished ones to score with, and the state of an unfinished training.
+"""Trained methods as files, to score with.
 
-A finished method is a `.safetensors` file with every weight and statistic that inference needs, the teacher's
-included, and a `.json` file of the same name that says what it is. An unfinished training is one file, read without
-executing code. All are written under another name first, so that a file that exists is whole.
+A method is a `.safetensors` file with every weight and statistic that inference needs, the teacher's included, and a
+`.json` file of the same name that says what it is. Both are written under another name first, so that a file that
+exists is whole. (Unfinished trainings: `adlib/training_state.py`.)
 """
 
 import dataclasses
@@ -10,13 +10,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from adlib.backbones import Provenance
 from adlib.files import sha256, whole_file
-from adlib.methods import METHODS, resolve
+from adlib.methods import METHODS, name_of, resolve
 from adlib.methods.base import Method
 
 FORMAT = 2
@@ -28,12 +27,9 @@ def save(method: Method, path: str | Path, detector: dict[str, Any] | None = Non
     `detector`: what turns it into a detector, such as its threshold; see `adlib.Detector.save`.
     """
     path = _checked(path)
-    names = [name for name, cls in METHODS.items() if type(method) is cls]
-    if not names:
-        raise ValueError(f"a checkpoint names its method: add {type(method).__name__} to adlib.methods.METHODS first")
     description = {
         "format": FORMAT,
-        "method": names[0],
+        "method": name_of(method),
         "config": dataclasses.asdict(method.config),
         "teacher": dataclasses.asdict(method.provenance),
     }
@@ -100,36 +96,6 @@ def read_detector(path: str | Path) -> dict[str, Any]:
             "writes one"
         )
     return found
-
-
-def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write the state of an unfinished training: tensors, numbers, strings, lists and dictionaries only."""
-    with whole_file(path) as temporary:
-        torch.save(state, temporary)
-
-
-def read_state(path: Path, identity: str, device: str) -> dict[str, Any]:
-    """Read the state of an unfinished training, without executing anything in it.
-
-    Raises ValueError if the file is damaged or belongs to another training.
-    """
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-        found = state["identity"]
-    except Exception as error:  # torch raises half a dozen types for a truncated file
-        raise ValueError(
-            f"{path} is not a complete training state ({path.stat().st_size} bytes: {type(error).__name__}); "
-            "delete it to train from the beginning"
-        ) from error
-    if found != identity:
-        pairs = zip(found, identity, strict=False)
-        same = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(found), len(identity)))
-        expected, other = (text[max(0, same - 60) : same + 60] for text in (identity, found))
-        raise ValueError(
-            f"{path} belongs to another training: expected {expected!r}, found {other!r} where they "
-            "differ; delete it or choose another folder"
-        )
-    return state
 
 
 def _checked(path: str | Path) -> Path:

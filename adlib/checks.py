@@ -4,7 +4,6 @@ Every check returns sentences: what was found, in which files, what it does to t
 stops anything but images that cannot train at all.
 """
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +14,13 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 
 from adlib.files import sha256
 from adlib.images import Images
+from adlib.threshold import held_out_needed
 
 DARK = 32  # of 255: no pixel is brighter in what was stored with 8 to 12 bits and read as having 16
 FEW = 30  # training images; of MVTec AD's fifteen categories, fourteen have over 200 and the least has 60
@@ -55,10 +55,10 @@ def check_files(samples: pd.DataFrame, false_alarm_rate: float) -> list[str]:
             f"Few images: {train} good images to train on. Below {FEW} a detector hardly learns how much good parts "
             "differ, and good ones will alarm. Photograph more good parts."
         )
-    if held_out < needed(false_alarm_rate):
+    if held_out < (needed := held_out_needed(false_alarm_rate)):
         found.append(
             f"Few held-out images: a false-alarm rate of {false_alarm_rate:.1%} can be promised from "
-            f"{needed(false_alarm_rate)} held-out good images on, and there are {held_out}: the threshold is their "
+            f"{needed} held-out good images on, and there are {held_out}: the threshold is their "
             f"highest score, which promises {1 / (held_out + 1):.1%}. Add good images, or ask for a higher rate."
         )
     return found + _sizes(samples) + _two_names(samples)
@@ -116,13 +116,17 @@ def check_duplicates(train: Images, test: Images) -> list[str]:
         alike, where = (theirs[index] @ ours.T).max(dim=1)
         for i, j, value in zip(index.tolist(), where.tolist(), alike.tolist(), strict=True):
             if value >= NEAR:
-                same = torch.equal(test.pixels[i], train.pixels[j])
-                (exact if same else near).append((test.table.image[i], train.table.image[j]))
+                pair = (test.table.image[i], train.table.image[j])
+                if torch.equal(test.pixels[i], train.pixels[j]):
+                    exact.append(pair)
+                else:
+                    near.append(pair)
     found = []
     if exact or near:
-        counts = [_count(len(exact), "exact copy", "exact copies"), _count(len(near), "near copy", "near copies")]
+        counts = [_count(len(exact), "exact copy", "exact copies")] if exact else []
+        counts += [_count(len(near), "near copy", "near copies")] if near else []
         found.append(
-            f"Test images seen in training: {' and '.join(c for c in counts if c[0] != '0')} of training images "
+            f"Test images seen in training: {' and '.join(counts)} of training images "
             f"({_pairs(exact + near)}). The test then looks better than new parts will. Keep all photographs of one "
             "part on one side; if these are different parts after all, ignore this."
         )
@@ -215,11 +219,6 @@ def check_border(maps: NDArray) -> list[str]:
     ]
 
 
-def needed(false_alarm_rate: float) -> int:
-    """How many held-out good images it takes to promise a false-alarm rate."""
-    return math.ceil(1 / false_alarm_rate - 1e-9) - 1
-
-
 def detail(pixels: Tensor) -> Tensor:
     """Reduce images (N, 3, H, W) to their fine detail, vectors (N, 16384) of length 1 and mean 0.
 
@@ -257,7 +256,7 @@ def _size(path: str) -> tuple[int, int]:
     """Width and height of an upright image, from its header; (1, 1) for one whose decoding will say what is wrong."""
     try:
         with Image.open(path) as image:
-            turned = image.getexif().get(0x0112) in TURNED
+            turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
             return (image.height, image.width) if turned else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return 1, 1
@@ -284,14 +283,16 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def _some(paths: Sequence[str] | pd.Series, shown: int = 3) -> str:
-    names = [_short(path) for path in list(paths)[:shown]]
-    return ", ".join(names) + (f" and {len(paths) - shown} more" if len(paths) > shown else "")
+def _some(paths: Sequence[str] | pd.Series) -> str:
+    return _first([_short(path) for path in paths])
 
 
-def _pairs(pairs: Sequence[tuple[str, str]], shown: int = 3) -> str:
-    names = [f"{_short(a)} = {_short(b)}" for a, b in pairs[:shown]]
-    return ", ".join(names) + (f" and {len(pairs) - shown} more" if len(pairs) > shown else "")
+def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
+    return _first([f"{_short(a)} = {_short(b)}" for a, b in pairs])
+
+
+def _first(names: Sequence[str], shown: int = 3) -> str:
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
 def _short(path: str) -> str:

@@ -19,11 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.colors import Normalize
-from numpy.typing import ArrayLike
-from scipy.stats import beta
 from tqdm import tqdm
 
 from adlib import checkpoint, checks, datasets, images, plots, report
@@ -31,63 +28,25 @@ from adlib.datasets.folder import images_below, masks_below
 from adlib.datasets.table import EXTENSIONS, found_in
 from adlib.device import resolve_device
 from adlib.export import export_onnx
-from adlib.methods import Method, mapping, resolve
+from adlib.images import IMAGE_SIZE
+from adlib.methods import Method, mapping, name_of, resolve
 from adlib.predict import Prediction, predict
-from adlib.run import IMAGE_SIZE, Run, prepare
+from adlib.run import Run, prepare
+from adlib.threshold import FALSE_ALARM_RATE, Threshold, check_rate
 
-FALSE_ALARM_RATE = 0.05  # one good part in twenty
-ROUNDING = 1e-5  # parts of a score by which it differs where an image is scored in another batch or runtime
 AT_ONCE = 256  # images decoded at a time while scoring: a folder may hold more than memory does
 UNFINISHED = Path.home() / ".cache" / "adlib" / "unfinished"  # where an interrupted training waits, unless told
 KEPT = 30 * 86400  # seconds for which it waits there
 
 
 @dataclass(frozen=True)
-class Threshold:
-    """A score above `value` is an alarm; how often that happens to good parts, and how well this is known.
+class _Learned:
+    """What `fit` makes or `load` reads, whole: a detector has all of it or nothing."""
 
-    `promised`: the false-alarm rate holds on average over held-out images, whatever the scores' distribution, as long
-    as new good parts are like these. `low`, `high`: where the rate of this very threshold lies with 90 % probability.
-    """
-
-    value: float
-    asked: float
-    promised: float
-    low: float
-    high: float
-    held_out: int
-
-    @classmethod
-    def of(cls, scores: ArrayLike, rate: float = FALSE_ALARM_RATE) -> "Threshold":
-        """Choose from the scores of n held-out good images: the k-th smallest, k = ceil((n + 1) (1 - rate)).
-
-        A new good image is equally likely to fall into each of the n + 1 gaps between them, so that it exceeds the k-th
-        with probability (n + 1 - k) / (n + 1) <= rate, and this rate is Beta(n + 1 - k, k) distributed. Where n is too
-        small for that, the highest score is taken. `ROUNDING` is added, so that the image that sets the threshold does
-        not alarm where it is scored in another batch. (Split conformal prediction: Vovk, Gammerman, Shafer,
-        "Algorithmic Learning in a Random World", 2005.) Raises ValueError for a rate outside of (0, 1) or no score.
-        """
-        if not 0 < rate < 1:
-            raise ValueError(f"the false-alarm rate must lie between 0 and 1, got {rate}")
-        ordered = np.sort(np.asarray(scores, dtype=float))
-        if not len(ordered):
-            raise ValueError("a threshold needs the scores of held-out good images, got none")
-        n = len(ordered)
-        k = min(n, math.ceil((n + 1) * (1 - rate) - 1e-9))
-        low, high = (beta.ppf(q, n + 1 - k, k) for q in (0.05, 0.95))
-        value = float(ordered[k - 1])
-        return cls(value + ROUNDING * abs(value), rate, (n + 1 - k) / (n + 1), float(low), float(high), n)
-
-    def __str__(self) -> str:
-        if self.promised > self.asked:
-            reached = f"at most {self.asked:.1%}, for which they are too few"
-        else:
-            reached = f"at most {self.asked:.1%}"
-        return (
-            f"Alarm above {self.value:.4g}: chosen from {self.held_out} held-out good images for a false-alarm rate of "
-            f"{reached}. On average over such choices {self.promised:.1%} of good parts will alarm; for "
-            f"this one it is {self.low:.1%} to {self.high:.1%} with 90% probability."
-        )
+    method: Method
+    threshold: Threshold
+    colours: Normalize  # the one range for all maps of this detector
+    run: Run | None = None  # of `fit`, with its images
 
 
 class Detector:
@@ -102,15 +61,9 @@ class Detector:
         device: 'auto' (a free GPU, else the CPU), 'cpu', 'cuda'.
         overrides: fields of the method's config.
 
-    After `fit` there are `threshold`, `findings` (what looks wrong with the images, in sentences) and `trained` (the
-    run, with its images); after `load`, `threshold` alone.
+    After `fit` there are `threshold`, `method`, `findings` (what looks wrong with the images, in sentences) and
+    `trained` (the run, with its images); after `load`, `threshold` and `method` alone.
     """
-
-    method: Method
-    threshold: Threshold
-    run: Run | None = None
-    findings: Sequence[str] = ()
-    colours: Normalize  # the one range for all maps of this detector
 
     def __init__(
         self,
@@ -134,6 +87,27 @@ class Detector:
             "device": self.device,
             "overrides": overrides,
         }
+        self.findings: Sequence[str] = ()
+        self._learned: _Learned | None = None
+        self._root = Path()  # the folder of `fit`, which the paths of its images are relative to
+
+    @property
+    def method(self) -> Method:
+        """The trained method; ValueError before `fit`."""
+        return self._known().method
+
+    @property
+    def threshold(self) -> Threshold:
+        """The threshold; ValueError before `fit`."""
+        return self._known().threshold
+
+    @property
+    def trained(self) -> Run:
+        """The run of `fit`, with the training and the test images; ValueError for a detector that was loaded."""
+        run = self._known().run
+        if run is None:
+            raise ValueError("a detector that was loaded does not know its test images: use score(folder)")
+        return run
 
     def fit(
         self,
@@ -151,9 +125,9 @@ class Detector:
 
         Raises FileNotFoundError or ValueError, saying what was expected and found, for a folder that cannot be read.
         """
-        if not hasattr(self, "_options"):
+        if self._learned is not None and self._learned.run is None:
             raise ValueError("this detector was loaded, to score with: to train one, make a new Detector(method, ...)")
-        Threshold.of([0.0], false_alarm_rate)  # a wrong rate is an error now, not after the training
+        check_rate(false_alarm_rate)
         root = Path(root).expanduser().absolute()
         if not root.is_dir():
             raise FileNotFoundError(f"no folder of images {root}; {root.parent} holds: {found_in(root.parent)}")
@@ -186,8 +160,8 @@ class Detector:
                 "The teacher is untrained: teacher='random' shows that everything works, and is a poor detector."
             )
         # All at once: a fit that fails leaves the detector of before as it was.
-        self._root, self.run, self.method, self.threshold = root, run, run.method, threshold
-        self.colours, self.findings = plots.scale_of(run.predicted.maps), tuple(findings)
+        self._learned = _Learned(run.method, threshold, plots.scale_of(run.predicted.maps), run)
+        self._root, self.findings = root, tuple(findings)
         return self
 
     def score(self, folder: str | Path, *, overlays: str | Path | None = None, progress: bool = False) -> pd.DataFrame:
@@ -198,7 +172,7 @@ class Detector:
         never replaced. An image that cannot be read has no score (NaN) and raises an alarm, as nobody knows that it is
         good; a warning names it. ValueError where none can be read, or where an overlay would replace another file.
         """
-        self._check_fitted()
+        threshold = self.threshold  # an untrained detector is an error now
         folder = Path(folder).expanduser().absolute()
         home = folder if folder.is_dir() else folder.parent
         paths = _images_at(folder)
@@ -224,7 +198,7 @@ class Detector:
                 raise ValueError(first)
             warnings.warn(f"{len(broken)} of {len(paths)} images have no score: {first}", stacklevel=2)
         table = pd.DataFrame([*rows, *((name, math.nan) for name in broken)], columns=["image", "score"])
-        table["alarm"] = ~(table["score"] <= self.threshold.value)
+        table["alarm"] = ~(table["score"] <= threshold.value)
         return table.sort_values("score", ascending=False, ignore_index=True, na_position="first")
 
     def tested(self) -> pd.DataFrame:
@@ -237,14 +211,14 @@ class Detector:
 
     def save(self, path: str | Path) -> Path:
         """Write the detector to `path` (`.safetensors`), its threshold and description beside it (`.json`)."""
-        self._check_fitted()
+        learned = self._known()
         more = {
-            "threshold": asdict(self.threshold),
-            "colours": [float(self.colours.vmin or 0), float(self.colours.vmax or 1)],
+            "threshold": asdict(learned.threshold),
+            "colours": [float(learned.colours.vmin or 0), float(learned.colours.vmax or 1)],
         }
-        written = checkpoint.save(self.method, path, more)
-        if self.run is not None:
-            self.run.forget()  # the unfinished training is no longer needed
+        written = checkpoint.save(learned.method, path, more)
+        if learned.run is not None:
+            learned.run.forget()  # the unfinished training is no longer needed
         return written
 
     @classmethod
@@ -252,13 +226,11 @@ class Detector:
         """Read a detector that `save` wrote, to score with; errors as `adlib.load`."""
         method = checkpoint.load(path)
         saved = checkpoint.read_detector(path)
-        detector = cls.__new__(cls)
-        detector.device = resolve_device(device)
-        detector.method = method
+        detector = cls(name_of(method), device=device)
         try:
             low, high = saved["colours"]
-            detector.threshold = Threshold(**saved["threshold"])
-            detector.colours = Normalize(float(low), float(high), clip=True)
+            colours = Normalize(float(low), float(high), clip=True)
+            detector._learned = _Learned(method, Threshold(**saved["threshold"]), colours)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{Path(path).with_suffix('.json')} does not describe a detector of this version: {error!r}"
@@ -267,7 +239,6 @@ class Detector:
 
     def export(self, path: str | Path) -> Path:
         """Write the detector as ONNX, its threshold in the file's metadata; see `adlib.export_onnx` for the rest."""
-        self._check_fitted()
         return export_onnx(self.method, path, IMAGE_SIZE, {"threshold": repr(self.threshold.value)})
 
     def report(self, out_dir: str | Path) -> Path:
@@ -281,13 +252,9 @@ class Detector:
         _check_overlays(folder, names)
         self._draw(run.test, run.predicted, names, folder)
 
-    @property
-    def _preprocess(self) -> str:
-        return getattr(self.method.config, "preprocess", "resize")
-
     def _load(self, paths: Sequence[Path]) -> tuple[images.Images | None, dict[Path, str]]:
         """Decode images (None: there is none that can be), and say of each that cannot be read why."""
-        load = partial(images.load, size=IMAGE_SIZE, preprocess=self._preprocess, progress=False)
+        load = partial(images.load, size=IMAGE_SIZE, preprocess=self.method.preprocess, progress=False)
         try:
             return load(_unlabelled(paths)), {}
         except (ValueError, OSError):  # it names one file, and there may be more
@@ -308,22 +275,15 @@ class Detector:
 
     def _draw(self, loaded: images.Images, found: Prediction, names: Sequence[str], folder: Path) -> None:
         for i, name in enumerate(names):
-            picture = plots.overlay(loaded.pixels[i].cpu().numpy(), found.maps[i], self.colours)
+            picture = plots.overlay(loaded.pixels[i].cpu().numpy(), found.maps[i], self._known().colours)
             plots.save_overlay(picture, _overlay_of(name, folder))
 
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "threshold"):
+    def _known(self) -> _Learned:
+        if self._learned is None:
             raise ValueError(
                 "the detector has not been trained: call fit(folder), or read one with Detector.load(path)"
             )
-
-    @property
-    def trained(self) -> Run:
-        """The run of `fit`, with the training and the test images; ValueError for a detector that was loaded."""
-        self._check_fitted()
-        if self.run is None:
-            raise ValueError("a detector that was loaded does not know its test images: use score(folder)")
-        return self.run
+        return self._learned
 
 
 def _forget_old(folder: Path) -> None:

@@ -13,8 +13,10 @@ from typing import IO
 
 import torch
 
-from adlib.errors import first_line
+from adlib.errors import first_line, known
 from adlib.lease import take
+
+PRECISIONS = ("fp32", "bf16", "auto")
 
 _held: dict[str, IO[bytes]] = {}  # the device of this process and its lease, kept until the process ends
 
@@ -63,25 +65,24 @@ def lease_gpu(names: Sequence[str] | None = None, folder: Path | None = None, po
         time.sleep(poll)
 
 
-PRECISIONS = ("fp32", "bf16", "auto")
-
-
 def resolve_precision(precision: str, device: str) -> str:
     """Return 'fp32' or 'bf16'; 'auto' is bf16 where the processor multiplies it faster (AMX, AVX512-BF16, from Ampere).
 
-    Sets for the process that convolutions and matrix products in fp32 are that on a GPU, too: PyTorch's default is TF32
-    for the former.
+    Raises ValueError for another name.
     """
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    known("precision", precision, PRECISIONS)
     if precision == "auto":
         if device.startswith("cuda"):
             fast = torch.cuda.get_device_capability(device) >= (8, 0)
         else:
             fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
         return "bf16" if fast else "fp32"
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be 'fp32', 'bf16' or 'auto', got {precision!r}")
     return precision
+
+
+def use_true_fp32() -> None:
+    """Keep TF32 out of this process: on a GPU PyTorch lets convolutions round fp32 inputs to 10 bits by default."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def autocast(device: str, precision: str) -> torch.autocast:

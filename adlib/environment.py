@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
+
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGES = ("adlib", "torch", "timm", "numpy", "scipy", "pillow")
 CODE = ("adlib", "benchmarks", "pyproject.toml")  # what the numbers of rows and of benchmarks depend on, for '+dirty'
@@ -16,8 +18,6 @@ CODE = ("adlib", "benchmarks", "pyproject.toml")  # what the numbers of rows and
 
 def environment(device: str = "cpu") -> dict[str, Any]:
     """The fields of a row that describe the machine: commit, versions, device, threads, created."""
-    import torch
-
     return {
         "commit": commit(),
         "versions": versions(),
@@ -52,8 +52,6 @@ def versions() -> dict[str, str]:
 
 def device_name(device: str = "cpu") -> str:
     """The device as a row names it: 'cuda: NVIDIA H100', 'cpu: <model>'."""
-    import torch
-
     kind = torch.device(device).type
     if kind == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
@@ -66,8 +64,6 @@ def peak_memory(device: str = "cpu") -> float:
     On a CPU it is therefore that of the largest run of a process that makes several; `notebooks/run.ipynb`, and so each
     row of a study, has a process of its own.
     """
-    import torch
-
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device) / 2**20
     import resource  # not on Windows

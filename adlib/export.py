@@ -18,21 +18,22 @@ from torch import Tensor, nn
 
 from adlib.errors import first_line
 from adlib.files import whole_file
-from adlib.images import normalise
+from adlib.images import IMAGE_SIZE, normalise
 from adlib.inference import Inference, optimised
-from adlib.methods import METHODS
+from adlib.methods import name_of
 from adlib.methods.base import Method
 
 OPSET = 23  # the newest that torch 2.11 to 2.14 write
 TOLERANCE = 1e-4  # largest difference to PyTorch, in parts of the largest value
-SIZE = 256  # pixels a side, as in training
 
 
 class ExportError(RuntimeError):
     """A method that cannot be written as ONNX, or whose ONNX file computes something else; says why."""
 
 
-def export_onnx(method: Method, path: str | Path, size: int = SIZE, metadata: Mapping[str, str] | None = None) -> Path:
+def export_onnx(
+    method: Method, path: str | Path, size: int = IMAGE_SIZE, metadata: Mapping[str, str] | None = None
+) -> Path:
     """Write a method to an `.onnx` file and compare what it computes with PyTorch, for two batch sizes.
 
     Input `image`: uint8 (N, 3, size, size), RGB. Outputs `map`: float32 (N, size, size), `score`: float32 (N,). The
@@ -49,10 +50,10 @@ def export_onnx(method: Method, path: str | Path, size: int = SIZE, metadata: Ma
     _installed()
     own = copy.deepcopy(method).cpu().eval().requires_grad_(False)
     about = {
-        "method": next((name for name, cls in METHODS.items() if type(method) is cls), type(method).__name__),
+        "method": name_of(method),
         "config": json.dumps(asdict(method.config)),
         "teacher": method.provenance.name,
-        "preprocess": getattr(method.config, "preprocess", "resize"),  # how adlib.images makes the input
+        "preprocess": method.preprocess,  # how adlib.images makes the input
     }
     program = _program(own, size)
     program.model.metadata_props.update(about | dict(metadata or {}))

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from adlib import decoded
 from adlib.datasets.table import COLUMNS
 
+IMAGE_SIZE = 256  # pixels a side that all methods see, and that everything is measured at
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, RGB
 PREPROCESS = ("resize", "resize_nearest")
 CLASS_INDICES = 16  # a mask below this holds class numbers (VisA), not gray levels
@@ -94,7 +95,7 @@ def normalise(x01: Tensor) -> Tensor:
 
 def load(
     samples: pd.DataFrame,
-    size: int = 256,
+    size: int = IMAGE_SIZE,
     preprocess: str = "resize",
     workers: int | None = None,
     progress: bool | None = None,
@@ -133,7 +134,7 @@ def load(
     return Images(pixels, masks, labels, mask_known, table)
 
 
-def load_textures(paths: Sequence[str | Path], size: int = 256) -> Tensor:
+def load_textures(paths: Sequence[str | Path], size: int = IMAGE_SIZE) -> Tensor:
     """Decode images without truth (DTD, the source of pseudo-anomalies) to uint8 (M, 3, H, W)."""
     if not len(paths):
         raise ValueError("no textures: the list of paths is empty")

@@ -75,6 +75,14 @@ def resize(maps: Tensor, size: Sequence[int], align_corners: bool = False) -> Te
     return out.squeeze(1) if squeeze else out
 
 
+def fuse_levels(
+    distances: Sequence[Tensor], size: Sequence[int], fusion: str = "sum", align_corners: bool = False
+) -> Tensor:
+    """Resize the levels' distances (N, h_l, w_l) to `size` and take their 'sum' or 'product': (N, H, W)."""
+    levels = torch.stack([resize(d, size, align_corners) for d in distances])
+    return levels.sum(dim=0) if fusion == "sum" else levels.prod(dim=0)
+
+
 def top_mean(maps: Tensor, count: int) -> Tensor:
     """Average the `count` largest pixels of each map (N, H, W): (N,)."""
     flat = maps.flatten(1)

@@ -5,14 +5,32 @@ take the same `maps` and `masks` (N, H, W) and give NaN with an `UndefinedMetric
 published code divides by zero. Thresholds are float64 here; the codes use the dtype of the map.
 """
 
+import math
 import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adlib.metrics import Split, UndefinedMetric, check_maps, split_pixels
+from adlib.metrics import Split, UndefinedMetric, check_maps, count_regions, split_pixels
 
 FPR_LIMIT = 0.3
+WORK_LIMIT = 3e9  # pixels times regions, for `evaluate`; an MVTec test set has about 1e9, which takes 10 s
+
+
+def evaluate(maps: ArrayLike, masks: ArrayLike) -> tuple[dict[str, float], dict[str, str]]:
+    """Compute all three, NaN where undefined, and say why one was not computed.
+
+    `destseg_pro` takes a ROC curve over all pixels for each region: minutes where there are many of both, so that it is
+    left out above `WORK_LIMIT`.
+    """
+    maps, masks = check_maps(maps, masks)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedMetric)
+        values = {"rd_pro": rd_pro(maps, masks), "stpm_pro": stpm_pro(maps, masks)}
+        work = count_regions(masks) * maps.size
+        if work > WORK_LIMIT:
+            return values | {"destseg_pro": math.nan}, {"destseg_pro": f"not computed: {work:.1g} pixels to sort"}
+        return values | {"destseg_pro": destseg_pro(maps, masks)}, {}
 
 
 def rd_pro(maps: ArrayLike, masks: ArrayLike, thresholds: int = 200) -> float:

@@ -128,7 +128,7 @@ def count_regions(masks: ArrayLike) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Scores by truth: `defect` ascending, `region` the number of each defect's, `normals` how many are normal.
+    """Scores by truth: those of `defect` pixels, ascending, the number of each one's `region`, how many are normal.
 
     `parts` gives the normal scores, unsorted, in arrays that the caller may change; anew at each call.
     """

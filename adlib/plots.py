@@ -342,7 +342,7 @@ def roofline(table: pd.DataFrame) -> Figure:
 def growth(table: pd.DataFrame, axis: str) -> Figure:
     """Draw seconds and peak memory (MiB) along one axis of what `benchmarks/growth.py` writes, a line a method.
 
-    Both axes of the seconds are logarithmic, where growth in proportion has slope 1; of the memory only the lower is.
+    Seconds: both axes are logarithmic, so that growth in proportion has slope 1. Memory: only the horizontal axis is.
     """
     part = table[table["axis"] == axis]
     values = sorted(part["value"].unique())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from adlib.device import autocast, resolve_device, resolve_precision
+from adlib.device import autocast, resolve_device, resolve_precision, use_true_fp32
 from adlib.images import Images
 from adlib.inference import optimised
 from adlib.methods.base import Method
@@ -37,6 +37,7 @@ def predict(
     """
     device = resolve_device(device)
     precision = resolve_precision(precision, device)
+    use_true_fp32()
     method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     method.eval()
     images = images.to(device)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from adlib.environment import PROJECT
 from adlib.files import whole_file
@@ -170,8 +171,7 @@ def command(row: Row | Mapping[str, Any] | pd.Series, output: str = "OUT.ipynb")
     if run.get("precision", "fp32") != "fp32":  # not of the identity: the run notebook's own is fp32
         words += ["-r", "precision", run["precision"]]
     if run.get("overrides"):
-        import yaml  # not JSON: YAML reads 1e-05 as text, and its own writer knows
-
+        # By YAML's own writer, not JSON's: YAML reads 1e-05 as text.
         overrides = document({"overrides": run["overrides"]})
         words += ["-y", yaml.safe_dump(overrides, default_flow_style=True, width=10**6).strip()]
     return shlex.join(words)

@@ -19,23 +19,24 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 
 from adlib import datasets, images, legacy_metrics, metrics, plots, results
 from adlib.backbones import sources
-from adlib.corrupt import Corruption, procedural_textures, rotation_of
+from adlib.corrupt import Corruption, rotation_of
 from adlib.datasets import dtd
 from adlib.device import memory_explained, resolve_device, resolve_precision
 from adlib.environment import environment, peak_memory
 from adlib.files import whole_file
+from adlib.images import IMAGE_SIZE
 from adlib.methods import METHODS, Method, build, mapping, resolve
 from adlib.predict import Prediction, predict
 from adlib.row import RULES
+from adlib.textures import procedural_textures
 from adlib.train import History, fit
 
-IMAGE_SIZE = 256
 PROCEDURAL_TEXTURES = 128
-LEGACY_LIMIT = 3e9  # pixels times regions; an MVTec test set has about 1e9, which takes 10 s
 
 
 def prepare(
@@ -73,34 +74,29 @@ def prepare(
             f"the folder {identity['category']!r} would name a row, for which it takes {expected}, of at most 100 "
             "characters: rename it"
         )
-    found: dict[str, Any] = {}
-    if getattr(config, "rotation", None) == "auto":  # a user's folder may be called bottle, and is not MVTec's
-        found["rotation"] = "none" if dataset == "folder" else rotation_of(category)
     samples = datasets.load(dataset, category, data_root)
     if "test" not in set(samples["split"]):
         raise ValueError(
             f"{dataset}/{category} has no image to test on: of five good images or more one is held out, else put some "
             "into test/good or a folder named for a defect"
         )
+    decided: dict[str, Any] = {}  # fields of the config that depend on the data
+    if getattr(config, "rotation", None) == "auto":  # a user's folder may be called bottle, and is not MVTec's
+        decided["rotation"] = "none" if dataset == "folder" else rotation_of(category)
     if scale == "small" and "epochs" in METHODS[method].SMALL.keys() - asked.keys():
-        found["epochs"] = small_epochs(config.epochs, int((samples["split"] == "train").sum()))
+        decided["epochs"] = small_epochs(config.epochs, int((samples["split"] == "train").sum()))
     with memory_explained(f"{method} was built"):
-        built = build(method, recipe, teacher, scale, seed, **(asked | found))
+        built = build(method, recipe, teacher, scale, seed, **(asked | decided))
     built.stages()  # a schedule that cannot be is an error now, not after the images are read
     device = resolve_device(device)  # which may wait for a GPU
     precision = resolve_precision(precision, device)
     data_sha256 = datasets.fingerprint(samples)
     split = {
-        name: images.load(part, IMAGE_SIZE, getattr(config, "preprocess", "resize"), identity=data_sha256)
+        name: images.load(part, IMAGE_SIZE, built.preprocess, identity=data_sha256)
         for name, part in samples.groupby("split")
     }
-    wanted = dataclasses.asdict(dataclasses.replace(config, **found))
-    exchanged = [
-        f"{name} {value} in place of {wanted[name]}, {'to go with it' if name == 'student' else 'which does not ship'}"
-        for name, value in dataclasses.asdict(built.config).items()
-        if value != wanted[name]
-    ]
-    notes = {"teacher": "; ".join(exchanged)} if exchanged else {}
+    exchanged = _exchanged(dataclasses.replace(config, **decided), built.config)
+    notes = {"teacher": exchanged} if exchanged else {}
     textures: list[str] = []
     if any(stage.corrupted for stage in built.stages()):
         textures, notes["textures"] = _texture_files(data_root)
@@ -126,6 +122,16 @@ def prepare(
     if run.out_dir is not None:
         _warn_of_replacement(results.row_path(run.out_dir, run.identity), run)
     return run
+
+
+def _exchanged(wanted: Any, used: Any) -> str:
+    """Word which networks of a config were exchanged for others, as their weights do not ship; empty if none."""
+    before = dataclasses.asdict(wanted)
+    return "; ".join(
+        f"{name} {value} in place of {before[name]}, {'to go with it' if name == 'student' else 'which does not ship'}"
+        for name, value in dataclasses.asdict(used).items()
+        if value != before[name]
+    )
 
 
 def _warn_of_replacement(path: Path, run: "Run") -> None:
@@ -264,9 +270,7 @@ class Run:
 
     def evaluate(self) -> tuple[dict[str, float], dict[str, str]]:
         """Compute the exact metrics, and for each that is NaN the reason."""
-        found = self.predicted
-        truth = (self.test.masks, self.test.labels, self.test.mask_known)
-        masks, labels, known = (part.cpu().numpy() for part in truth)
+        found, (masks, labels, known) = self.predicted, self._truth
         return metrics.evaluate(found.maps, masks, found.scores, labels, known)
 
     def by_kind(self) -> pd.DataFrame:
@@ -276,8 +280,7 @@ class Run:
         NaN where they are undefined, as for pixels of a kind that nobody outlined.
         """
         found, kinds = self.predicted, self.test.table["defect"].to_numpy()
-        truth = (self.test.masks, self.test.labels, self.test.mask_known)
-        masks, labels, known = (part.cpu().numpy() for part in truth)
+        masks, labels, known = self._truth
         lines = {}
         for kind in sorted(set(kinds[labels == 1])):
             own = (kinds == kind) & (labels == 1)
@@ -290,34 +293,25 @@ class Run:
         columns = ["images", "share", "image_auroc", "pixel_auroc", "aupro"]
         return pd.DataFrame.from_dict(lines, orient="index", columns=columns).sort_values("image_auroc")
 
-    def evaluate_legacy(self) -> dict[str, float]:
-        """Compute the "PRO"s of the RD, STPM and DeSTSeg code, for comparison columns; NaN without known defects."""
-        found = self.predicted
-        known = self.test.mask_known.cpu().numpy()
-        maps, masks = found.maps[known], self.test.masks.cpu().numpy()[known]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", metrics.UndefinedMetric)
-            values = {name: getattr(legacy_metrics, name)(maps, masks) for name in ("rd_pro", "stpm_pro")}
-            # A ROC curve over all pixels for each region: minutes where there are many of both.
-            work = metrics.count_regions(masks) * maps.size
-            if work > LEGACY_LIMIT:
-                self.notes["destseg_pro"] = f"not computed: {work:.1g} pixels to sort"
-                return values | {"destseg_pro": math.nan}
-            return values | {"destseg_pro": legacy_metrics.destseg_pro(maps, masks)}
+    def evaluate_legacy(self) -> tuple[dict[str, float], dict[str, str]]:
+        """Compute the "PRO"s of three published codes, for comparison columns, and why one was left out."""
+        masks, _, known = self._truth
+        return legacy_metrics.evaluate(self.predicted.maps[known], masks[known])
 
     def row(self) -> results.Row:
         """Gather the metrics of a trained run with everything that explains them."""
         if self.history is None:
             raise ValueError("the run has not been trained: call fit() first")
         values, reasons = self.evaluate()
+        legacy, left_out = self.evaluate_legacy()
         measured: dict[str, Any] = dict(values)
         labels = self.test.labels
         provenance = self.method.provenance
         return results.Row(
             **self.identity,
             **measured,
-            legacy=self.evaluate_legacy(),
-            notes=reasons | self.notes,
+            legacy=legacy,
+            notes=reasons | left_out | self.notes,
             config=self.config,
             steps=self.history.steps,
             batch=self.history.batch,
@@ -371,6 +365,11 @@ class Run:
         found = self.predicted
         table = self.test.table[["image", "label", "defect"]].assign(score=found.scores)
         return table.sort_values("score", ascending=False, ignore_index=True)
+
+    @property
+    def _truth(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Masks (N, H, W), labels (N,) and whether each mask is known (N,), of the test images."""
+        return self.test.masks.cpu().numpy(), self.test.labels.cpu().numpy(), self.test.mask_known.cpu().numpy()
 
     def _resume_file(self) -> Path | None:
         return None if self.out_dir is None else results.row_path(self.out_dir, self.identity).with_suffix(".resume")

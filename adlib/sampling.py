@@ -9,12 +9,17 @@ from torch import Tensor
 
 from adlib.methods.base import Stage
 
+# What tells the independent random draws of one step or epoch apart, the last part of `derive`'s path; noise of the
+# loss has none. A new kind of draw takes a new number: one that is taken would repeat its values.
+CORRUPTION, ORDER, EXEMPLARS = 1, 2, 3
+HOLD_OUT = -1  # in the place of the epoch: the order from which images are held out
+
 
 class Plan:
     """Which images each step of a stage sees."""
 
     def __init__(self, stage: Stage, number: int, images: int, seed: int) -> None:
-        order = torch.from_numpy(permutation(images, seed, number, -1))
+        order = torch.from_numpy(permutation(images, seed, number, HOLD_OUT))
         # One image at least trains; of a single one none is held out, and the last epoch stays.
         held = min(math.ceil(stage.validation * images), images - 1)
         self.held_out, self.train = order[:held].sort().values, order[held:].sort().values
@@ -45,11 +50,11 @@ class Plan:
 
 
 def derive(seed: int, *path: int) -> int:
-    """Derive an independent 63-bit seed for one place of a run, e.g. (stage, step)."""
+    """Derive an independent 63-bit seed for one place of a run, e.g. (stage, step, CORRUPTION)."""
     entropy = [seed, *(p + 1 for p in path)]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
 
 def permutation(count: int, *path: int) -> np.ndarray:
     """Draw a permutation of 0 .. count - 1 for one place of a run."""
-    return np.random.default_rng(derive(*path, 2)).permutation(count)
+    return np.random.default_rng(derive(*path, ORDER)).permutation(count)

@@ -20,15 +20,15 @@ from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
 from adlib.backbones import cached_features
-from adlib.checkpoint import read_state, write_state
 from adlib.corrupt import Corruption
-from adlib.device import autocast, keep_memory, resolve_device, resolve_precision
+from adlib.device import autocast, keep_memory, resolve_device, resolve_precision, use_true_fp32
 from adlib.environment import commit, device_name
 from adlib.errors import first_line
 from adlib.images import Images, normalise
 from adlib.interrupts import interrupt_held
 from adlib.methods.base import Batch, Method, Stage
-from adlib.sampling import Plan, derive
+from adlib.sampling import CORRUPTION, EXEMPLARS, Plan, derive
+from adlib.training_state import read_state, write_state
 
 FLUSH_EVERY = 25  # steps between reads of the losses; each read makes a GPU wait
 CACHE_BUDGET = 4 << 30  # bytes of teacher features kept where the images of a stage never change
@@ -89,6 +89,7 @@ def fit(
         FloatingPointError: a loss or the score of held-out images became NaN or infinite.
     """
     device = resolve_device(device)
+    use_true_fp32()
     if device == "cpu":
         keep_memory()
     else:
@@ -135,7 +136,7 @@ class _Training:
     save_every: float
     compile: bool = False
     # the state that a resume file holds
-    stage: int = 0
+    stage_number: int = 0
     step: int = 0
     seconds: float = 0.0
     log: list[dict[str, Any]] = field(default_factory=list)
@@ -157,16 +158,17 @@ class _Training:
         plans = [Plan(stage, n, len(self.images), self.seed) for n, stage in enumerate(stages)]
         restored = self.restore()
         maker = f"commit {commit()}, torch {torch.__version__}, {device_name(self.device)}"
-        self.made_by += [maker] if self.made_by[-1:] != [maker] else []
+        if self.made_by[-1:] != [maker]:
+            self.made_by.append(maker)
         self.clock = self.saved = time.monotonic()
-        total, done = sum(p.steps for p in plans), sum(p.steps for p in plans[: self.stage])
+        total, done = sum(p.steps for p in plans), sum(p.steps for p in plans[: self.stage_number])
         bar = tqdm(total=total, initial=done + self.step, disable=not progress, mininterval=2, unit="step")
         with bar:
-            for number in range(self.stage, len(stages)):
+            for number in range(self.stage_number, len(stages)):
                 stage, plan = stages[number], plans[number]
                 if self.compile:
                     stage = replace(stage, loss=torch.compile(stage.loss))
-                self.stage, self.optimiser = number, stage.optimiser
+                self.stage_number, self.optimiser = number, stage.optimiser
                 use_fused_kernels(self.optimiser)
                 self.schedule = None if stage.schedule is None else stage.schedule(stage.optimiser, plan.steps)
                 if restored is not None:
@@ -179,7 +181,7 @@ class _Training:
                 self.whole = False
                 self.step, self.best = 0, {}
         self.flush(bar)
-        self.stage = len(stages)
+        self.stage_number = len(stages)
         with interrupt_held():
             self.save()  # what comes now may fail, too, and a short training has not been saved yet
         return History(
@@ -219,7 +221,7 @@ class _Training:
 
     def advance(self, stage: Stage, cache: list[Tensor] | None, step: int, index: Tensor) -> dict[str, Tensor]:
         """Make one step on the images at `index` and return its loss terms, without waiting for the device."""
-        torch.manual_seed(derive(self.seed, self.stage, step))
+        torch.manual_seed(derive(self.seed, self.stage_number, step))
         batch = self.draw(stage, index, cache, step)
         with autocast(self.device, self.precision):
             terms = stage.loss(batch)
@@ -257,7 +259,7 @@ class _Training:
             return Batch(self.images.normalised(index), targets=_take(cache, index), **extra)
         assert self.corruption is not None
         generator = torch.Generator(self.device)
-        generator.manual_seed(derive(self.seed, self.stage, step, 1))
+        generator.manual_seed(derive(self.seed, self.stage_number, step, CORRUPTION))
         clean = self.images.pixels[index].float() / 255
         base, corrupted, mask = self.corruption(clean, generator)
         extra = self.exemplars(stage, cache, step)
@@ -266,7 +268,7 @@ class _Training:
     def exemplars(self, stage: Stage, cache: list[Tensor] | None, step: int) -> dict[str, Any]:
         if not stage.exemplars:
             return {}
-        rng = np.random.default_rng(derive(self.seed, self.stage, step, 3))
+        rng = np.random.default_rng(derive(self.seed, self.stage_number, step, EXEMPLARS))
         drawn = torch.from_numpy(rng.integers(len(self.images), size=stage.exemplars))
         index = drawn.to(self.device, non_blocking=True)
         return {"exemplars": self.images.normalised(index), "exemplar_targets": _take(cache, index)}
@@ -307,14 +309,11 @@ class _Training:
                 f"the score of the held-out images became {score} in stage {stage.name!r} after epoch {epoch + 1}; "
                 "a smaller learning rate may help"
             )
-        self.log_value("validation", score)
-        if not self.best or score < self.best["score"]:
-            state = {k: v.clone() for k, v in self.method.state_dict().items() if not k.startswith("teacher")}
-            self.best = {"score": score, "epoch": epoch, "state": state}
-
-    def log_value(self, name: str, value: float) -> None:
         self.flush(None)
-        self.log[-1][name] = value
+        self.log[-1]["validation"] = score
+        if not self.best or score < self.best["score"]:
+            state = {name: value.clone() for name, value in self.method.learned_state().items()}
+            self.best = {"score": score, "epoch": epoch, "state": state}
 
     def flush(self, bar: tqdm | None) -> None:
         """Move the losses of the last steps to the log; the only place where the loop waits for the device."""
@@ -343,17 +342,16 @@ class _Training:
         if self.resume is None or self.optimiser is None:
             return
         self.flush(None)
-        weights = {k: v for k, v in self.method.state_dict().items() if not k.startswith("teacher")}
         state = {
             "identity": self.identity,
-            "stage": self.stage,
+            "stage": self.stage_number,
             "step": self.step,
             "seconds": self.elapsed(),
             "log": self.log,
             "best": self.best,
             "selected": self.selected,
             "made_by": self.made_by,
-            "weights": weights,
+            "weights": self.method.learned_state(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
         }
@@ -372,7 +370,8 @@ class _Training:
         if self.resume is None or not self.resume.exists():
             return None
         state = read_state(self.resume, self.identity, self.device)
-        for name in ("stage", "step", "seconds", "log", "best", "selected"):
+        self.stage_number = state["stage"]
+        for name in ("step", "seconds", "log", "best", "selected"):
             setattr(self, name, state[name])
         self.made_by = list(state.get("made_by", ["unknown"]))  # files of before did not say
         self.method.load_state_dict(state["weights"], strict=False)

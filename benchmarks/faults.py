@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 from adlib import results, speed
-from adlib.checkpoint import read_state
 from adlib.environment import PROJECT
+from adlib.training_state import read_state
 
 RUN = """
 import sys

@@ -18,11 +18,12 @@ import pandas as pd
 import torch
 
 from adlib import metrics, speed
-from adlib.corrupt import Corruption, procedural_textures
+from adlib.corrupt import Corruption
 from adlib.device import resolve_precision
 from adlib.environment import peak_memory
 from adlib.images import Images
 from adlib.methods import METHODS, build, resolve
+from adlib.textures import procedural_textures
 from adlib.train import fit
 
 BATCH = 4

@@ -44,11 +44,12 @@ from reference import data, destseg, rd, reduced_student
 import adlib.device
 import adlib.train
 from adlib import images, speed
-from adlib.corrupt import Corruption, procedural_textures
+from adlib.corrupt import Corruption
 from adlib.datasets import synthetic
 from adlib.device import resolve_precision
 from adlib.methods import Method, build
 from adlib.sampling import Plan
+from adlib.textures import procedural_textures
 
 ROTATION = "full"
 MANY = 10**6  # steps of a schedule that no benchmark reaches

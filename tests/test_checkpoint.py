@@ -97,11 +97,3 @@ def test_a_description_that_cannot_be_written_leaves_the_old_pair(saved, monkeyp
     with pytest.raises(OSError, match=r"could not be written \(full\); make room or choose another folder, then run"):
         checkpoint.save(method, path)
     assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
-
-
-def test_training_state_round_trips(tmp_path):
-    state = {"identity": "x", "weights": {"a": torch.arange(3)}, "log": [{"loss": 1.5}], "best": {}}
-    checkpoint.write_state(tmp_path / "s", state)
-    found = checkpoint.read_state(tmp_path / "s", "x", "cpu")
-    assert torch.equal(found["weights"]["a"], torch.arange(3))
-    assert found["log"] == [{"loss": 1.5}]

@@ -4,7 +4,8 @@ import torch
 from scipy import ndimage
 
 from adlib import corrupt
-from adlib.corrupt import GREY, Corruption, perlin_noise, procedural_textures, random_rotation, rotate, rotation_of
+from adlib.corrupt import GREY, Corruption, perlin_noise, random_rotation, rotate, rotation_of
+from adlib.textures import procedural_textures
 
 
 def generator(seed=0):
@@ -123,15 +124,6 @@ def test_probability_zero_corrupts_nothing():
     _, corrupted, mask = Corruption(procedural_textures(4, 64), probability=0.0)(clean, generator())
     assert not mask.any()
     assert torch.equal(corrupted, clean)
-
-
-def test_procedural_textures_repeat_and_differ_from_each_other():
-    a = procedural_textures(8, 64)
-    assert a.shape == (8, 3, 64, 64)
-    assert a.dtype == torch.uint8
-    assert torch.equal(a, procedural_textures(8, 64))
-    assert len({t.numpy().tobytes() for t in a}) == 8
-    assert (a.float().flatten(1).std(1) > 5).all(), "a texture without contrast"
 
 
 def test_a_turned_image_is_corrupted_as_it_was_turned():

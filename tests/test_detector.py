@@ -14,7 +14,8 @@ from PIL import Image
 
 import adlib
 from adlib import checks, detector, report, train
-from adlib.detector import Detector, Threshold
+from adlib.detector import Detector
+from adlib.threshold import Threshold
 from tests.conftest import write_tiny as write
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,32 +35,6 @@ def parts(tmp_path_factory):
 def fitted(parts, tmp_path_factory):
     found = Detector("stpm", teacher="random", scale="small", overrides=FAST, device="cpu")
     return found.fit(parts, out_dir=tmp_path_factory.mktemp("state"))
-
-
-def test_the_threshold_is_the_kth_smallest_score():
-    scores = np.random.default_rng(0).permutation(99) + 1.0
-    found = Threshold.of(scores, 0.05)
-    assert (found.value, found.promised, found.held_out) == (pytest.approx(95, rel=2e-5), pytest.approx(0.05), 99)
-    assert found.value > np.float32(95) * (1 + 1e-6)  # the image that set it does not alarm in another batch
-    assert Threshold.of(scores, 0.01).value == pytest.approx(99, rel=2e-5)
-    short = Threshold.of([3.0, 1.0, 2.0], 0.05)
-    assert "at most 5.0%, for which they are too few. On average" in str(short)
-    assert "at most 5.0%. On average" in str(found)
-    assert (short.value, short.promised) == (pytest.approx(3, rel=2e-5), 0.25)
-    assert Threshold.of([-2.0], 0.05).value > -2
-    assert checks.needed(0.05) == 19
-
-
-def test_the_threshold_keeps_its_promise_on_average_and_its_interval_on_each():
-    rng = np.random.default_rng(0)
-    rates, inside = [], []
-    for _ in range(2000):
-        found = Threshold.of(rng.uniform(size=30), 0.1)
-        rates.append(1 - found.value)  # the true false-alarm rate of uniform scores
-        inside.append(found.low <= rates[-1] <= found.high)
-    assert np.mean(rates) == pytest.approx(found.promised, abs=0.004)
-    assert found.promised <= 0.1
-    assert np.mean(inside) == pytest.approx(0.9, abs=0.02)
 
 
 @pytest.mark.parametrize("rate", [0, 1, 5])
@@ -320,10 +295,10 @@ def test_the_checks_see_the_images_that_they_are_of(parts, tmp_path, monkeypatch
     monkeypatch.setattr(checks, "check_held_out", lambda train, held_out: seen.update(train=train, good=held_out) or [])
     monkeypatch.setattr(checks, "check_border", lambda maps: seen.update(maps=maps) or [])
     found = Detector("stpm", teacher="random", scale="small", overrides=FAST, device="cpu").fit(parts, out_dir=tmp_path)
-    good = found.run.test.labels.numpy() == 0
-    np.testing.assert_array_equal(seen["good"], found.run.predicted.scores[good])
-    np.testing.assert_array_equal(seen["maps"], found.run.predicted.maps[good])
-    assert len(seen["train"]) == len(found.run.train)
+    good = found.trained.test.labels.numpy() == 0
+    np.testing.assert_array_equal(seen["good"], found.trained.predicted.scores[good])
+    np.testing.assert_array_equal(seen["maps"], found.trained.predicted.maps[good])
+    assert len(seen["train"]) == len(found.trained.train)
 
 
 def test_an_exported_detector_carries_its_threshold(fitted, tmp_path):

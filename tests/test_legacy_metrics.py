@@ -173,3 +173,15 @@ def test_undefined_is_nan_with_a_reason(metric):
 def test_half_precision_is_compared_as_given(metric):
     maps, masks = random_case(1, dtype=np.float16)
     assert metric(maps, masks) == pytest.approx(metric(maps.astype(np.float64), masks), abs=1e-12)
+
+
+def test_all_three_are_computed_together_unless_one_would_take_minutes(monkeypatch):
+    maps, masks = random_case(0)
+    each = {name: getattr(legacy, name)(maps, masks) for name in ("rd_pro", "stpm_pro", "destseg_pro")}
+    assert legacy.evaluate(maps, masks) == (each, {})
+    work = metrics.count_regions(masks) * maps.size
+    monkeypatch.setattr(legacy, "WORK_LIMIT", work - 1)
+    values, reasons = legacy.evaluate(maps, masks)
+    assert math.isnan(values.pop("destseg_pro"))
+    assert values == {name: each[name] for name in ("rd_pro", "stpm_pro")}
+    assert reasons == {"destseg_pro": f"not computed: {work:.1g} pixels to sort"}

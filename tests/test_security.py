@@ -18,6 +18,7 @@ from papermill.parameterize import parameterize_notebook
 
 from adlib import checkpoint, results
 from adlib.backbones import Teacher, feature_network
+from adlib.training_state import read_state
 from tests.test_results import make
 
 PROJECT = Path(__file__).parents[1]
@@ -74,7 +75,7 @@ def _provenance():
 def test_a_training_state_of_another_is_read_without_executing(pickled):
     path, folder = pickled
     with pytest.raises(ValueError, match="not a complete training state.*delete it"):
-        checkpoint.read_state(path, "mine", "cpu")
+        read_state(path, "mine", "cpu")
     assert not folder.exists()
 
 

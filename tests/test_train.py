@@ -14,13 +14,14 @@ import torch
 
 import adlib.train as train
 from adlib.backbones import tensors_sha256
-from adlib.corrupt import Corruption, procedural_textures
+from adlib.corrupt import Corruption
 from adlib.device import resolve_device, resolve_precision
 from adlib.images import normalise
 from adlib.methods import build
 from adlib.methods.base import Method, Stage
 from adlib.predict import predict
 from adlib.sampling import Plan, derive
+from adlib.textures import procedural_textures
 from adlib.train import fit
 from tests.conftest import tiny_images
 
@@ -474,16 +475,27 @@ def test_a_gpu_with_a_number_is_initialised_before_its_memory_is_asked(monkeypat
     assert calls == ["init", "cuda:1"]
 
 
+def test_training_and_scoring_keep_fp32_what_it_is(monkeypatch):
+    for call in (
+        lambda: fit(build("stpm", teacher="random", levels=[1], epochs=1), tiny_images(2)),
+        lambda: predict(build("stpm", teacher="random", levels=[1]), tiny_images(1)),
+    ):
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+        monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+        call()
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+
+
 def test_device_and_precision_are_checked(monkeypatch):
     for capability, chosen in (((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
         assert resolve_precision("auto", "cuda:0") == chosen
-    assert not torch.backends.cudnn.allow_tf32
     for amx, avx, chosen in ((True, False, "bf16"), (False, True, "bf16"), (False, False, "fp32")):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx)
         assert resolve_precision("auto", "cpu") == chosen
-    with pytest.raises(ValueError, match="'fp32', 'bf16' or 'auto', got 'fp16'"):
+    with pytest.raises(ValueError, match="unknown precision 'fp16'; did you mean 'bf16'.* Known: auto, bf16, fp32"):
         resolve_precision("fp16", "cpu")
     if not torch.cuda.is_available():
         assert resolve_device("auto") == "cpu"

@@ -96,8 +96,6 @@ def _home(dataset: str, root: str | Path | None) -> Path:
 
 
 def _on_disk(dataset: str, home: Path) -> list[str]:
-    if dataset == "synthetic":
-        return list(synthetic.CATEGORIES)
     return list(DATASETS[dataset].categories(home))
 
 

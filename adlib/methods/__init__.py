@@ -41,8 +41,17 @@ __all__ = [
     "Stage",
     "build",
     "mapping",
+    "name_of",
     "resolve",
 ]
+
+
+def name_of(method: Method) -> str:
+    """Return the name that a method has in `METHODS`; ValueError for one of a class that is not there."""
+    for name, cls in METHODS.items():
+        if type(method) is cls:
+            return name
+    raise ValueError(f"a file names its method: add {type(method).__name__} to adlib.methods.METHODS first")
 
 
 def mapping(overrides: Mapping[str, Any] | None) -> dict[str, Any]:

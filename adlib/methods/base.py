@@ -12,8 +12,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from adlib.backbones import Provenance, Teacher, nearest_bundled
 
 Recipes = dict[str, dict[str, Any]]
-# The least value of a field that holds a number, where it is not 0.
-LEAST = {"epochs": 1, "batch": 1, "student_steps": 1, "segmentation_steps": 1, "product_sign": -1}
 
 
 @dataclass(frozen=True)
@@ -76,15 +74,17 @@ class Stage:
 class MethodConfig:
     """Base of all configs: fields are checked wherever one is made, by a study before any of its runs, too.
 
-    No number may be negative but those that `LEAST` lets. A subclass whose fields have more to them extends
+    No number may be below its least value, `LEAST`, by default 0. A subclass whose fields have more to them extends
     `__post_init__`, which raises ValueError for a value without a meaning.
     """
+
+    LEAST: ClassVar[dict[str, float]] = {"epochs": 1, "batch": 1}
 
     def __post_init__(self) -> None:
         _check_validation(getattr(self, "validation", 0.0))
         for name, value in vars(self).items():
-            if isinstance(value, int | float) and not value >= LEAST.get(name, 0):  # NaN, too
-                raise ValueError(f"{name} must be at least {LEAST.get(name, 0)}, got {value}")
+            if isinstance(value, int | float) and not value >= self.LEAST.get(name, 0):  # NaN, too
+                raise ValueError(f"{name} must be at least {self.LEAST.get(name, 0)}, got {value}")
         betas = getattr(self, "betas", (0, 0))
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas must be two numbers from 0 to below 1, got {betas!r}")
@@ -95,9 +95,11 @@ class Method(nn.Module, ABC):
 
     A subclass sets `Config` (a frozen dataclass whose defaults are the recipe `paper`), `RECIPES` (fields that a recipe
     changes) and `SMALL` (fields that the scale `small` changes; its epochs are meant for 200 images), builds its
-    networks, and writes `stages` and `anomaly_map`. The run reads the field `preprocess` ('resize', 'resize_nearest')
-    where a method has it. One with a stage on pseudo-anomalies (`Stage.corrupted`) has to have `rotation` ('auto',
-    'none', 'slight', 'full'), `corruption_probability` and `perlin_threshold`.
+    networks, and writes `stages` and `anomaly_map`. One with a stage on pseudo-anomalies (`Stage.corrupted`) has to
+    have `rotation` ('auto', 'none', 'slight', 'full'), `corruption_probability` and `perlin_threshold`.
+
+    Attributes that hold frozen networks begin with 'teacher', and no others do: an unfinished training is kept without
+    them (`learned_state`).
     """
 
     FROZEN: ClassVar[tuple[str, ...]] = ("backbone",)  # the fields that name frozen networks
@@ -120,6 +122,11 @@ class Method(nn.Module, ABC):
         """Which weights the frozen network holds."""
         return self.teacher.provenance
 
+    @property
+    def preprocess(self) -> str:
+        """How `adlib.images` brings images to their size: 'resize', unless the config says 'resize_nearest'."""
+        return getattr(self.config, "preprocess", "resize")
+
     @abstractmethod
     def stages(self) -> list[Stage]:
         """Return the stages of the training, in order."""
@@ -135,6 +142,10 @@ class Method(nn.Module, ABC):
     def targets_of(self, batch: Batch) -> list[Tensor]:
         """Return the targets of a batch that were computed beforehand, or compute them now."""
         return self.targets(batch.image) if batch.targets is None else batch.targets
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """Return the weights and statistics of all but the frozen networks, by name."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("teacher")}
 
     def score(self, maps: Tensor) -> Tensor:
         """Reduce maps (N, H, W) to image scores (N,): the maximum, unless the method says otherwise."""

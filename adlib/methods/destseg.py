@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher, feature_network
-from adlib.layers import cosine_distance, kaiming_fan_out, residual_stage, resize, top_mean, unit
+from adlib.layers import cosine_distance, fuse_levels, kaiming_fan_out, residual_stage, resize, top_mean, unit
 from adlib.methods.base import (
     SETTLED,
     Batch,
@@ -44,6 +44,8 @@ BATCH_REDUCTION = (
 @dataclass(frozen=True)
 class DeSTSegConfig(MethodConfig):
     """Hyper-parameters; the defaults are the recipe `paper`."""
+
+    LEAST: ClassVar = MethodConfig.LEAST | {"student_steps": 1, "segmentation_steps": 1, "top": 1, "product_sign": -1}
 
     backbone: str = "resnet18"
     cosine_reduction: str = "mean"  # Eq. 4 is of one image: over the batch our reading; code: sum over the batch
@@ -78,8 +80,6 @@ class DeSTSegConfig(MethodConfig):
         }
         check_choices(self, allowed)
         check_shares(self, "corruption_probability")
-        if self.top < 1:
-            raise ValueError(f"top is a number of pixels, at least 1, got {self.top}")
         if self.batch < 2 and self.map == "segmentation":
             raise ValueError(
                 "batch must be at least 2: the pooled branch of the segmentation network normalises over the batch"
@@ -284,7 +284,7 @@ class DeSTSeg(Method):
         if self.config.map == "dest":
             pairs = list(zip(self.teacher(images), self.student(images), strict=True))
             size = pairs[0][0].shape[-2:]
-            maps = torch.stack([resize(cosine_distance(t, s), size) for t, s in pairs]).prod(dim=0)
+            maps = fuse_levels([cosine_distance(t, s) for t, s in pairs], size, "product")
         else:
             maps = self.segmentation(self.products(images)).float().sigmoid()
         return resize(maps, images.shape[-2:])

@@ -20,8 +20,8 @@ from adlib.layers import (
     ResidualBlock,
     cosine_distance,
     flat_cosine_distance,
+    fuse_levels,
     kaiming_fan_out,
-    resize,
     smooth,
     squared_distance,
 )
@@ -194,8 +194,7 @@ class DSKD(Method):
         maps = []
         for student in chosen:
             distances = [_distance(taught[k], students[student][k], c.distance) for k in c.levels]
-            levels = torch.stack([resize(d, images.shape[-2:]) for d in distances])
-            maps.append(levels.sum(dim=0) if c.fusion == "sum" else levels.prod(dim=0))
+            maps.append(fuse_levels(distances, images.shape[-2:], c.fusion))
         both = torch.stack(maps)
         return smooth(both.prod(dim=0) if scoring == "product" else both.sum(dim=0), c.sigma)
 

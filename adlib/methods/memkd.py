@@ -39,6 +39,8 @@ class MemoryRDConfig(RDConfig):
 class NRConfig(MethodConfig):
     """What trains an NR memory."""
 
+    LEAST: ClassVar = MethodConfig.LEAST | {"exemplars": 1}  # lambda_nm=0 draws none
+
     lambda_nm: float = 0.1  # lambda_1, Sec. 5.2; 0: no exemplars are drawn
     lambda_orth: float = 0.1  # lambda_2, Sec. 5.2; 0: off
     nm: str = "mse"  # mean over pixels and channels; options: literal (Eq. 10 as printed), normalised (unofficial)
@@ -49,11 +51,8 @@ class NRConfig(MethodConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choices(self, {"nm": ("mse", "literal", "normalised"), "orth": ("signed", "abs", "square")})
-        if self.temperature <= 0 or self.exemplars < 1:
-            raise ValueError(
-                f"temperature must be above 0 and exemplars at least 1 (lambda_nm=0 draws none), "
-                f"got {self.temperature!r} and {self.exemplars!r}"
-            )
+        if self.temperature <= 0:
+            raise ValueError(f"temperature must be above 0, got {self.temperature!r}")
 
 
 @dataclass(frozen=True)

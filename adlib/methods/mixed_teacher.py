@@ -119,18 +119,18 @@ class Pair:
     names: list[str]
     config: MixedTeacherConfig
 
-    def distances(self, images: Tensor, targets: list[Tensor] | None = None) -> list[Tensor]:
+    def distances(self, batch: Batch) -> list[Tensor]:
         """Compute the pixel term (Eq. 5) of each level: (N, h_l, w_l) in [0, 2]."""
-        targets = self.targets(images) if targets is None else targets
-        return pixel_terms(targets, self.student(images), self.config.squared)
+        targets = self.targets(batch.image) if batch.targets is None else batch.targets
+        return pixel_terms(targets, self.student(batch.image), self.config.squared)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Reduce the pixel terms (Eq. 6, 7), one term a level."""
-        return level_losses(self.distances(batch.image, batch.targets), self.names, self.config)
+        return level_losses(self.distances(batch), self.names, self.config)
 
     def validation_loss(self, batch: Batch) -> Tensor:
         """Sum the levels' means for each image: (B,)."""
-        return image_losses(self.distances(batch.image, batch.targets))
+        return image_losses(self.distances(batch))
 
 
 class MixedTeacher(Method):
@@ -200,10 +200,10 @@ class MixedTeacher(Method):
         return [target for pair in self.pairs for target in pair.targets(images)]
 
     def distances(self, batch: Batch) -> list[list[Tensor]]:
-        """Compute the pixel terms of each pair, from the targets of both where the batch has them."""
-        split = len(self.config.levels)
-        known = (None, None) if batch.targets is None else (batch.targets[:split], batch.targets[split:])
-        return [pair.distances(batch.image, targets) for pair, targets in zip(self.pairs, known, strict=True)]
+        """Compute the pixel terms of each of two pairs."""
+        targets, split = self.targets_of(batch), len(self.config.levels)
+        parts = (targets[:split], targets[split:])
+        return [pair.distances(replace(batch, targets=part)) for pair, part in zip(self.pairs, parts, strict=True)]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Add both pairs' losses, the second one weighted by alpha (Eq. 8); `_ratio` is second to first, unweighted."""
@@ -223,7 +223,7 @@ class MixedTeacher(Method):
     def anomaly_map(self, images: Tensor) -> Tensor:
         """Multiply the pairs' maps (Eq. 9 to 11): (N, H, W)."""
         c = self.config
-        maps = [added(pair.distances(images), images.shape[-2:], c.divide_by_area) for pair in self.pairs]
+        maps = [added(pair.distances(Batch(images)), images.shape[-2:], c.divide_by_area) for pair in self.pairs]
         fused = maps[0] if len(maps) == 1 else fuse(maps[0], maps[1], c.fusion)
         return smooth(fused, c.sigma, rows_only=c.rows_only)
 
@@ -237,7 +237,7 @@ class MixedTeacher(Method):
         `level` counts `efficient_stages` from 0. Blurred as the fused map is, so by the recipe `paper` not at all.
         """
         pair = next(pair for pair in self.pairs if pair.name == "efficientnet")
-        maps = resize(pair.distances(images)[level], images.shape[-2:])
+        maps = resize(pair.distances(Batch(images))[level], images.shape[-2:])
         return smooth(maps, pair.config.sigma, rows_only=pair.config.rows_only)
 
     DEVIATIONS = (

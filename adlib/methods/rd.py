@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher
-from adlib.layers import cosine_distance, flat_cosine_distance, resize, smooth
+from adlib.layers import cosine_distance, flat_cosine_distance, fuse_levels, smooth
 from adlib.methods.base import Batch, Deviation, Method, MethodConfig, Recipes, Stage, check_choices
 from adlib.reverse import OneClassBottleneck, ReverseDecoder, check_sides
 
@@ -78,7 +78,7 @@ class CosineDistillation(Method):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """L_KD: the levels' distances, averaged over the batch, one term a level."""
-        features = self.features(batch.image) if batch.targets is None else batch.targets[: len(LEVELS)]
+        features = self.targets_of(batch)[: len(LEVELS)]
         return self.distillation(features, self.student_maps(batch.image, features))
 
     def distillation(self, features: Sequence[Tensor], maps: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -91,8 +91,8 @@ class CosineDistillation(Method):
         c, size = self.config, images.shape[-2:]
         features = self.features(images)
         pairs = zip(features, self.student_maps(images, features), strict=True)
-        levels = torch.stack([resize(cosine_distance(f, s), size, c.align_corners) for f, s in pairs])
-        return smooth(levels.sum(dim=0) if c.fusion == "sum" else levels.prod(dim=0), c.sigma)
+        distances = [cosine_distance(f, s) for f, s in pairs]
+        return smooth(fuse_levels(distances, size, c.fusion, c.align_corners), c.sigma)
 
 
 class RD(CosineDistillation):

@@ -48,7 +48,7 @@ class RDMemAE(MemoryRD):
         """L_KD by level and, where asked for, the entropy of the weights summed over memories."""
         if not self.config.lambda_entropy or not self.memories:
             return super().loss(batch)
-        features = self.features(batch.image) if batch.targets is None else batch.targets
+        features = self.targets_of(batch)
         maps, recalls = self.decode(features)
         entropies = torch.stack([self.entropy(name, query) for name, (query, _) in recalls.items()])
         return self.distillation(features, maps) | {"entropy": self.config.lambda_entropy * entropies.sum()}

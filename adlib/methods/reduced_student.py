@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from adlib.backbones import Provenance, Teacher
-from adlib.layers import ResidualBlock, kaiming_fan_out, resize, smooth, squared_distance
+from adlib.layers import ResidualBlock, fuse_levels, kaiming_fan_out, smooth, squared_distance
 from adlib.methods.base import Batch, Deviation, Method, MethodConfig, Recipes, Stage, check_choices, check_levels
 
 
@@ -123,10 +123,9 @@ class ReducedStudent(Method):
         """Compute the teacher's maps as the student learns them."""
         return pooled(self.teacher(images), self.config)
 
-    def distances(self, images: Tensor, targets: list[Tensor] | None = None) -> list[Tensor]:
+    def distances(self, batch: Batch) -> list[Tensor]:
         """Compute the pixel term (Eq. 2) of each level: (N, h_l, w_l) in [0, 2]."""
-        targets = self.targets(images) if targets is None else targets
-        return pixel_terms(targets, self.student(images), self.config.squared)
+        return pixel_terms(self.targets_of(batch), self.student(batch.image), self.config.squared)
 
     def stages(self) -> list[Stage]:
         """Return the single stage: the student, best epoch by the loss of the held-out images."""
@@ -134,17 +133,16 @@ class ReducedStudent(Method):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Reduce the pixel terms (Eq. 3, 4), one term a level."""
-        distances = self.distances(batch.image, batch.targets)
-        return level_losses(distances, [f"level{k}" for k in self.config.levels], self.config)
+        return level_losses(self.distances(batch), [f"level{k}" for k in self.config.levels], self.config)
 
     def validation_loss(self, batch: Batch) -> Tensor:
         """Sum the levels' means for each image: (B,)."""
-        return image_losses(self.distances(batch.image, batch.targets))
+        return image_losses(self.distances(batch))
 
     def anomaly_map(self, images: Tensor) -> Tensor:
         """Add the levels' upsampled distances (Eq. 10): (N, H, W)."""
         c = self.config
-        maps = added(self.distances(images), images.shape[-2:], c.divide_by_area)
+        maps = added(self.distances(Batch(images)), images.shape[-2:], c.divide_by_area)
         return smooth(maps, c.sigma, rows_only=c.rows_only)
 
     def score(self, maps: Tensor) -> Tensor:
@@ -256,7 +254,7 @@ def image_losses(distances: list[Tensor]) -> Tensor:
 def added(distances: list[Tensor], size: Sequence[int], divide_by_area: bool) -> Tensor:
     """Upsample pixel terms to `size` and add the levels (Eq. 9, 10): (N, H, W)."""
     areas = [d[0].numel() if divide_by_area else 1 for d in distances]
-    return torch.stack([resize(d / a, size) for d, a in zip(distances, areas, strict=True)]).sum(dim=0)
+    return fuse_levels([d / a for d, a in zip(distances, areas, strict=True)], size)
 
 
 def reduced(maps: Tensor, image_score: str) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from adlib.backbones import Provenance, Teacher, feature_network
-from adlib.layers import resize, squared_distance
+from adlib.layers import fuse_levels, resize, squared_distance
 from adlib.methods.base import SETTLED, Batch, Deviation, Method, MethodConfig, Recipes, Stage, check_choices
 
 
@@ -73,22 +73,20 @@ class STPM(Method):
                 loss=self.loss,
                 batch=c.batch,
                 epochs=c.epochs,
-                select=lambda batch: self.fuse(self.distances(batch.image, batch.targets), batch.image).mean(
-                    dim=(1, 2)
-                ),
+                select=lambda batch: self.fuse(self.distances(batch), batch.image).mean(dim=(1, 2)),
                 validation=c.validation,
                 settle=(lambda batch: batch.image) if c.settle else None,
             )
         ]
 
-    def distances(self, images: Tensor, targets: list[Tensor] | None = None) -> list[Tensor]:
+    def distances(self, batch: Batch) -> list[Tensor]:
         """Compute the squared distance of unit features at each level: (N, h_l, w_l) in [0, 4]."""
-        targets = self.targets(images) if targets is None else targets
-        return [squared_distance(t, s) for t, s in zip(targets, self.student(images), strict=True)]
+        pairs = zip(self.targets_of(batch), self.student(batch.image), strict=True)
+        return [squared_distance(t, s) for t, s in pairs]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Sum over levels of the distance averaged over batch and positions (Eq. 1 to 3), one term a level."""
-        distances = self.distances(batch.image, batch.targets)
+        distances = self.distances(batch)
         return {
             f"level{level}": self.config.loss_factor * d.mean()
             for level, d in zip(self.config.levels, distances, strict=True)
@@ -96,13 +94,13 @@ class STPM(Method):
 
     def anomaly_map(self, images: Tensor) -> Tensor:
         """Fuse the upsampled distances (Eq. 4): (N, H, W)."""
-        return self.fuse(self.distances(images), images)
+        return self.fuse(self.distances(Batch(images)), images)
 
     def fuse(self, distances: list[Tensor], images: Tensor) -> Tensor:
         """Combine the levels' distances to one map of the images' size."""
-        size = images.shape[-2:] if self.config.fusion_size == "image" else distances[0].shape[-2:]
-        levels = torch.stack([self.config.loss_factor * resize(d, size) for d in distances])
-        fused = levels.prod(dim=0) if self.config.fusion == "product" else levels.sum(dim=0)
+        c = self.config
+        size = images.shape[-2:] if c.fusion_size == "image" else distances[0].shape[-2:]
+        fused = fuse_levels([c.loss_factor * d for d in distances], size, c.fusion)
         return resize(fused, images.shape[-2:])
 
     DEVIATIONS = (

@@ -16,8 +16,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from adlib.corrupt import procedural_textures
 from adlib.files import whole_file
+from adlib.textures import procedural_textures
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 LITTER = "__MACOSX"  # a folder that macOS puts into zips, of files that are called as the images

@@ -16,12 +16,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 
-from adlib.checkpoint import read_state, write_state
 from adlib.device import autocast
 from adlib.files import sha256
 from adlib.pretrain.augment import views
 from adlib.pretrain.config import Config
 from adlib.pretrain.data import HELD_OUT
+from adlib.training_state import read_state, write_state
 
 CLEAN_BATCHES = 30  # at most, for the final BatchNorm statistics
 

@@ -31,7 +31,9 @@ SHARED = (
     "predict",
     "run",
     "sampling",
+    "textures",
     "train",
+    "training_state",
 )
 RECIPES = {recipe for method in METHODS.values() for recipe in method.RECIPES}
 

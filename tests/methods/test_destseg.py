@@ -155,7 +155,7 @@ def test_wrong_options_are_named():
     ("name", "fields", "message"),
     [
         ("destseg", {"corruption_probability": 7.0}, "corruption_probability is a share, from 0 to 1, got 7"),
-        ("destseg", {"top": 0}, "top is a number of pixels, at least 1"),
+        ("destseg", {"top": 0}, "top must be at least 1, got 0"),
         ("memory_destseg", {"items": 0}, "items must be at least 1 .* memory=False has none"),
     ],
 )

@@ -221,7 +221,7 @@ def test_memaes_own_options():
         ({"placement": "both"}, "placement must be one of"),
         ({"deepest_target": "layer3"}, "deepest_target must be one of"),
         ({"temperature": 0.0}, "temperature must be above 0"),
-        ({"exemplars": 0}, "exemplars at least 1"),
+        ({"exemplars": 0}, "exemplars must be at least 1, got 0"),
     ],
 )
 def test_what_has_no_meaning_is_refused(overrides, message):

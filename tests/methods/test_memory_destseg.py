@@ -5,11 +5,12 @@ import torch
 from torch import nn
 
 import adlib
-from adlib.corrupt import Corruption, procedural_textures
+from adlib.corrupt import Corruption
 from adlib.layers import CoordinateAttention, SqueezeExcitation, cosine_distance
 from adlib.methods import build
 from adlib.methods.base import Batch
 from adlib.methods.destseg import batch_norm_mode
+from adlib.textures import procedural_textures
 from tests.conftest import tiny_images
 
 CLEAN, CORRUPTED = torch.randn(2, 4, 3, 64, 64, generator=torch.Generator().manual_seed(0))

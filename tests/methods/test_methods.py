@@ -11,8 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import adlib
 from adlib import train
 from adlib.backbones import Provenance
-from adlib.corrupt import Corruption, procedural_textures
+from adlib.corrupt import Corruption
 from adlib.methods import METHODS, build, resolve
+from adlib.textures import procedural_textures
 from tests.conftest import tiny_images
 
 pytestmark = pytest.mark.usefixtures("one_thread")

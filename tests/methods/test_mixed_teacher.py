@@ -140,7 +140,7 @@ def test_separate_trainings_run_their_own_teacher_only(monkeypatch):
 def test_the_codes_student_starts_as_its_teacher_and_trains_apart():
     method = mixed("code").eval()
     with torch.no_grad():
-        assert all(float(d.max()) == 0 for d in method.pairs[1].distances(IMAGES))
+        assert all(float(d.max()) == 0 for d in method.pairs[1].distances(Batch(IMAGES)))
     assert all(p.requires_grad for p in method.student_efficient.parameters())
     assert not any(p.requires_grad for p in method.teacher_efficient.parameters())
 
@@ -159,7 +159,7 @@ def test_one_pair_alone_has_its_parameters_and_its_map(part, count):
     assert [stage.name for stage in method.stages()] == [part]
     with torch.no_grad():
         (pair,) = method.pairs
-        assert torch.equal(method.anomaly_map(IMAGES), added(pair.distances(IMAGES), (64, 64), False))
+        assert torch.equal(method.anomaly_map(IMAGES), added(pair.distances(Batch(IMAGES)), (64, 64), False))
 
 
 def test_the_code_trains_a_reduced_student_alone_for_a_tenth_of_the_epochs():
@@ -238,7 +238,7 @@ def test_the_map_of_a_level_is_its_distance_alone():
     method = build("mixed_teacher", teacher="random", sigma=0.0).eval()
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        distances = method.pairs[1].distances(images)
+        distances = method.pairs[1].distances(Batch(images))
         for level, distance in enumerate(distances):
             expected = torch.nn.functional.interpolate(distance[:, None], size=(64, 64), mode="bilinear")[:, 0]
             assert torch.allclose(method.efficient_level_map(images, level), expected)
@@ -267,7 +267,7 @@ def test_the_stem_of_a_reduced_student_is_rectified():
 @pytest.mark.parametrize("fusion", ["equation", "prose", "code"])
 def test_the_map_is_the_resnets_confirmed_by_the_efficientnets(fusion):
     method = mixed(fusion=fusion).eval()
-    resnet, efficient = (added(pair.distances(IMAGES), (64, 64), False) for pair in method.pairs)
+    resnet, efficient = (added(pair.distances(Batch(IMAGES)), (64, 64), False) for pair in method.pairs)
     torch.testing.assert_close(method.anomaly_map(IMAGES), fuse(resnet, efficient, fusion))
     assert not torch.allclose(fuse(resnet, efficient, fusion), fuse(efficient, resnet, fusion))
 
@@ -275,5 +275,7 @@ def test_the_map_is_the_resnets_confirmed_by_the_efficientnets(fusion):
 @torch.no_grad()
 def test_epochs_are_chosen_by_both_pairs_weighted_as_in_the_loss():
     method = mixed().eval()
-    resnet, efficient = (sum(distance.mean((1, 2)) for distance in pair.distances(IMAGES)) for pair in method.pairs)
+    resnet, efficient = (
+        sum(distance.mean((1, 2)) for distance in pair.distances(Batch(IMAGES))) for pair in method.pairs
+    )
     torch.testing.assert_close(method.validation_loss(Batch(IMAGES)), resnet + 0.1 * efficient)

@@ -1,0 +1,38 @@
+"""The state of an unfinished training as one file, from which the training goes on; read without executing code."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adlib.files import whole_file
+
+
+def write_state(path: Path, state: dict[str, Any]) -> None:
+    """Write the state of an unfinished training: tensors, numbers, strings, lists and dictionaries only."""
+    with whole_file(path) as temporary:
+        torch.save(state, temporary)
+
+
+def read_state(path: Path, identity: str, device: str) -> dict[str, Any]:
+    """Read the state of an unfinished training, without executing anything in it.
+
+    Raises ValueError if the file is damaged or belongs to another training.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        found = state["identity"]
+    except Exception as error:  # torch raises half a dozen types for a truncated file
+        raise ValueError(
+            f"{path} is not a complete training state ({path.stat().st_size} bytes: {type(error).__name__}); "
+            "delete it to train from the beginning"
+        ) from error
+    if found != identity:
+        pairs = zip(found, identity, strict=False)
+        same = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(found), len(identity)))
+        expected, other = (text[max(0, same - 60) : same + 60] for text in (identity, found))
+        raise ValueError(
+            f"{path} belongs to another training: expected {expected!r}, found {other!r} where they "
+            "differ; delete it or choose another folder"
+        )
+    return state

@@ -1,61 +1,45 @@
-"""The papers' claims, judged by our rows.
+"""The papers' claims, judged by our rows. The rules, by the kind of claim:
 
-- **Relative** ("A beats B"): rows of A and B that agree in images, category, seed, recipe, scale, teacher (and its
-  file, where both read one of the same network), precision, textures of pseudo-anomalies and all other overrides are
-  pairs. The effect is the mean of A - B over categories (each the mean over its seeds), in percent points, with its
-  95 % interval (`intervals.over_seeds`: of these categories, beyond what seeds give). Above 0: supported; below 0:
-  contradicted; else inconclusive. Where the effect lies on the other side of 0 without some one category, there is no
-  verdict on all: it depends on that category. What is left of it without the categories in which neither side finds
-  anything stands beside it. Categories with fewer than three seeds do not count, nor those of other datasets where all
-  that a claim speaks of are there. Of several baselines ("A beats either", "A is best") the one with the highest mean
-  counts. That a category gains "the most" has lines of its own: its gain less the largest of any other category of its
-  dataset that was run, and is supported only where all of these were run. MemKD's baseline is MemKD without items,
-  which is RD with the loss of MemKD's Eq. 1 and its schedule: RD's own text has another loss.
-- **Absolute** ("A reaches x"): only rows under the paper's conditions count (`paper.departures` names none, and they
-  have every category of the claim and no other; a line a recipe): supported where the whole interval reaches x up
-  to half a percent point, contradicted where all of it falls short by more, else inconclusive.
-- **Speed**: the median of the ratios of `results/speed`'s turns, on one machine, with its 95 % interval
-  (`intervals.of_median`). Supported where it reaches the claimed ratio up to a tenth; contradicted where all of it
-  falls short; either has to hold also with the interval 3 % wider on both sides, by which another run may differ. Where
-  a claim says about how much slower, half as much and half again as much are the bounds (of S2-11's 6 % no
-  further than those 3 % allow: it can be contradicted, and not supported). Two methods are set beside each other on one
-  network, and each on its own (PatchCore's is a Wide ResNet-50-2). Memory, measured once, has no verdict. PatchCore's
-  coreset is its library's, a tenth, of the 209 training images of MVTec AD's bottle: of more images its time is longer.
-  A claim over several others holds against each of them or not at all.
-- **Diagnostic**: `results/diagnostics/*.csv` has a number a category and seed, made so that the claim says it is above
-  0 (a difference in the claimed direction). Judged as a relative claim.
+**Relative** ("A beats B"). Rows of A and B that agree in images, category, seed, recipe, scale, teacher (and its file,
+where both read one of the same network), precision, textures of pseudo-anomalies and all other overrides are pairs.
+
+- The effect is the mean of A - B over categories, each the mean over its seeds, in percent points, with its 95 %
+  interval over seeds (`intervals.over_seeds`). Above 0: supported; below 0: contradicted; else inconclusive.
+- Where the effect lies on the other side of 0 without some one category, there is no verdict on all: it depends on that
+  category. What is left of it without the categories in which neither side finds anything stands beside it.
+- Categories with fewer than three seeds do not count, nor those of other datasets where all that a claim speaks of are
+  there.
+- Of several baselines ("A beats either", "A is best") the one with the highest mean counts.
+- That a category gains most (the rule `gain_most`) has lines of its own: its gain less the largest of any other
+  category of its dataset that was run. Supported only where all of these were run.
+- MemKD's baseline is MemKD without items, which is RD with the loss of MemKD's Eq. 1 and its schedule: RD's own text
+  has another loss.
+
+**Absolute** ("A reaches x"). Only rows under the paper's conditions count (`paper.departures` names none), with every
+category of the claim and no other; a line a recipe. Supported where the whole interval reaches x up to half a percent
+point, contradicted where all of it falls short by more, else inconclusive.
+
+**Speed** ("A is n times as fast"). The median of the ratios of `results/speed`'s turns, on one machine, with its 95 %
+interval (`intervals.of_median`).
+
+- Supported where all of it reaches the claimed ratio up to a tenth; contradicted where all of it falls short. Either
+  has to hold also with the interval 3 % wider on both sides, by which another run may differ.
+- By the rule `about` the bounds are half and one and a half times what the ratio differs from 1. Of S2-11's 6 % that is
+  no further than those 3 % allow: it can be contradicted, and not supported.
+- Two methods are set beside each other on one network, and each on its own (PatchCore's is a Wide ResNet-50-2).
+  PatchCore's coreset is its library's, a tenth, of the 209 training images of MVTec AD's bottle: of more images its
+  time is longer.
+- A claim over several others holds against each of them or not at all.
+- Memory, measured once, has no verdict.
+
+**Diagnostic**. `results/diagnostics/*.csv` has a number a category and seed, made so that the claim says it is above 0
+(a difference in the claimed direction). Judged as a relative claim.
 
 Real images and generated ones are judged apart, each in lines of their own: what holds of drawings need not hold of
-photographs, so that one interval over both would be of nothing that exists.
+photographs, so that one interval over both would be of nothing that exists. Where a dataset was not run, and for a set
+of categories that we lack, the words are 'not tested here', with the reason.
 
-Where a dataset was not run, and for a set of categories that we lack, the words are 'not tested here', with the reason.
-
-The rules were written before the first verdict, when the rows of one category were there. Mended since, each time with
-rows there: S1-10 and S1-11 speak of textures, and no longer count bottle; of several baselines it was the best of each
-pair, which is the luckiest; the interval was a bootstrap's, too narrow for so few (`adlib/study/intervals.py`); MemKD's
-baseline was RD as in its own text, so that two losses were compared, too; magnetic tiles count as textures, as they do
-wherever else the study speaks of textures; generated images counted among the real ones, before any but gears were
-there; S2-7 asked only whether L_NM gains anything, and then only whether it gains more than L_orth, which it would also
-do where both lose; S2-2 and S2-3 left out the pixel AUROC, which MemKD loses in print on MPDD; S2-8 counted metrics
-that the paper does not claim it for; S3-2 had other methods as baselines, with other losses; "about" had no upper
-bound; S0-7 to S0-9 had one BatchNorm mode alone, and took for the loss before the freezing the mean of five steps
-during which it still fell; S2-13 asked only whether MemKD's values lie more apart than MemAE's, and not whether they do
-at all; claims on speed had the fast path alone, and brackets from the median of one to the 95th percentile of the
-other; S0-3 and S0-4 asked only whether transistor gains, and not whether it gains most; what turns round without one
-category was a verdict, with the category named beside it; S1-10 was judged by a ratio that still rose, and S2-13 by a
-silhouette above 0 that no eye would see, by memories that training had not moved, and as failed where MemKD's values
-lie apart, but not yet as far as an eye sees; S1-11 compared two late stages of EfficientNet, and then asked how far the
-answer goes beyond the defect in place of the pixel AUROC, which noise lowers: a coarse grid goes beyond it whatever it
-has learnt; S0-7 to S0-9 were judged in BatchNorm's own statistics while these still held their beginning, and with
-those of the batch, too, with which a frozen student is the one of its last step and cannot jump; S0-8 and S0-10 by
-memories with the attention; an absolute claim needed an interval that reaches x whole, which three seeds of a true one
-seldom give; S1-5 was mixed where it fails against one of its two in every line; PatchCore ran on a lighter network than
-its library's own, and then on that alone; DSKD was set beside others only on its own backbone, and not also with each
-on its own; a verdict on times could be one that another run would turn; S3-4 had the coarsest level alone for its one;
-S3-6 counted alarms beside missed defects, too, so that to find more was to flag more; a verdict could rest on several
-categories without skill together, unsaid. Two claims are worded more weakly than in their paper: S0-3 and S0-4 ask
-whether transistor gains, and whether it gains most in a line of its own. S0-1 to S0-4 turned when short trainings came
-to settle BatchNorm's statistics.
+The rules changed after rows existed: `docs/rule_changes.md` lists how, and the claims that each change concerns.
 """
 
 import json
@@ -112,7 +96,7 @@ def claims(folder: str | Path = FOLDER) -> pd.DataFrame:
     All columns are text. `kind` is relative, absolute or diagnostic; a relative claim has a `rule`, the others none:
 
     - gain: the variant is above the baseline, in the metric.
-    - gain_most: that too, and the category gains more than any other of its dataset.
+    - gain_most: as gain; and in lines of its own, the category gains more than any other of its dataset.
     - at_least: the variant has at least so many times the baseline's metric.
     - about: it has about so many times as much.
     - lower: it has less, whatever the ratio.

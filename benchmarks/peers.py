@@ -15,9 +15,10 @@ ResNet-50-2; PatchCore is measured with ResNet-18 as well. `model` is the bare n
 and inference mode, fed with normalised images; `pipeline` is anomalib's whole module: resizing, normalising, model,
 post-processing. PatchCore's memory bank has the size that its coreset has for MVTec's bottle: 209 images x 1,024
 patches, of which 10 % (anomalib's default) or 1 % are kept. Where the processor multiplies bf16 faster
-(`precision="auto"`), our fast path and anomalib's STFPM are measured under bf16 autocast, too. Each row has every
-repetition, the median, the 95 % quantile, and how many times more images a second than anomalib's STFPM model, from the
-ratios of paired repetitions.
+(`precision="auto"`), our fast path and anomalib's STFPM are measured under bf16 autocast, too. Each row says
+what its detector is (method, recipe, backbone, PatchCore's share of patches) and has every repetition, the median, the
+95 % quantile, and how many times more images a second than anomalib's STFPM model, from the ratios of paired
+repetitions.
 """
 
 import argparse
@@ -41,12 +42,19 @@ BATCHES = {1: 40, 16: 5}  # images, and repetitions of each detector
 REFERENCE = ("anomalib", "stfpm", "model")
 UV = (sys.executable, "-m", "uv")
 BF16 = ", bf16"  # a variant's name ends so
-# Of PatchCore: network, channels of the layers 2 and 3, size of the coreset.
-PATCHCORES = {
-    "patchcore 10 % wide_resnet50_2": ("wide_resnet50_2", 512 + 1024, 21_402),  # as anomalib has it
-    "patchcore 10 % resnet18": ("resnet18", 128 + 256, 21_402),
-    "patchcore 1 % resnet18": ("resnet18", 128 + 256, 2_140),
+# Of ours: method and recipe.
+OURS = {
+    f"{method} {recipe}": (method, recipe)
+    for method, recipe in (("reduced_student", "paper"), ("reduced_student", "code"), ("stpm", "paper"))
 }
+PATCHES = 209 * 1024  # of MVTec's bottle
+# Of PatchCore: network, channels of the layers 2 and 3, share of the patches that its coreset keeps.
+PATCHCORES = {
+    "patchcore 10 % wide_resnet50_2": ("wide_resnet50_2", 512 + 1024, 0.1),  # as anomalib has it
+    "patchcore 10 % resnet18": ("resnet18", 128 + 256, 0.1),
+    "patchcore 1 % resnet18": ("resnet18", 128 + 256, 0.01),
+}
+BACKBONE = "resnet18"  # of anomalib's other models
 Key = tuple[str, str, str]  # environment, detector, variant
 
 
@@ -75,7 +83,10 @@ def main() -> None:
         timings = {key: speed.Timing(tuple(values)) for key, values in seconds.items()}
         for key, timing in timings.items():
             row = {
-                **dict(zip(("environment", "detector", "variant"), key, strict=True)),
+                "environment": key[0],
+                "detector": key[1],
+                **described(*key[:2]),
+                "variant": key[2],
                 "version": workers[key[0]].version,
                 "size": SIZE,
                 "batch": batch,
@@ -90,6 +101,19 @@ def main() -> None:
         speed.write(rows, options.out)
     for worker in workers.values():
         worker.close()
+
+
+def described(environment: str, detector: str) -> dict[str, str | float]:
+    """Say what a detector is: method, recipe (of ours), backbone, and coreset, the share of patches (of PatchCore)."""
+    if environment == "adlib":
+        from adlib.methods import resolve
+
+        method, recipe = OURS[detector]
+        return {"method": method, "recipe": recipe, "backbone": str(resolve(method, recipe).backbone), "coreset": ""}
+    if detector in PATCHCORES:
+        backbone, _, share = PATCHCORES[detector]
+        return {"method": "patchcore", "recipe": "", "backbone": backbone, "coreset": share}
+    return {"method": detector, "recipe": "", "backbone": BACKBONE, "coreset": ""}
 
 
 class Worker:
@@ -178,12 +202,12 @@ def adlib_detectors(options: argparse.Namespace) -> dict[tuple[str, str], Callab
         return run
 
     found: dict[tuple[str, str], Callable] = {}
-    for name, recipe in (("reduced_student", "paper"), ("reduced_student", "code"), ("stpm", "paper")):
+    for detector, (name, recipe) in OURS.items():
         method = build(name, recipe, teacher="random").eval().to(options.device)
-        found[f"{name} {recipe}", "plain"] = plain(method)
-        found[f"{name} {recipe}", "optimised"] = optimised(method)
+        found[detector, "plain"] = plain(method)
+        found[detector, "optimised"] = optimised(method)
         if options.compile:
-            found[f"{name} {recipe}", "compiled"] = optimised(method, compile=True)
+            found[detector, "compiled"] = optimised(method, compile=True)
     return found
 
 
@@ -214,11 +238,11 @@ def anomalib_detectors(options: argparse.Namespace) -> dict[tuple[str, str], Cal
 
     stfpm = Stfpm()
     found = {("stfpm", "model"): results(stfpm.model), ("stfpm", "pipeline"): results(stfpm, normalised=False)}
-    for name, (backbone, channels, size) in PATCHCORES.items():
+    for name, (backbone, channels, share) in PATCHCORES.items():
         model = PatchcoreModel(("layer2", "layer3"), backbone, pre_trained=False)
-        model.memory_bank = torch.rand(size, channels)
+        model.memory_bank = torch.rand(round(share * PATCHES), channels)
         found[name, "model"] = results(model)
-    found["fastflow", "model"] = results(FastflowModel((SIZE, SIZE), "resnet18", pre_trained=False))
+    found["fastflow", "model"] = results(FastflowModel((SIZE, SIZE), BACKBONE, pre_trained=False))
     return found
 
 

@@ -68,18 +68,20 @@ def _over(lines: pd.DataFrame) -> str:
     return CONTRADICTED if len(each) > 1 and CONTRADICTED in each else over_lines(set(lines["verdict"]))
 
 
-def plain(judged: pd.DataFrame) -> pd.Series:
-    """Tell the lines of the text's recipe, of times that of the method in question, nothing overridden, real images."""
+def main_setting(judged: pd.DataFrame) -> pd.Series:
+    """Tell the lines of the main setting: the recipe of the paper's text, nothing overridden, no generated images.
+
+    A line on times has one recipe alone, that of the method which the claim is about.
+    """
     return (judged["recipe"] == "paper") & (judged["overrides"] == "") & (judged["images"] != "generated")
 
 
 def main_effects(judged: pd.DataFrame) -> pd.Series:
-    """Word the effect of each claim by metric: of its first `plain` line, else of its first tested one."""
+    """Word the effect of each claim by metric: its first of the `main_setting`, else its first tested."""
     tested = judged[counting(judged)]
-    tested = tested.assign(shown=shown(tested)["effect"], plain=plain(tested)).sort_values(
-        "plain", ascending=False, kind="stable"
-    )
-    first = tested.drop_duplicates(["id", "metric"]).sort_index()
+    tested = tested.assign(shown=shown(tested)["effect"], main=main_setting(tested))
+    ordered = tested.sort_values("main", ascending=False, kind="stable")
+    first = ordered.drop_duplicates(["id", "metric"]).sort_index()
     return (first["metric"] + " " + first["shown"]).groupby(first["id"], sort=False).agg("; ".join)
 
 

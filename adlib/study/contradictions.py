@@ -4,18 +4,23 @@ Everything stands in `results/paper/`: the tables as printed, and what the texts
 and of the datasets (`sizes.csv`).
 """
 
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from adlib.study.paper import DATASETS, FOLDER, METRICS, paper
+from adlib.errors import known
+from adlib.study.filters import with_values
+from adlib.study.paper import FOLDER, PRINTED_DATASETS, PRINTED_METRICS, paper
 
 COLUMNS = ["source", "where", "check", "stated", "found", "verdict"]
 CONTRADICTED, ROUNDING, AGREES = "contradicted", "within rounding", "agrees"
 COUNTED, COPIED, DIFFERS = "counted", "copied", "differs"  # nothing that the paper says is denied by any of these
 MEAN, WHOLE = "mean", ("mean", "all")  # categories that stand for a whole dataset
 CAPTIONED = " (as captioned)"
+Judged = tuple[str, str, str]  # what is stated, what is found, and the verdict
 STEP = 0.1  # percent points: the last printed digit of the tables' percentages
 
 
@@ -84,46 +89,73 @@ def captions(numbers: pd.DataFrame) -> pd.DataFrame:
 def prose(numbers: pd.DataFrame, folder: str | Path = FOLDER) -> pd.DataFrame:
     """Compare each difference that the text states with the one that the tables give.
 
-    `against` is a method of a table, "second best", or a number that a text gives; by its `unit` a statement is about
-    percent points, percent, two prints of the same, what another paper prints of the same method (`DIFFERS`: a re-run,
-    whatever it is called), or only about being ahead. Raises ValueError for a
-    statement about a number that no table has.
+    `against` is a method of a table, "second best", or a number that a text gives; by its `unit` (`UNITS`) a statement
+    is about percent points, percent, two prints of the same, what another paper prints of the same method, or only
+    about being ahead. Raises ValueError for a statement about a number that no table has, or in another unit.
     """
     statements = pd.read_csv(Path(folder) / "prose.csv", keep_default_na=False)
     lines = []
     for said in statements.to_dict("records"):
-        at = (
-            (numbers["source"] == said["source"])
-            & (numbers["metric"] == said["metric"])
-            & numbers["category"].isin(WHOLE)
-        )
-        table = numbers[at & (numbers["table"] == said["table"]) & (numbers["dataset"] == said["dataset"])]
-        own = table.loc[table["method"] == said["method"], "value"]
-        if said["against"] == "second best":
-            other = table.loc[table["method"] != said["method"], "value"].nlargest(1)
-        elif said["against"].replace(".", "").isdigit():
-            other = pd.Series([float(said["against"])])
-        else:
-            other = numbers.loc[at & (numbers["table"] == said["against_table"]), :]
-            other = other.loc[(other["method"] == said["against"]) & (other["dataset"] == said["dataset"]), "value"]
-        if len(own) != 1 or len(other) != 1:
-            raise ValueError(
-                f"prose.csv, {said['says']!r}: {len(own)} and {len(other)} printed numbers, expected one each"
-            )
-        a, b = float(own.iloc[0]), float(other.iloc[0])
-        percent = said["unit"] == "percent"
-        stated, found = float(said["stated"]), 100 * (a / b - 1) if percent else a - b
-        verdict = _verdict(stated, found, exact=0.5 if percent else STEP / 10)
-        if said["unit"] == "same" and verdict == ROUNDING:
-            verdict = CONTRADICTED  # one thing printed twice is rounded alike
-        if said["unit"] == "elsewhere" and verdict != AGREES:
-            verdict = DIFFERS
-        unit = " %" if percent else ""
-        texts = [f"{x:+.{0 if percent else 2}f}{unit}" for x in (stated, found)]
-        if said["unit"] == "ahead":
-            verdict, texts[0] = (AGREES if found > 0 else CONTRADICTED), "ahead"
-        lines.append((said["source"], f"{said['place']} on {said['table']}", said["says"], *texts, verdict))
+        own, other = _numbers_compared(numbers, said)
+        known(f"unit of {said['says']!r} in prose.csv", said["unit"], UNITS)
+        stated, found, verdict = UNITS[said["unit"]](float(said["stated"]), own, other)
+        lines.append((said["source"], f"{said['place']} on {said['table']}", said["says"], stated, found, verdict))
     return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _numbers_compared(numbers: pd.DataFrame, said: Mapping[Hashable, Any]) -> tuple[float, float]:
+    """Find the two numbers that a statement compares; ValueError where a table has none, or several."""
+    whole = numbers[numbers["category"].isin(WHOLE)]
+    alike = with_values(whole, {name: said[name] for name in ("source", "metric")})
+    table = with_values(alike, {name: said[name] for name in ("table", "dataset")})
+    own = table.loc[table["method"] == said["method"], "value"]
+    if said["against"] == "second best":
+        other = table.loc[table["method"] != said["method"], "value"].nlargest(1)
+    elif said["against"].replace(".", "").isdigit():
+        other = pd.Series([float(said["against"])])
+    else:
+        theirs = {"table": said["against_table"], "dataset": said["dataset"], "method": said["against"]}
+        other = with_values(alike, theirs)["value"]
+    if len(own) != 1 or len(other) != 1:
+        raise ValueError(f"prose.csv, {said['says']!r}: {len(own)} and {len(other)} printed numbers, expected one each")
+    return float(own.iloc[0]), float(other.iloc[0])
+
+
+def _points(stated: float, own: float, other: float) -> Judged:
+    found = own - other
+    return f"{stated:+.2f}", f"{found:+.2f}", _verdict(stated, found, exact=STEP / 10)
+
+
+def _percent(stated: float, own: float, other: float) -> Judged:
+    found = 100 * (own / other - 1)
+    return f"{stated:+.0f} %", f"{found:+.0f} %", _verdict(stated, found, exact=0.5)
+
+
+def _same(stated: float, own: float, other: float) -> Judged:
+    """Judge two prints of one thing: it is rounded alike, so that nothing is within rounding."""
+    said, found, verdict = _points(stated, own, other)
+    return said, found, CONTRADICTED if verdict == ROUNDING else verdict
+
+
+def _elsewhere(stated: float, own: float, other: float) -> Judged:
+    """Judge what another paper prints of the same method: where it differs it is a re-run, whatever it is called."""
+    said, found, verdict = _points(stated, own, other)
+    return said, found, AGREES if verdict == AGREES else DIFFERS
+
+
+def _ahead(stated: float, own: float, other: float) -> Judged:
+    """Judge a statement that says only that one is ahead of the other."""
+    return "ahead", f"{own - other:+.2f}", AGREES if own > other else CONTRADICTED
+
+
+# How a statement is judged by its unit: (stated, own, other) -> the texts of what is stated and found, and the verdict.
+UNITS: dict[str, Callable[[float, float, float], Judged]] = {
+    "points": _points,
+    "percent": _percent,
+    "same": _same,
+    "elsewhere": _elsewhere,
+    "ahead": _ahead,
+}
 
 
 def sizes(folder: str | Path = FOLDER) -> pd.DataFrame:
@@ -145,16 +177,16 @@ def copies(numbers: pd.DataFrame) -> pd.DataFrame:
     They are results of others then, with other networks and trainings, whatever the table says of its own. A column
     with fewer than three categories is none.
     """
-    known = numbers[numbers["dataset"].isin(list(DATASETS)) & numbers["metric"].isin(list(METRICS))]
-    known = known[~known["category"].isin(WHOLE)]
-    to_percent = 100 / known["metric"].map(lambda name: METRICS[name][1])
-    known = known.assign(
-        dataset=known["dataset"].map(DATASETS),
-        metric=known["metric"].map(lambda name: METRICS[name][0]),
-        percent=(to_percent * known["value"]).round(1),
+    named = numbers[numbers["dataset"].isin(list(PRINTED_DATASETS)) & numbers["metric"].isin(list(PRINTED_METRICS))]
+    named = named[~named["category"].isin(WHOLE)]
+    to_percent = 100 / named["metric"].map(lambda name: PRINTED_METRICS[name][1])
+    named = named.assign(
+        dataset=named["dataset"].map(PRINTED_DATASETS),
+        metric=named["metric"].map(lambda name: PRINTED_METRICS[name][0]),
+        percent=(to_percent * named["value"]).round(1),
     )
-    ours = known["source"].str.startswith("seed")
-    pairs = known[ours].merge(known[~ours], on=["dataset", "metric", "category"], suffixes=("", "_other"))
+    papers = named["source"].str.startswith("seed")
+    pairs = named[papers].merge(named[~papers], on=["dataset", "metric", "category"], suffixes=("", "_other"))
     pairs["equal"] = pairs["percent"] == pairs["percent_other"]
     lines = []
     columns = ["source", "table", "method", "metric", "source_other", "method_other"]
@@ -189,17 +221,8 @@ def losses(numbers: pd.DataFrame) -> pd.DataFrame:
                 continue
             worse = ", ".join(f"{name} {value:+.1f}" for name, value in gain[gain < 0].items())
             counts = f"{(gain > 0).sum()} up, {(gain < 0).sum()} down, {(gain == 0).sum()} equal; down: {worse}"
-            mean = f"mean {gain.mean():+.2f}"
-            lines.append(
-                (
-                    source,
-                    f"{table}, {metric}",
-                    f"{method} over {baseline}, {of} by {of}",
-                    mean,
-                    counts,
-                    COUNTED,
-                )
-            )
+            check, mean = f"{method} over {baseline}, {of} by {of}", f"mean {gain.mean():+.2f}"
+            lines.append((source, f"{table}, {metric}", check, mean, counts, COUNTED))
     return pd.DataFrame(lines, columns=COLUMNS)
 
 

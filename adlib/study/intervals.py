@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+ENOUGH_SEEDS = 3  # with fewer there is no verdict, and no difference between methods is told from chance
+
 
 def over_seeds(values: pd.DataFrame) -> tuple[float, float, float]:
     """Mean of `value` over these `category`s (equal weights), and what seeds leave uncertain of it: mean, low, high.

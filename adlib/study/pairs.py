@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from adlib.datasets import origin
 from adlib.methods import METHODS
+from adlib.study.filters import origins, places
+from adlib.study.intervals import ENOUGH_SEEDS
+from adlib.study.scope import counted
 from adlib.study.variants import select
 
-SEEDS = 3  # at least, for a verdict
 PAIRED = (
     "dataset",
     "category",
@@ -35,8 +36,7 @@ def paired(names: list[str], variant: str, metric: str, rows: pd.DataFrame) -> p
         other = chosen(rows, name, metric).rename(columns={"value": name})
         paired = paired.merge(other, on=list(PAIRED), suffixes=("", f" {name}"))
         paired = paired[_of_one_teacher(paired, f" {name}")]
-    category = paired["dataset"] + "/" + paired["category"]
-    return paired.assign(images=paired["dataset"].map(origin), category=category)
+    return paired.assign(images=origins(paired), category=places(paired))
 
 
 def chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
@@ -49,14 +49,15 @@ def chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
     settle = [bool(config.get("settle")) for config in part["config"]]
     networks = ["".join(parts) for parts in zip(backbones, students, deepest, strict=True)]
     part = part.assign(value=part[metric].astype(float), backbone=backbones, networks=networks, settle=settle)
-    # The hash of the one file that a row's teacher was; of no file it is that of the layers read, of two files of both.
+    # Where the teacher was one file, its hash, so that two files of one name are told apart. Else none: the hash of a
+    # teacher without a file is that of the layers that the method reads, and the hash of two files is that of both.
     weights = [
         sha if (teacher == "bundled" or teacher.endswith(".safetensors")) and len(METHODS[method].FROZEN) == 1 else ""
         for method, teacher, sha in zip(part["method"], part["teacher"], part["teacher_sha256"], strict=True)
     ]
     part = part.assign(weights=pd.Series(weights, part.index, dtype=object))
-    # Three splits of the same tiles are one category: each of them as one would give the tiles three votes.
-    part = part[(part["dataset"] != "mtd") | (part["category"] == "split0")].dropna(subset=["value"])
+    counts = [counted(of, category) for of, category in zip(part["dataset"], part["category"], strict=True)]
+    part = part[pd.Series(counts, part.index, dtype=bool)].dropna(subset=["value"])
     return part[[*PAIRED, "value", "backbone", "networks", "weights", "steps", "settle", "device"]]
 
 
@@ -69,7 +70,7 @@ def _of_one_teacher(paired: pd.DataFrame, suffix: str) -> pd.Series:
 
 def with_enough_seeds(group: pd.DataFrame) -> pd.DataFrame:
     """Leave out categories with fewer than three seeds where others have them: a study that is under way."""
-    enough = group.groupby("category")["seed"].transform("nunique") >= SEEDS
+    enough = group.groupby("category")["seed"].transform("nunique") >= ENOUGH_SEEDS
     return group[enough] if enough.any() else group
 
 

@@ -26,7 +26,8 @@ PAPERS = {
     "seed002": ("MemKD", "memkd"),
     "seed003": ("DSKD", "dskd"),
 }
-DATASETS = {
+# Printed name -> ours.
+PRINTED_DATASETS = {
     "MVTec AD": "mvtec",
     "MVTec AD textures": "mvtec",
     "VisA": "visa",
@@ -40,10 +41,9 @@ DATASETS = {
 }
 # What pseudo-anomalies are made of under the papers' conditions, as a row notes it: where there are any, all of DTD.
 TEXTURES = ("", "DTD, 5640 images")
-SIZES = {"mvtec": 15, "visa": 12, "mpdd": 6, "mvtec3d": 10, "eyecandies": 10, "btad": 3}  # categories
 # Printed name -> (ours, divisor that makes a fraction of it). PRO is the exact AUPRO's neighbour only:
 # which variant the paper of MemKD computed is not said, the other one is STPM's own.
-METRICS = {
+PRINTED_METRICS = {
     "image_auroc_pct": ("image_auroc", 100),
     "image_ap_pct": ("image_ap", 100),
     "pixel_auroc_pct": ("pixel_auroc", 100),
@@ -56,9 +56,9 @@ METRICS = {
     "Image-Level AUC": ("image_auroc", 1),
     "Pixel-Level AUC": ("pixel_auroc", 1),
 }
-# A mean over the five textures is no mean over MVTec AD; class '1' counts from 0: folder 02; Eyecandies' folders are
-# called CandyCane where tables have candy_cane.
-CATEGORIES = {
+# Printed (dataset, category) -> our category. A mean over the textures is no mean over MVTec AD; class '1' counts from
+# 0: folder 02; Eyecandies' folders are called CandyCane where tables have candy_cane.
+PRINTED_CATEGORIES = {
     **{
         (dataset, re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()): name
         for name in PUBLISHED["eyecandies"]
@@ -102,13 +102,13 @@ def paper_numbers(
     aliases = pd.read_csv(Path(folder) / "aliases.csv", dtype=str, keep_default_na=False)
     numbers = numbers.rename(columns={"method": "paper_method"})
     numbers = numbers.merge(aliases, on=["source", "table", "paper_method"], how="inner", validate="many_to_one")
-    known = numbers["dataset"].isin(list(DATASETS)) & numbers["metric"].isin(list(METRICS))
+    known = numbers["dataset"].isin(list(PRINTED_DATASETS)) & numbers["metric"].isin(list(PRINTED_METRICS))
     numbers = numbers[known].copy()
     pairs = zip(numbers["dataset"], numbers["category"], strict=True)
-    numbers["category"] = [CATEGORIES.get(pair, pair[1]) for pair in pairs]
-    numbers["dataset"] = numbers["dataset"].map(DATASETS)
-    numbers["value"] /= numbers["metric"].map(lambda name: METRICS[name][1])
-    numbers["metric"] = numbers["metric"].map(lambda name: METRICS[name][0])
+    numbers["category"] = [PRINTED_CATEGORIES.get(pair, pair[1]) for pair in pairs]
+    numbers["dataset"] = numbers["dataset"].map(PRINTED_DATASETS)
+    numbers["value"] /= numbers["metric"].map(lambda name: PRINTED_METRICS[name][1])
+    numbers["metric"] = numbers["metric"].map(lambda name: PRINTED_METRICS[name][0])
     for column, wanted in (("dataset", dataset), ("category", category), ("method", method)):
         if wanted is not None:
             numbers = numbers[numbers[column] == wanted]

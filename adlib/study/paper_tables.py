@@ -4,21 +4,30 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from string import ascii_lowercase
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from adlib import results, speed
 from adlib.datasets import PUBLISHED, kind
 from adlib.layers import Memory, NRMemory
-from adlib.methods import build, resolve
-from adlib.study.paper import CATEGORIES, DATASETS, FOLDER, METRICS, SIZES, TEXTURES, departures, paper
+from adlib.methods import build
+from adlib.study.paper import (
+    FOLDER,
+    PRINTED_CATEGORIES,
+    PRINTED_DATASETS,
+    PRINTED_METRICS,
+    TEXTURES,
+    departures,
+    paper,
+)
+from adlib.study.timings import own_backbone, peers
 from adlib.study.variants import VARIANTS, select
 
-OURS = ["ours", "seeds", "difference", "conditions", "command"]
+OURS = ["ours", "seeds", "difference", "conditions", "runs"]
 # Printed times of one image, from ours in ms.
 TIMES: dict[str, Callable[[float], float]] = {
     "fps": lambda ms: 1000 / ms,
@@ -30,6 +39,17 @@ WHERE = " -r out_dir results/runs"  # where the notebooks read their rows
 MEMORY = "memory_size_M_as_printed"
 COUNTED = "counted: 2^20 numbers in the memories; printed as MB, of which these are four times as many in fp32"
 TEACHERS = ("random", "bundled", "imagenet")  # from the least to the most like the papers'
+# The kinds of category that a printed mean is over.
+MEANS = {"mean": ("texture", "object"), "mean_textures": ("texture",), "mean_objects": ("object",)}
+
+
+class Run(NamedTuple):
+    """What would fill a number, or a part of a mean, with one seed: a run under the papers' conditions."""
+
+    method: str
+    overrides: str  # JSON
+    dataset: str
+    category: str
 
 
 def of(source: str, folder: str | Path = FOLDER) -> list[str]:
@@ -56,12 +76,13 @@ def reproduced(
 
     Columns: category, method (the printed name), metric, printed, ours (mean ± deviation over seeds, in the printed
     unit), seeds, difference (only under the papers' conditions), conditions (or why there is no number of ours) and
-    command (which would fill it with one seed). Rows under the papers' conditions come first; all others of a table are
-    of one teacher and scale, with the fewest overrides, recipe paper before code, fp32 before bf16. A mean over fewer
-    categories than the printed one is over those that all methods of the table have, says over how many, and has no
-    difference. Of a time ours is the median of `turns.csv` in the folder `timings`, for the paper's network; where
-    other libraries' methods stand in the table, of `peers.csv`, in which all took turns. A machine is no condition that
-    can be met, so a time has no difference. The size of a memory is counted.
+    runs (a tuple of `Run`, which would fill it with one seed: of a mean several, () where there is nothing to fill).
+    Rows under the papers' conditions come first; all others of a table are of one teacher and scale, with the fewest
+    overrides, recipe paper before code, fp32 before bf16. A mean over fewer categories than the printed one is over
+    those that all methods of the table have, says over how many, and has no difference. Of a time ours is the median of
+    `turns.csv` in the folder `timings`, for the paper's network; where other libraries' methods stand in the table, of
+    `peers.csv`, in which all took turns. A machine is no condition that can be met, so a time has no difference. The
+    size of a memory is counted.
 
     Raises ValueError for a table that no file holds.
     """
@@ -106,18 +127,24 @@ def why(beside: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_fill(beside: pd.DataFrame) -> list[str]:
-    """List the commands of `reproduced` that would fill what is missing, each run once: loops over categories first."""
-    commands = [text for text in beside["command"].unique() if text]
-    loops = {text: set(_runs(text)) for text in commands if text.startswith("for ")}
-    loops = {text: runs for text, runs in loops.items() if not any(runs < other for other in loops.values())}
-    covered = set().union(*loops.values())
-    return [*sorted(loops), *sorted(text for text in commands if not text.startswith("for ") and text not in covered)]
+    """List the shell lines that would fill what is missing in `reproduced`, each run once: loops over categories first.
+
+    What is a part of another number's runs needs no line of its own.
+    """
+    wanted = {runs for runs in beside["runs"] if runs}
+    return sorted(command(runs) for runs in wanted if not any(set(runs) < set(other) for other in wanted))
 
 
-def _runs(loop: str) -> list[str]:
-    """Write out a loop of `_command`: the line of each category."""
-    names, one = loop.removeprefix("for c in ").removesuffix("; done").split("; do ", 1)
-    return [one.replace("OUT-$c", "OUT").replace("$c", name) for name in names.split()]
+def command(runs: Sequence[Run]) -> str:
+    """Word the shell line of one run, or of several that differ in their category: a loop (`for` sorts first)."""
+    method, overrides, dataset, category = runs[0]
+    run = {"method": method, "recipe": "paper", "dataset": dataset, "seed": 0, "scale": "full", "teacher": "imagenet"}
+    run["overrides"] = json.loads(overrides)
+    if len(runs) == 1:
+        return results.command(run | {"category": category}) + WHERE
+    one = results.command(run | {"category": "CATEGORY"}, "OUT-CATEGORY.ipynb")
+    names = " ".join(run.category for run in runs)
+    return f"for c in {names}; do {one.replace('CATEGORY', '$c')}{WHERE}; done"
 
 
 def _marks(beside: pd.DataFrame) -> dict[str, str]:
@@ -147,9 +174,9 @@ class _Beside:
 
     def __init__(self, rows: pd.DataFrame, lines: Sequence[Mapping[Any, Any]]) -> None:
         self.rows = rows
-        measured = [line for line in lines if line["name"] is not None and line["metric"] in METRICS]
+        measured = [line for line in lines if line["name"] is not None and line["metric"] in PRINTED_METRICS]
         self.of_name = {name: select(rows, name) for name in {line["name"] for line in measured}}
-        numbers = {(line["name"], *_place(line), METRICS[line["metric"]][0]) for line in measured}
+        numbers = {(line["name"], *_place(line), PRINTED_METRICS[line["metric"]][0]) for line in measured}
         found = {number: self._rows(*number) for number in numbers}
         counts = Counter(
             pair for part in found.values() for pair in {*zip(part["teacher"], part["scale"], strict=True)}
@@ -157,12 +184,17 @@ class _Beside:
         self.setting = max(counts, key=lambda pair: (counts[pair], *_likeness(*pair)), default=("", ""))
         self.shared: dict[tuple[str, str, str], set[str]] = {}
         for name, dataset, category, metric in sorted(numbers):
-            if category.startswith("mean"):
-                part = self._alike(found[name, dataset, category, metric])
-                has = set(_nearest(part)[1]["category"]) if len(part) else set()
-                mean = dataset, category, metric
-                before = self.shared.get(mean, has)
-                self.shared[mean] = before & has or before or has  # what shares none with the others is not compared
+            part = self._alike(found[name, dataset, category, metric])
+            if category in MEANS and len(part):
+                self._share((dataset, category, metric), set(_nearest(part)[1]["category"]))
+
+    def _share(self, mean: tuple[str, str, str], has: set[str]) -> None:
+        """Keep of the categories of a mean those that one more method has."""
+        before = self.shared.get(mean)
+        if before is None:
+            self.shared[mean] = has
+        elif before & has:  # what shares none with the others is not compared
+            self.shared[mean] = before & has
 
     def find(self, name: str, dataset: str, category: str, metric: str) -> pd.DataFrame:
         """The rows for one number: under the papers' conditions, else those that are comparable in this table."""
@@ -193,59 +225,68 @@ class _Beside:
 
 def _place(line: Mapping[Any, Any]) -> tuple[str, str]:
     """Our names of a printed number's dataset and category."""
-    return DATASETS[line["dataset"]], CATEGORIES.get((line["dataset"], line["category"]), line["category"])
+    dataset = line["dataset"]
+    return PRINTED_DATASETS[dataset], PRINTED_CATEGORIES.get((dataset, line["category"]), line["category"])
+
+
+def _averaged(dataset: str, category: str) -> tuple[str, ...]:
+    """Name the categories that a printed number is over: of a mean several, else the one."""
+    if category not in MEANS:
+        return (category,)
+    return tuple(name for name in PUBLISHED[dataset] if kind(dataset, name) in MEANS[category])
 
 
 def _ours(beside: _Beside, line: Mapping[Any, Any], times: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """What our rows say of one printed number: `OURS`."""
     name = line["name"]
     if name is None:
-        return _missing(NOT_BUILT)
+        return _entry(NOT_BUILT)
     if line["metric"] in TIMES:
         return _timed(name, TIMES[line["metric"]], times)
     if line["metric"] == MEMORY:
-        return _missing(COUNTED) | {"ours": f"{_memory_size(name):.2f}"}
-    metric, unit = METRICS[line["metric"]]
+        return _entry(COUNTED, ours=f"{_memory_size(name):.2f}")
+    metric, unit = PRINTED_METRICS[line["metric"]]
     dataset, category = _place(line)
-    wanted = {"mean": SIZES.get(dataset, 1), "mean_textures": 5, "mean_objects": 10}.get(category, 1)
-    command = _command(name, dataset, category)
+    wanted = len(_averaged(dataset, category))
+    runs = _runs(name, dataset, category)
     found = beside.find(name, dataset, category, metric)
     if found.empty and (otherwise := beside.otherwise(name, dataset, category, metric)):
-        return _missing(f"not comparable with the other numbers here: run with {otherwise} alone", command)
+        return _entry(f"not comparable with the other numbers here: run with {otherwise} alone", runs=runs)
     if found.empty:
         where = f"this category of {dataset}" if wanted == 1 else f"the {wanted} categories of {dataset}"
         others = "other methods were" if len(_belonging(beside.rows, dataset, category)) else "no method was"
-        return _missing(f"not run here: {others} run on {where}", command)
+        return _entry(f"not run here: {others} run on {where}", runs=runs)
     setting, group = _nearest(found)
     teacher, scale, rest, recipe, precision, textures = setting
     differs = departures(teacher, scale, recipe, "" if rest == "{}" else rest, precision, textures)
     # A mean is one seed's, over all the categories that it is said to be over.
-    of_seed = group.groupby("seed")["category"].agg(lambda names: ", ".join(sorted(set(names))))
-    over = max(of_seed.unique(), key=lambda names: (len(names.split(", ")), (of_seed == names).sum()))
-    have = len(over.split(", "))
-    group = group[group["seed"].isin(of_seed.index[of_seed == over])]
+    of_seed = {seed: frozenset(part["category"]) for seed, part in group.groupby("seed")}
+    counts = Counter(of_seed.values())
+    over = max(counts, key=lambda names: (len(names), counts[names]))
+    have = len(over)
+    group = group[group["seed"].map(of_seed) == over]
     by_seed = unit * group.groupby("seed")[metric].mean().astype(float)
     digits = 1 if unit == 100 else 3
     deviation = f" ± {by_seed.std(ddof=1):.{digits}f}" if len(by_seed) > 1 else ""
     share, conditions = "", [differs or "as printed"]
     if have < wanted:
-        share, conditions = f" over {have} of {wanted}", [f"over {over} alone", *([differs] if differs else [])]
+        share, conditions = (
+            f" over {have} of {wanted}",
+            [f"over {', '.join(sorted(over))} alone", *([differs] if differs else [])],
+        )
     alike = not differs and have == wanted
     return {
         "ours": f"{by_seed.mean():.{digits}f}{deviation}{share}",
         "seeds": len(by_seed),
         "difference": round(float(by_seed.mean()) - float(line["value"]), digits) if alike else math.nan,
         "conditions": "; ".join(conditions),
-        "command": "" if alike else command,
+        "runs": () if alike else runs,
     }
 
 
 def _belonging(rows: pd.DataFrame, dataset: str, category: str) -> pd.DataFrame:
     """Take the rows on a category, or of a mean those that it is over."""
-    rows = rows[rows["dataset"] == dataset]
-    if averaged := {"mean_textures": "texture", "mean_objects": "object"}.get(category):
-        return rows[rows["category"].map(partial(kind, dataset)) == averaged]
-    return rows if category == "mean" else rows[rows["category"] == category]
+    return rows[(rows["dataset"] == dataset) & rows["category"].isin(_averaged(dataset, category))]
 
 
 @cache
@@ -258,36 +299,38 @@ def _memory_size(name: str) -> float:
 
 
 def _timings(folder: str | Path, names: Sequence[str | None]) -> dict[str, pd.DataFrame]:
-    """The times of one image by topic: those that took turns with others' in `peers`, where others are wanted."""
-    turns, peers = (speed.read(topic, folder) for topic in ("turns", "peers"))
-    if len(peers):
-        peers = peers[peers["batch"] == 1].assign(
-            name=peers["detector"].str.removesuffix(" paper"),
-            wanted=peers["environment"].map({"adlib": "optimised"}).fillna("model"),
-            backbone=peers["environment"] + " " + peers["version"].astype(str),
-        )
-        peers = peers[peers["variant"] == peers["wanted"]]
-        others = peers.loc[peers["environment"] != "adlib", "name"]
-        peers = peers if others.isin(names).any() else peers.iloc[:0]
-    return {"turns": turns, "peers": peers}
+    """The times of one image by topic: those that took turns with others' in `peers`, where others are wanted.
+
+    Of ours the fast path by the recipe paper, of all the network that each takes by itself.
+    """
+    beside = peers(folder)
+    ours = beside["environment"] == "adlib"
+    fast = beside["variant"] == ours.map({True: "optimised", False: "model"})
+    own = beside["backbone"] == beside["method"].map(own_backbone)
+    beside = beside[fast & own & beside["recipe"].isin(["paper", ""])]
+    others_wanted = beside.loc[beside["environment"] != "adlib", "method"].isin(names).any()
+    return {"turns": speed.read("turns", folder), "peers": beside if others_wanted else beside.iloc[:0]}
 
 
 def _timed(name: str, convert: Callable[[float], float], times: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
     """What we measured of one image, converted from ms to the printed unit."""
-    turns, peers = times["turns"], times["peers"]
+    turns, beside = times["turns"], times["peers"]
     if turns.empty:
-        return _missing("not measured here: python benchmarks/turns.py")
-    topic, found = "peers", peers[peers["name"] == name] if len(peers) else peers
-    if found.empty:
-        topic, found = "turns", turns[(turns["method"] == name) & (turns["recipe"] == "paper") & (turns["batch"] == 1)]
-        if len(found):
-            found = found[found["backbone"] == resolve(name).backbone].assign(variant="optimised")
-    if found.empty:
-        return _missing("not among the methods of turns.csv and peers.csv")
-    line = found.iloc[0]
+        return _entry("not measured here: python benchmarks/turns.py")
+    found = beside[beside["method"] == name]
+    if len(found):
+        line = found.iloc[0]
+        made_of, variant, topic = f"{line['environment']} {line['version']}", line["variant"], "peers"
+    else:
+        found = turns[(turns["method"] == name) & (turns["recipe"] == "paper") & (turns["batch"] == 1)]
+        found = found[found["backbone"] == found["method"].map(own_backbone)]
+        if found.empty:
+            return _entry("not among the methods of turns.csv and peers.csv")
+        line = found.iloc[0]
+        made_of, variant, topic = line["backbone"], "optimised", "turns"
     machine = f"{line['precision']}, {line['device']}, {line['threads']} threads"
-    where = f"{line['backbone']}, {machine}, {line['variant']}, {topic}.csv"
-    return _missing(where) | {"ours": speed.three_digits(convert(float(line["p50_ms"])))}
+    ours = speed.three_digits(convert(float(line["p50_ms"])))
+    return _entry(f"{made_of}, {machine}, {variant}, {topic}.csv", ours=ours)
 
 
 def _nearest(found: pd.DataFrame) -> tuple[tuple[Any, ...], pd.DataFrame]:
@@ -317,17 +360,12 @@ def _likeness(teacher: str, scale: str) -> tuple[int, bool]:
     return TEACHERS.index(teacher) if teacher in TEACHERS else -1, scale == "full"
 
 
-def _missing(why: str, command: str = "") -> dict[str, Any]:
-    return {"ours": "", "seeds": 0, "difference": math.nan, "conditions": why, "command": command}
+def _entry(conditions: str, ours: str = "", runs: tuple[Run, ...] = ()) -> dict[str, Any]:
+    """Make `OURS` of a number that is no mean over seeds, or of one that is missing, which `runs` would fill."""
+    return {"ours": ours, "seeds": 0, "difference": math.nan, "conditions": conditions, "runs": runs}
 
 
-def _command(name: str, dataset: str, category: str) -> str:
-    """The shell line that would fill a number with one seed, under the papers' conditions: a run, of a mean several."""
+def _runs(name: str, dataset: str, category: str) -> tuple[Run, ...]:
+    """Name the runs that would fill a number with one seed: one, or of a mean one a category."""
     method, overrides = VARIANTS.get(name, (name, {}))
-    run = {"method": method, "recipe": "paper", "dataset": dataset, "seed": 0, "scale": "full", "teacher": "imagenet"}
-    if not category.startswith("mean"):
-        return results.command(run | {"category": category, "overrides": overrides}) + WHERE
-    wanted = {"mean_textures": ["texture"], "mean_objects": ["object"]}.get(category, ["texture", "object"])
-    names = [name for name in PUBLISHED[dataset] if kind(dataset, name) in wanted]
-    one = results.command(run | {"category": "CATEGORY", "overrides": overrides}, "OUT-CATEGORY.ipynb")
-    return f"for c in {' '.join(names)}; do {one.replace('CATEGORY', '$c')}{WHERE}; done"
+    return tuple(Run(method, json.dumps(overrides), dataset, one) for one in _averaged(dataset, category))

@@ -11,10 +11,11 @@ from typing import Any
 
 import pandas as pd
 
-from adlib import datasets, results, speed
+from adlib import results, speed
 from adlib.environment import PROJECT
 from adlib.files import replace_between, whole_file
 from adlib.study import claim_tables, claims, guide, paper_tables, tables, verdicts
+from adlib.study.filters import real
 from adlib.study.intervals import holm
 from adlib.study.paper import PAPERS, departures
 
@@ -68,18 +69,18 @@ def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
         own = judged[judged["source"] == source.removeprefix("seed")]
         if len(own):
             first = own.iloc[0]
-            lines = own[(own["id"] == first["id"]) & claim_tables.plain(own)]
-            plain = [
+            lines = own[(own["id"] == first["id"]) & claim_tables.main_setting(own)]
+            here = [
                 f" Here {_effect(line)[1]} of {first['metric']}, **{_verdict(line)}**{_trained(line)}."
                 for line in lines.to_dict("records")[:1]
             ]
             over = f" Over all settings: {summed.loc[first['id'], 'verdict']}."
-            said.append(f"- **{name}** claims: {first['claim']}.{''.join(plain)}{over}")
+            said.append(f"- **{name}** claims: {first['claim']}.{''.join(here)}{over}")
     return "\n".join([*said, *(f"- {more}" for more in (_best(rows), _carries(rows)) if more)])
 
 
 def _trained(line: Mapping[Hashable, Any]) -> str:
-    """Word what a line of scores is of, and its categories; nothing of times."""
+    """Word the setting of a line on scores, and its effect in each category; nothing for a line on times."""
     of = f"{line['scale']}, teacher {line['teacher']}; against {line['against']}; {line['by_category']}"
     return f" (recipe paper, nothing overridden, {of.removesuffix('; ')})" if line["scale"] else ""
 
@@ -105,8 +106,8 @@ def claims_table(judged: pd.DataFrame) -> str:
     summed = f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why."
     tested = judged.assign(holds=_stay(judged))
     tested = tested[tested["verdict"] != verdicts.NOT_TESTED]
-    plain = claim_tables.plain(tested)
-    tested = tested.assign(shown=plain | ~plain.groupby(tested["id"]).transform("any"))
+    main = claim_tables.main_setting(tested)
+    tested = tested.assign(shown=main | ~main.groupby(tested["id"]).transform("any"))
     heads = [
         head for head in HEADS if head != DIFFERENCE or any(_effect(line)[2] for line in tested.to_dict("records"))
     ]
@@ -185,8 +186,7 @@ def _verdict(line: Mapping[Hashable, Any]) -> str:
 
 def scores(rows: pd.DataFrame) -> str:
     """Word the image AUROC of each method on each real category, in Markdown: percent, mean and deviation."""
-    rows = rows[rows["dataset"].map(datasets.origin) == "real"]
-    parts = [(setting, results.plain(rows, **setting)) for setting in SETTINGS]
+    parts = [(setting, results.plain(real(rows), **setting)) for setting in SETTINGS]
     return "\n\n".join(_scores(setting, part) for setting, part in parts if len(part))
 
 

@@ -7,6 +7,8 @@ its 95 % interval (`intervals.of_median`): of one run on one machine. Peak memor
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,89 +16,130 @@ import numpy as np
 import pandas as pd
 
 from adlib import speed
-from adlib.methods import METHODS, resolve
 from adlib.study.intervals import of_median
 from adlib.study.paper import names_in
-from adlib.study.verdicts import NOT_TESTED, RATIO, about, of_ratio, untested
+from adlib.study.timings import BANK, own_backbone, peers
+from adlib.study.verdicts import RATIO, Line, about, at_least, lower, untested
 
-SMALLER = "patchcore 1 % resnet18"  # with a smaller coreset than its library takes by itself
-PEERS = {"patchcore": "wide_resnet50_2", "fastflow": "resnet18"}  # the network that each takes by itself
-OF = {"patchcore": " of 209 images"}  # whose patches its memory is taken from: of more it is slower
 APART = 0.03  # share by which a ratio may differ in another run on the same machine: what is nearer is no verdict
 WAYS = {"optimised": "ours as the fast path", "plain": "ours as plain modules"}
 RATIOS = {"fps": "images a second", "seconds": "median latency", "memory": "peak memory"}
+RULES = ("at_least", "about", "lower")  # of `claims.RULES` those of a ratio
 
 
-def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[dict[str, Any]]:
-    """Judge a claim on time or memory of one image: ours made for speed (`adlib.optimised`), and as plain modules."""
+def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[Line]:
+    """Judge a claim on time or memory of one image: ours made for speed (`adlib.optimised`), and as plain modules.
+
+    `claim` is a line of `claims.claims`, `metric` one of `RATIOS`, `timings` the folder of the speed tables.
+    Raises ValueError for a rule that is none of a ratio, or that needs a stated ratio where there is none.
+    """
     table = _timings(timings)
-    variant, lines = table[table["name"] == claim["variant"]], []
-    stated = _stated(claim, metric)
-    for name, claimed in zip(names_in(str(claim["baseline"])), stated, strict=True):
-        baseline = table[table["name"] == name]
-        pairs = variant.merge(baseline, on=["device", "threads", "commit", "table", "way"], suffixes=("", "_other"))
-        alike = pairs["backbone"] == pairs["backbone_other"]
-        both_own = pairs["backbone"] == _own_backbone(str(claim["variant"]))
-        pairs = pairs[alike | (both_own & (pairs["backbone_other"] == _own_backbone(name)))]
-        both = pairs["recipe"].isin(["paper", "code"]) & pairs["recipe_other"].isin(["paper", "code"])
-        pairs = pairs[~both | (pairs["recipe"] == pairs["recipe_other"])]
+    variant, lines = table[table["method"] == claim["variant"]], []
+    for name, stated in zip(names_in(str(claim["baseline"])), _stated(claim, metric), strict=True):
+        measured = _side_by_side(variant, table[table["method"] == name])
         if metric == "memory":
-            pairs = pairs.dropna(subset=["peak_mib", "peak_mib_other"])
-        if pairs.empty:
+            measured = measured.dropna(subset=["peak_mib", "peak_mib_other"])
+        if measured.empty:
             why = f"no {RATIOS[metric]} of {claim['variant']} and {name} side by side"
-            lines.append(untested(why) | {"against": name})
-            continue
-        for pair in pairs.to_dict("records"):
-            turns = 0
-            if metric == "memory":
-                ratio, low, high = pair["peak_mib"] / pair["peak_mib_other"], math.nan, math.nan
-            else:
-                own, theirs = _turns(pair["each_ms"]), _turns(pair["each_ms_other"])
-                ratio, low, high = of_median(own / theirs if metric == "seconds" else theirs / own)
-                turns = len(own)
-            roughly = "about" in claim["claim"] or (metric == "fps" and claimed < 1)
-            wide = low * (1 - APART), high * (1 + APART)
-            judged = about(*wide, claimed) if roughly else of_ratio(*wide, claimed, lower=metric != "fps")
-            other = f"{name} ({pair['recipe_other']}{OF.get(name, '')})" if pair["recipe_other"] else name
+            lines.append(replace(untested(why), against=name))
+        for pair in measured.to_dict("records"):
+            line = _memory(pair) if metric == "memory" else _time(pair, metric, str(claim["rule"]), stated)
             networks = " by ".join(dict.fromkeys((pair["backbone"], pair["backbone_other"])))
-            text = f"{RATIOS[metric]}, {claim['variant']} ({pair['recipe']}) by {other}, {networks}, batch 1"
-            of = "memory_" if metric == "memory" else ""  # measured apart, maybe elsewhere
-            where = f"{pair['way']}, {pair[of + 'device']}, {pair[of + 'threads']:.0f} threads, "
-            where += "inference.csv" if of else f"{pair['table']}.csv, {turns} turns"
-            why = "" if metric != "memory" else "measured once: no spread, no verdict"
+            sides = f"{_named(pair)} by {_named(pair, '_other')}, {networks}, batch 1, {pair['way']}"
             lines.append(
-                {"effect": ratio, "low": low, "high": high, "pairs": turns or 1, "categories": 0, "seeds": 0}
-                | {"conditions": f"{text}, {where}", "unit": RATIO}
-                | {"verdict": NOT_TESTED if why else judged, "why": why}
-                | {"stated": math.nan if claimed == 1 else claimed, "against": name, "recipe": pair["recipe"]}
+                replace(
+                    line,
+                    unit=RATIO,
+                    stated=math.nan if stated is None else stated,
+                    against=name,
+                    recipe=pair["recipe"],
+                    conditions=f"{RATIOS[metric]}, {sides}, {line.conditions}",
+                )
             )
     return lines
 
 
-def _stated(claim: Mapping[str, Any], metric: str) -> list[float]:
-    """Compute the claimed ratios, one a baseline; 1 where the claim only says lower."""
-    names = names_in(str(claim["baseline"]))
-    if metric == "fps" and claim["paper_baseline"]:
-        return [float(claim["paper_variant"]) / float(b) for b in names_in(str(claim["paper_baseline"]))]
-    if metric == "fps":
-        return [1 / 3 for _ in names]  # "3 times slower", printed without numbers
-    if claim["paper_baseline"]:
-        return [_number(names_in(str(claim["paper_variant"]))[0]) / _number(names_in(str(claim["paper_baseline"]))[0])]
-    return [1.0 for _ in names]
+def _time(pair: Mapping[Any, Any], metric: str, rule: str, stated: float | None) -> Line:
+    """Judge the ratio of two methods' times, turn by turn, also with an interval as wide as another run may need."""
+    own, theirs = _turns(pair["each_ms"]), _turns(pair["each_ms_other"])
+    ratio, low, high = of_median(own / theirs if metric == "seconds" else theirs / own)
+    wide = low * (1 - APART), high * (1 + APART)
+    where = f"{pair['device']}, {pair['threads']:.0f} threads, {pair['table']}.csv, {len(own)} turns"
+    return Line(
+        effect=ratio, low=low, high=high, pairs=len(own), verdict=_verdict(rule, *wide, stated), conditions=where
+    )
+
+
+def _verdict(rule: str, low: float, high: float, stated: float | None) -> str:
+    """Judge a ratio by its interval and the claim's rule (`RULES`); the rule `lower` states no number."""
+    if stated is None:
+        return lower(low, high)
+    return about(low, high, stated) if rule == "about" else at_least(low, high, stated)
+
+
+def _memory(pair: Mapping[Any, Any]) -> Line:
+    """Compare two methods' peak memory, which was measured apart from the times, maybe on another machine."""
+    where = f"{pair['memory_device']}, {pair['memory_threads']:.0f} threads, inference.csv"
+    why = "measured once: no spread, no verdict"
+    return Line(effect=pair["peak_mib"] / pair["peak_mib_other"], pairs=1, conditions=where, why=why)
+
+
+def _side_by_side(variant: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
+    """Pair the times of two methods that took turns, in columns without and with `_other`.
+
+    On one network, or each on its own; two of ours by the same recipe.
+    """
+    both = variant.merge(baseline, on=["device", "threads", "commit", "table", "way"], suffixes=("", "_other"))
+    alike = both["backbone"] == both["backbone_other"]
+    each_own = pd.Series(True, both.index)
+    for suffix in ("", "_other"):
+        each_own &= both[f"backbone{suffix}"] == both[f"method{suffix}"].map(own_backbone)
+    both_ours = (both["recipe"] != "") & (both["recipe_other"] != "")
+    return both[(alike | each_own) & (~both_ours | (both["recipe"] == both["recipe_other"]))]
+
+
+def _named(pair: Mapping[Any, Any], suffix: str = "") -> str:
+    """Name a side of a pair with what its time depends on: ours with its recipe, PatchCore with its memory."""
+    method, recipe, coreset = (pair[f"{column}{suffix}"] for column in ("method", "recipe", "coreset"))
+    if not math.isnan(coreset):
+        return f"{method} ({100 * coreset:.0f} % of {BANK} images)"
+    return f"{method} ({recipe})" if recipe else str(method)
+
+
+def _stated(claim: Mapping[str, Any], metric: str) -> list[float | None]:
+    """Give the stated ratio of the variant to each baseline, by the claim's rule; None where it only says lower."""
+    rule, names = claim["rule"], names_in(str(claim["baseline"]))
+    if rule not in RULES:
+        raise ValueError(
+            f"claim {claim['id']}: {metric} is judged by one of the rules {', '.join(RULES)}; got {rule!r}"
+        )
+    if rule == "lower":
+        return [None for _ in names]
+    if claim["ratio"]:
+        return [float(Fraction(claim["ratio"])) for _ in names]
+    after, before = (names_in(str(claim[side])) for side in ("paper_variant", "paper_baseline"))
+    if not after or not before:
+        raise ValueError(
+            f"claim {claim['id']}: the rule {rule!r} needs a ratio, or what the paper prints of both sides"
+        )
+    # Of frames a second a number is printed for each baseline; of seconds one, with those of other metrics after it.
+    return [_number(after[0]) / _number(number) for number in (before if metric == "fps" else before[:1])]
 
 
 def _timings(folder: Path) -> pd.DataFrame:
-    """Read the latencies of one image by our names and the peers', each table for itself."""
-    ours, memory, peers = (speed.read(topic, folder) for topic in ("turns", "inference", "peers"))
-    columns = ["name", "recipe", "backbone", "table", "way", "each_ms", "peak_mib"]
+    """Read the latencies of one image of our methods and the peers', each table for itself."""
+    turns, memory = (speed.read(topic, folder) for topic in ("turns", "inference"))
+    columns = ["method", "recipe", "backbone", "coreset", "table", "way", "each_ms", "peak_mib"]
     columns += ["device", "threads", "commit", "memory_device", "memory_threads"]
     found = [pd.DataFrame(columns=columns)]
-    if len(ours):
-        ours = ours.assign(table="turns", name=ours["method"], way=WAYS["optimised"])
-        found.append(_with_memory(ours, memory).reindex(columns=columns))
-    if len(peers):
-        found.append(_peers(peers).reindex(columns=columns))
-    return pd.concat(found, ignore_index=True)
+    if len(turns):
+        turns = turns.assign(table="turns", way=WAYS["optimised"])
+        found.append(_with_memory(turns, memory).reindex(columns=columns))
+    others = peers(folder)
+    for variant, way in WAYS.items():  # of a peer there is one, which stands beside both of ours
+        part = others[others["variant"].isin([variant, "model"])]
+        found.append(part.assign(table="peers", way=way).reindex(columns=columns))
+    return pd.concat([part for part in found if len(part)] or found, ignore_index=True)
 
 
 def _with_memory(ours: pd.DataFrame, memory: pd.DataFrame) -> pd.DataFrame:
@@ -107,24 +150,6 @@ def _with_memory(ours: pd.DataFrame, memory: pd.DataFrame) -> pd.DataFrame:
     memory = memory[(memory["variant"] == "optimised") & (memory["batch"] == 1) & (memory["size"] == 256)]
     memory = memory[[*same, "peak_mib", "device", "threads"]]
     return ours.merge(memory.rename(columns={n: f"memory_{n}" for n in ("device", "threads")}), how="left", on=same)
-
-
-def _peers(peers: pd.DataFrame) -> pd.DataFrame:
-    # Of a peer there is one way, which stands beside both of ours.
-    peers = peers[(peers["batch"] == 1) & peers["variant"].isin([*WAYS, "model"])]
-    beside = [peers.loc[peers["variant"].isin([variant, "model"])].assign(way=way) for variant, way in WAYS.items()]
-    peers = pd.concat(beside)
-    words = peers["detector"].str.split(" ", n=1, expand=True)
-    backbone = peers["detector"].str.extract(r" (\w*resnet\w+)$")[0].fillna("resnet18")  # named where it is another's
-    recipe = [text.removesuffix(network).strip() for text, network in zip(words[1].fillna(""), backbone, strict=True)]
-    peers = peers.assign(name=words[0], recipe=recipe, table="peers", backbone=backbone)
-    peers = peers[peers["detector"] != SMALLER]
-    return peers[(peers["environment"] == "adlib") | peers["name"].isin(PEERS)]
-
-
-def _own_backbone(name: str) -> str:
-    """Return the network that a method has by default, ours or a peer's."""
-    return str(resolve(name).backbone) if name in METHODS else PEERS[name]
 
 
 def _turns(each_ms: str | float) -> np.ndarray:

@@ -6,6 +6,7 @@ from itertools import combinations
 import pandas as pd
 
 from adlib import results
+from adlib.study.filters import places
 from adlib.study.intervals import chance_over_categories, holm, over_categories
 
 METRICS = ("image_auroc", "pixel_auroc", "pixel_ap", "aupro")
@@ -37,7 +38,7 @@ def by_category(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     `rows` are of one scale and teacher, without overrides; what has no row says 'not run'.
     """
     shown = spread(rows, [metric])
-    shown["place"] = shown["dataset"] + "/" + shown["category"]
+    shown["place"] = places(shown)
     lines = ["method", "recipe"] if shown["recipe"].nunique() > 1 else ["method"]
     grid = shown.pivot(index=lines, columns="place", values=metric)
     return grid.rename_axis(columns=metric).fillna("not run")
@@ -61,11 +62,10 @@ def paired_differences(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
             continue
         better, worse = (a, b) if both.groupby(keys[:2])["value"].mean().mean() >= 0 else (b, a)
         both["value"] *= 1 if better == a else -1
-        places = both["dataset"] + "/" + both["category"]
-        both["category"] = places
+        both["category"] = places(both)
         mean, low, high = over_categories(both)
         chances.append(chance_over_categories(both))
-        lines.append((better, worse, mean, low, high, len(both), places.nunique(), low > 0))
+        lines.append((better, worse, mean, low, high, len(both), both["category"].nunique(), low > 0))
     columns = ["better", "worse", "difference", "low", "high", "pairs", "categories", "excludes_0"]
     found = pd.DataFrame(lines, columns=columns).assign(after_holm=holm(pd.Series(chances, dtype=float)))
     return found.sort_values("difference", ascending=False, ignore_index=True)

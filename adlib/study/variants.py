@@ -1,4 +1,4 @@
-"""What the papers' tables and claims name and is one of our methods with other hyper-parameters."""
+"""Variants: names in the papers' tables and claims that mean one of our methods with other hyper-parameters."""
 
 from typing import Any
 

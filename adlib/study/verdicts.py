@@ -1,7 +1,7 @@
-"""The words that a claim is judged with, and what an interval or a ratio needs for each."""
+"""A judged claim: the line that it has, the words that it is judged with, and what an interval needs for each."""
 
 import math
-from typing import Any
+from dataclasses import dataclass, fields
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested here"
@@ -22,6 +22,52 @@ SHORT_OF = 0.1  # a ratio of times reaches the claimed one up to this share
 POINTS, RATIO, NUMBER = "percent points", "ratio", "number"  # units of an effect
 
 
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A metric of a claim, judged under one setting: a line of `results/claims.csv`, whose columns are the fields."""
+
+    # What is claimed, as `results/paper/claims.csv` has it; `against` is the baseline that counts, of several.
+    id: str = ""
+    source: str = ""
+    claim: str = ""
+    where: str = ""
+    metric: str = ""
+    against: str = ""
+    printed: str = ""
+    # What was measured: `stated` is what the paper prints of it (NaN: nothing), `low` to `high` the 95 % interval.
+    unit: str = POINTS
+    stated: float = math.nan
+    effect: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    pairs: int = 0  # of rows; of times the turns
+    categories: int = 0
+    seeds: int = 0  # of the category that has fewest; 0: not measured by seeds
+    by_category: str = ""
+    # The setting that it holds under (`pairs.SETTING`), for a program; `conditions` words it, for a reader.
+    recipe: str = ""
+    scale: str = ""
+    teacher: str = ""
+    precision: str = ""
+    overrides: str = ""
+    images: str = ""
+    textures: str = ""
+    conditions: str = ""
+    # What follows.
+    verdict: str = NOT_TESTED
+    rests_on: str = ""  # the categories without which the verdict would be another, with the effect without each
+    p: float = math.nan  # the chance of such an effect where there is none, of this line for itself
+    why: str = ""  # it has no verdict, or is not of all that the claim speaks of
+
+
+COLUMNS = [field.name for field in fields(Line)]
+
+
+def untested(why: str) -> Line:
+    """Make a line without a measurement, and say why there is none."""
+    return Line(why=why)
+
+
 def over_lines(verdicts: set[str]) -> str:
     """Sum up the verdicts of the lines of one claim, of those that were tested."""
     if not verdicts:
@@ -37,12 +83,15 @@ def verdict(low: float, high: float) -> str:
     return SUPPORTED if low > 0 else CONTRADICTED if high < 0 else INCONCLUSIVE
 
 
-def of_ratio(low: float, high: float, claimed: float, lower: bool) -> str:
-    """Judge a ratio that is claimed to be at least `claimed`, or, if `lower`, at most; 1 is a bound, not a number."""
-    if lower:
-        low, high, claimed = 1 / high, 1 / low, 1 / claimed
-    needed = claimed if claimed == 1 else claimed * (1 - SHORT_OF)
+def at_least(low: float, high: float, claimed: float) -> str:
+    """Judge a ratio by its interval where it is claimed to be at least `claimed`, up to a tenth (`SHORT_OF`)."""
+    needed = claimed * (1 - SHORT_OF)
     return SUPPORTED if low >= needed else CONTRADICTED if high < needed else INCONCLUSIVE
+
+
+def lower(low: float, high: float) -> str:
+    """Judge a ratio by its interval where it is only claimed to be below 1."""
+    return SUPPORTED if high <= 1 else CONTRADICTED if low > 1 else INCONCLUSIVE
 
 
 def about(low: float, high: float, claimed: float) -> str:
@@ -53,9 +102,3 @@ def about(low: float, high: float, claimed: float) -> str:
     if claimed - reach <= low and high <= claimed + reach:
         return SUPPORTED
     return CONTRADICTED if high < claimed - reach or low > claimed + reach else INCONCLUSIVE
-
-
-def untested(why: str) -> dict[str, Any]:
-    """Make what a line has without a measurement, and say why there is none."""
-    empty = {"effect": math.nan, "low": math.nan, "high": math.nan, "pairs": 0, "categories": 0, "seeds": 0}
-    return empty | {"conditions": "", "verdict": NOT_TESTED, "why": why}

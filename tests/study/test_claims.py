@@ -7,45 +7,7 @@ import pytest
 
 from adlib import datasets
 from adlib.study import claims, verdicts
-
-
-def table(row, method: str, values: dict[tuple[str, int], float], **fields) -> pd.DataFrame:
-    """Make a row a (category of MVTec AD, seed)."""
-    base = row | {
-        "method": method,
-        "dataset": "mvtec",
-        "recipe": "paper",
-        "overrides": {},
-        "config": {},
-        "steps": 80,
-        "notes": {},
-    }
-    base |= {"teacher": "bundled", "scale": "small"} | fields
-    base["config"] = {"backbone": "resnet18"} | base["config"]
-    return pd.DataFrame(
-        [
-            base | {"category": category, "seed": seed, "image_auroc": value}
-            for (category, seed), value in values.items()
-        ]
-    )
-
-
-def without_items(row, values: dict[tuple[str, int], float], **overrides) -> pd.DataFrame:
-    """Make rows of what MemKD is compared with: itself without memories."""
-    none = {"items": [0, 0, 0]}
-    return table(row, "memkd", values, config=none, overrides=none | overrides)
-
-
-def lines_of(name: str, rows: pd.DataFrame, **folders) -> pd.DataFrame:
-    """Judge one claim."""
-    return claims.judge(rows, listed=claims.claims().query("id == @name"), **folders)
-
-
-def judged(rows: pd.DataFrame, name: str, metric: str = "image_auroc") -> pd.Series:
-    found = lines_of(name, rows).query("metric == @metric")
-    assert len(found) == 1
-    return found.iloc[0]
-
+from tests.study.planted import judged, lines_of, table, without_items
 
 SEEDS = [("bottle", 0), ("bottle", 1), ("bottle", 2), ("pill", 0), ("pill", 1), ("pill", 2)]
 
@@ -85,16 +47,6 @@ def test_no_verdict_without_three_seeds_or_without_pairs(row):
     assert "memkd(items=0): 2" in found["why"]
 
 
-def test_a_category_with_too_few_seeds_does_not_count_and_takes_nothing_from_the_others(row):
-    places = [("bottle", 0), ("bottle", 1), ("bottle", 2), ("pill", 0)]
-    none = without_items(row, dict.fromkeys(places, 0.5))
-    memkd = table(row, "memkd", dict(zip(places, [0.6, 0.61, 0.62, 0.1], strict=True)))
-    found = judged(pd.concat([none, memkd]), "S2-1")
-    assert (found["verdict"], found["categories"], found["seeds"]) == (verdicts.SUPPORTED, 1, 3)
-    assert "pill" not in found["conditions"]
-    assert found["why"] == "1 of 15 categories of mvtec"
-
-
 def test_real_and_generated_images_are_judged_apart(row, tmp_path):
     real, drawn = ([(name, seed) for seed in range(3)] for name in ("tile", "canvas"))
     rows = [table(row, "stpm", dict.fromkeys(real, 0.8)), table(row, "reduced_student", dict.fromkeys(real, 0.9))]
@@ -119,17 +71,6 @@ def test_real_and_generated_images_are_judged_apart(row, tmp_path):
     pd.DataFrame(lines).to_csv(tmp_path / "layers.csv", index=False)
     found = lines_of("S1-10", pd.DataFrame([row]), diagnostics=tmp_path)
     assert sorted(found["categories"]) == [1, 1]
-
-
-def test_variants_are_found_by_their_config_and_paired_by_all_other_overrides(row):
-    places = [("bottle", seed) for seed in range(3)]
-    off = {"config": {"lambda_nm": 0.0}, "overrides": {"epochs": 3, "lambda_nm": 0.0}}
-    rows = [table(row, "memkd", dict.fromkeys(places, 0.8), **off)]
-    rows.append(table(row, "memkd", dict.fromkeys(places, 0.1), overrides={"epochs": 3}))
-    rows.append(without_items(row, dict.fromkeys(places, 0.7), epochs=3))
-    found = judged(pd.concat(rows), "S2-6")
-    assert found["effect"] == pytest.approx(10)
-    assert found["verdict"] == verdicts.SUPPORTED
 
 
 def test_of_several_baselines_the_best_on_average_counts_not_the_luckiest_of_each_pair(row):
@@ -221,53 +162,6 @@ def test_stpm_is_a_baseline_as_its_source_has_it_too(row):
     assert len(lines_of("S3-1", pd.concat([dskd, ours])).query("metric == 'image_auroc'")) == 1
 
 
-def test_what_differs_in_the_training_of_both_sides_is_said(row):
-    places = {("tile", seed): 0.5 for seed in range(3)}
-    stpm = table(row, "stpm", places, steps=42, config={"settle": True}, device="cpu: A")
-    reduced = table(row, "reduced_student", places, device="cpu: B")
-    found = judged(pd.concat([stpm, reduced]), "S1-3")
-    assert ", 80 steps, fp32; mvtec/tile; " in found["conditions"]
-    assert found["conditions"].endswith("against stpm (42 steps, settled); on cpu: A and cpu: B")
-
-
-@pytest.mark.parametrize(
-    "other", [{"data_sha256": "0" * 64}, {"notes": {"textures": "procedural, 128 images"}}, {"precision": "bf16"}]
-)
-def test_rows_of_other_images_textures_or_precision_are_no_pair(row, other):
-    places = {("tile", seed): 0.5 for seed in range(3)}
-    found = judged(pd.concat([table(row, "stpm", places), table(row, "reduced_student", places, **other)]), "S1-3")
-    assert found["verdict"] == verdicts.NOT_TESTED
-    assert found["why"].startswith("no pairs of rows")
-
-
-@pytest.mark.parametrize(("teacher", "pairs"), [("own.safetensors", False), ("bundled", False), ("imagenet", True)])
-def test_teachers_of_one_name_and_other_weights_are_no_pair(row, teacher, pairs):
-    """Of no file is the hash: it is that of the layers which a method reads, and differs between methods."""
-    places = {("tile", seed): 0.5 for seed in range(3)}
-    sides = [
-        table(row, method, places, teacher=teacher, teacher_sha256=letter * 64)
-        for method, letter in (("stpm", "a"), ("reduced_student", "b"))
-    ]
-    found = judged(pd.concat(sides), "S1-3")
-    assert found["why"].startswith("no pairs of rows") != pairs
-    same = [side.assign(teacher_sha256="a" * 64) for side in sides]
-    assert judged(pd.concat(same), "S1-3")["pairs"] == 3
-
-
-def test_stand_ins_count_only_until_all_of_a_claims_own_categories_are_there(row):
-    own = {(name, seed): 0.5 for name in ("carpet", "grid", "leather", "tile", "wood") for seed in range(3)}
-    tiles = {("split0", seed): 0.5 for seed in range(3)}
-    methods = {"stpm": 0.0, "reduced_student": 0.1}
-    rows = [table(row, name, {k: v + gain for k, v in own.items()}) for name, gain in methods.items()]
-    rows += [table(row, name, {k: v - gain for k, v in tiles.items()}, dataset="mtd") for name, gain in methods.items()]
-    whole = judged(pd.concat(rows), "S1-3")
-    assert (whole["effect"], whole["categories"], whole["why"]) == (pytest.approx(10), 5, "")
-    some = pd.concat([*rows, *(part.assign(category="split1") for part in rows[2:])])  # the same tiles: no second vote
-    some = judged(some[some["category"] != "wood"], "S1-3")
-    assert (some["effect"], some["categories"]) == (pytest.approx(6), 5)
-    assert some["why"] == "4 of 5 categories of mvtec, 1 of other datasets in their place"
-
-
 def test_an_absolute_claim_needs_the_papers_conditions(row):
     textures = ("carpet", "grid", "leather", "tile", "wood")
     places = dict.fromkeys([(name, seed) for name in textures for seed in range(3)], 0.99)
@@ -299,34 +193,12 @@ def test_an_absolute_claim_needs_the_papers_conditions(row):
     ]  # code, paper: never mixed
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "claimed", "lower", "verdict"),
-    [
-        (1.2, 1.4, 1.3, False, verdicts.SUPPORTED),
-        (1.0, 1.1, 1.3, False, verdicts.CONTRADICTED),
-        (1.0, 1.4, 1.3, False, verdicts.INCONCLUSIVE),
-        (0.9, 0.99, 1.0, True, verdicts.SUPPORTED),
-        (1.01, 1.05, 1.0, True, verdicts.CONTRADICTED),
-        (1.05, 1.1, 1.06, True, verdicts.SUPPORTED),
-    ],
-)
-def test_a_ratio_reaches_the_claimed_one_up_to_a_tenth(low, high, claimed, lower, verdict):
-    assert verdicts.of_ratio(low, high, claimed, lower) == verdict
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "claimed", "verdict"),
-    [
-        (1.04, 1.08, 1.06, verdicts.SUPPORTED),
-        (0.7, 0.75, 1.06, verdicts.CONTRADICTED),  # "about 6 % more" is not 30 % less
-        (1.05, 1.18, 1.06, verdicts.INCONCLUSIVE),
-        (0.3, 0.36, 1 / 3, verdicts.SUPPORTED),
-        (0.10, 0.12, 1 / 3, verdicts.CONTRADICTED),  # nine times slower is not three times
-        (0.6, 0.9, 1 / 3, verdicts.CONTRADICTED),
-    ],
-)
-def test_about_has_two_bounds(low, high, claimed, verdict):
-    assert verdicts.about(low, high, claimed) == verdict
+def test_a_rule_that_is_not_known_is_an_error(tmp_path):
+    listed = claims.claims()
+    for rule, claim in (("gain_mots", "S0-3"), ("gain", "S1-7")):  # an absolute claim has none
+        listed.assign(rule=listed["rule"].where(listed["id"] != claim, rule)).to_csv(tmp_path / "claims.csv")
+        with pytest.raises(ValueError, match=f"unknown rule of claim {claim} in .*claims.csv '{rule}'"):
+            claims.claims(tmp_path)
 
 
 def test_every_claim_has_a_line_and_every_verdict_a_reason_or_an_interval(committed_verdicts):
@@ -377,21 +249,3 @@ def test_a_diagnostic_that_says_nothing_is_not_judged_and_says_why(tmp_path):
     assert list(found.loc["short", ["verdict", "why", "pairs"]]) == [verdicts.NOT_TESTED, "not moved", 0]
     assert list(found.loc["long", ["why", "pairs"]]) == ["", 3]
     assert found.loc["long", "effect"] == pytest.approx(1.1)
-
-
-def test_a_diagnostic_counts_only_where_its_claim_speaks_of_it(tmp_path):
-    line = {
-        "id": "S1-10",
-        "metric": "loss_ratio",
-        "seed": 0,
-        "value": 1.0,
-        "conditions": "small",
-        "parts": "{}",
-        "device": "cpu: A",
-    }
-    places = [("mvtec", "bottle"), ("mvtec", "tile"), ("aitex", "fabric")]
-    lines = [line | {"dataset": of, "category": c, "seed": seed} for of, c in places for seed in range(3)]
-    pd.DataFrame(lines).to_csv(tmp_path / "layers.csv", index=False)
-    (found,) = lines_of("S1-10", pd.DataFrame(), diagnostics=tmp_path).iloc
-    assert (found["categories"], found["pairs"]) == (2, 6)
-    assert "bottle" not in found["conditions"]

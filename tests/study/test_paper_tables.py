@@ -31,7 +31,7 @@ def test_a_number_under_the_papers_conditions_has_a_difference(row):
     assert found["ours"] == "99.0 ± 1.0"
     assert found["seeds"] == 3
     assert found["difference"] == pytest.approx(-0.2)
-    assert (found["conditions"], found["command"]) == ("as printed", "")
+    assert (found["conditions"], found["runs"]) == ("as printed", ())
 
 
 def test_other_conditions_are_named_and_the_nearest_to_the_papers_is_taken(row):
@@ -41,7 +41,7 @@ def test_other_conditions_are_named_and_the_nearest_to_the_papers_is_taken(row):
     assert found["ours"] == "90.0 ± 0.0"
     assert math.isnan(found["difference"])
     assert found["conditions"] == 'teacher bundled, small scale, {"batch": 8}'
-    assert "-r teacher imagenet" in found["command"]
+    assert "-r teacher imagenet" in paper_tables.command(found["runs"])
 
 
 def test_what_pseudo_anomalies_were_made_of_is_a_condition(row):
@@ -68,15 +68,15 @@ def test_what_was_not_run_says_so(row):
     found = line(rows, "cable")
     assert found["ours"] == ""
     assert found["conditions"] == "not run here: no method was run on this category of mvtec"
-    assert "-r method destseg" in found["command"]
-    assert "-r category cable" in found["command"]
+    assert "-r method destseg" in paper_tables.command(found["runs"])
+    assert "-r category cable" in paper_tables.command(found["runs"])
     others = pd.concat([rows, made(row, "rd", "cable", [0.9], teacher="bundled")])
     assert line(others, "cable")["conditions"] == "not run here: other methods were run on this category of mvtec"
-    assert "; do papermill notebooks/run.ipynb OUT-$c.ipynb " in line(rows, "mean")["command"]
+    assert "; do papermill notebooks/run.ipynb OUT-$c.ipynb " in paper_tables.command(line(rows, "mean")["runs"])
 
 
 def test_the_command_of_a_mean_runs_each_of_its_categories(row, tmp_path):
-    command = line(made(row, "destseg", "bottle", [0.9]), "mean")["command"]
+    command = paper_tables.command(line(made(row, "destseg", "bottle", [0.9]), "mean")["runs"])
     (tmp_path / "papermill").write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / "papermill").chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
@@ -95,7 +95,7 @@ def test_what_would_fill_a_table_names_each_run_once():
     alone = missing[missing["category"] == "bottle"]
     (one, two) = paper_tables.to_fill(alone)
     assert one.startswith("papermill notebooks/run.ipynb OUT.ipynb -r method destseg")
-    assert {one, two} == set(alone["command"]) - {""}
+    assert {one, two} == {paper_tables.command(runs) for runs in alone["runs"] if runs}
 
 
 def test_a_mean_needs_all_its_categories_and_is_one_over_them_for_each_seed(row):
@@ -112,7 +112,7 @@ def test_a_mean_needs_all_its_categories_and_is_one_over_them_for_each_seed(row)
     assert (part["ours"], part["seeds"]) == ("100.0 over 10 of 15", 1)
     assert part["conditions"].startswith("over hazelnut, leather, metal_nut, pill, screw, tile, ")
     assert math.isnan(part["difference"])  # it is no mean over what the paper's is over
-    assert part["command"].startswith("for c in ")
+    assert paper_tables.command(part["runs"]).startswith("for c in ")
 
 
 def test_a_mean_over_fewer_categories_is_that_of_the_seeds_that_have_the_same(row):
@@ -247,13 +247,15 @@ def test_a_printed_time_stands_beside_our_median_and_has_no_difference(row, tmp_
     assert beside["difference"].isna().all()
     assert "resnet18, fp32, cpu: A, 2 threads" in beside["conditions"]["STPM", "fps"]
     assert beside["conditions"]["Ours", "fps"] == "not among the methods of turns.csv and peers.csv"
-    peer = {"environment": "anomalib", "detector": "fastflow", "variant": "model", "version": "2.7.0", "batch": 1}
+    peer = {"environment": "anomalib", "method": "fastflow", "backbone": "resnet18", "variant": "model", "batch": 1}
+    peer |= {"version": "2.7.0"}
     pd.DataFrame([peer | conditions | {"p50_ms": 40.0}]).to_csv(tmp_path / "peers.csv", index=False)
     beside = paper_tables.reproduced(rows, "seed001", "Table 3", timings=tmp_path).set_index(["method", "metric"])
     assert beside["ours"]["FastFlow", "fps"] == "25"
     assert beside["conditions"]["FastFlow", "fps"] == "anomalib 2.7.0, fp32, cpu: A, 2 threads, model, peers.csv"
     assert "turns.csv" in beside["conditions"]["STPM", "fps"]  # it took no turn with FastFlow
-    ours = peer | {"environment": "adlib", "detector": "stpm paper", "variant": "optimised", "version": "0.1.0"}
+    ours = peer | {"environment": "adlib", "method": "stpm", "recipe": "paper", "variant": "optimised"}
+    ours |= {"version": "0.1.0"}
     lines = [peer | {"p50_ms": 40.0}, ours | {"p50_ms": 10.0}, ours | {"variant": "plain", "p50_ms": 30.0}]
     pd.DataFrame([line | conditions for line in lines]).to_csv(tmp_path / "peers.csv", index=False)
     beside = paper_tables.reproduced(rows, "seed001", "Table 3", timings=tmp_path).set_index(["method", "metric"])

@@ -5,12 +5,12 @@ import math
 import pandas as pd
 
 from adlib import results
-from adlib.study import claims, publish, verdicts
+from adlib.study import publish, verdicts
 from adlib.study.publish import HOLDS
 
 
 def line(**fields):
-    base = dict.fromkeys(claims.COLUMNS, "") | {
+    base = dict.fromkeys(verdicts.COLUMNS, "") | {
         "source": "002",
         "id": "S2-1",
         "claim": "MemKD beats RD",

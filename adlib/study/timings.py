@@ -1,0 +1,34 @@
+"""The times of other libraries' detectors, and of ours that took turns with them: the one reader of `peers.csv`."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from adlib import speed
+from adlib.methods import METHODS, resolve
+
+PEERS = {"patchcore": "wide_resnet50_2", "fastflow": "resnet18"}  # the network that each takes by itself
+CORESET = 0.1  # the share of patches that PatchCore's library keeps by itself
+BANK = 209  # images whose patches PatchCore's memory is taken from: of more it is slower
+COLUMNS = ["environment", "method", "recipe", "backbone", "coreset", "variant", "version", "batch"]
+COLUMNS += ["p50_ms", "each_ms", "precision", "commit", "device", "threads"]
+
+
+def peers(folder: str | Path) -> pd.DataFrame:
+    """Read the times of single images in `peers.csv`, columns `COLUMNS`: of `PEERS`, and of ours beside them.
+
+    `environment` is 'adlib' for ours, whose `variant` is 'plain' or 'optimised'; another library's is 'model'.
+    `recipe` is ours alone, else ''. `coreset` is a share, PatchCore's alone, else NaN; only its library's own
+    (`CORESET`) is kept. No lines where there is no such file.
+    """
+    found = speed.read("peers", folder).reindex(columns=COLUMNS)
+    ours = found["environment"] == "adlib"
+    known = ours | found["method"].isin(list(PEERS))
+    whole = found["coreset"].isna() | (found["coreset"] == CORESET)
+    found = found[known & whole & (found["batch"] == 1)]
+    return found.assign(recipe=found["recipe"].astype(object).fillna(""))
+
+
+def own_backbone(method: str) -> str:
+    """Return the network that a method has by default, ours or one of `PEERS`."""
+    return str(resolve(method).backbone) if method in METHODS else PEERS[method]

@@ -51,7 +51,7 @@ def name_of(method: Method) -> str:
     for name, cls in METHODS.items():
         if type(method) is cls:
             return name
-    raise ValueError(f"a file names its method: add {type(method).__name__} to adlib.methods.METHODS first")
+    raise ValueError(f"a checkpoint names its method: add {type(method).__name__} to adlib.methods.METHODS first")
 
 
 def mapping(overrides: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -78,7 +78,8 @@ class CosineDistillation(Method):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """L_KD: the levels' distances, averaged over the batch, one term a level."""
-        features = self.targets_of(batch)[: len(LEVELS)]
+        # Not `targets_of`: of a batch MemKD needs fewer levels than `targets` computes.
+        features = self.features(batch.image) if batch.targets is None else batch.targets[: len(LEVELS)]
         return self.distillation(features, self.student_maps(batch.image, features))
 
     def distillation(self, features: Sequence[Tensor], maps: Sequence[Tensor]) -> dict[str, Tensor]:

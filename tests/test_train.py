@@ -475,16 +475,14 @@ def test_a_gpu_with_a_number_is_initialised_before_its_memory_is_asked(monkeypat
     assert calls == ["init", "cuda:1"]
 
 
-def test_training_and_scoring_keep_fp32_what_it_is(monkeypatch):
-    for call in (
-        lambda: fit(build("stpm", teacher="random", levels=[1], epochs=1), tiny_images(2)),
-        lambda: predict(build("stpm", teacher="random", levels=[1]), tiny_images(1)),
-    ):
-        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-        monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+def test_training_and_scoring_keep_fp32_what_it_is():
+    flags = torch.backends.cudnn, torch.backends.cuda.matmul
+    method = build("stpm", teacher="random", levels=[1], epochs=1)
+    for call in (lambda: fit(method, tiny_images(2)), lambda: predict(method, tiny_images(1))):
+        for flag in flags:
+            flag.allow_tf32 = True
         call()
-        assert not torch.backends.cudnn.allow_tf32
-        assert not torch.backends.cuda.matmul.allow_tf32
+        assert [flag.allow_tf32 for flag in flags] == [False, False]
 
 
 def test_device_and_precision_are_checked(monkeypatch):

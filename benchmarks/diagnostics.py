@@ -38,7 +38,9 @@ from adlib.study.claims import DIAGNOSTICS, TOGETHER
 
 ALARMS = 0.01  # share of the pixels of normal test images that the threshold lets through
 MOVED = 0.1  # cosine distance of a memory's items from their beginning, above which it holds what it has learnt
-COLLAPSED = 0.05  # of a distance left, of normal pixels and of defects: the memory gives one feature for all
+# A memory that leaves less than this share of every distance, of normal pixels and of defects alike, has collapsed: it
+# recalls nearly one feature for all.
+COLLAPSED = 0.05
 WHERE = ("dataset", "category", "seed", "conditions")  # what tells a measurement from another, in this order
 BEGUN = "after so few steps BatchNorm's own statistics still hold their beginning: train longer"
 UNMOVED = "the learned values are where they began: train longer"

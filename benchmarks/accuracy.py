@@ -16,6 +16,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pandas as pd
+from common import parse_options
 from torch import nn
 
 import adlib
@@ -108,7 +109,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=[*CASES])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS[1:], default=VARIANTS[1:], help="beside ours")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    return speed.options(parser, "accuracy")
+    return parse_options(parser, "accuracy")
 
 
 if __name__ == "__main__":

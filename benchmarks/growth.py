@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from common import in_own_process, kept_rows, parse_options
 
 from adlib import metrics, speed
 from adlib.corrupt import Corruption, procedural_textures
@@ -136,13 +137,13 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="two points an axis")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", nargs="+", metavar="AXIS", help="images, resolution, items, regions, maps, ...")
-    options = speed.options(parser, "growth")
+    options = parse_options(parser, "growth")
     place = speed.conditions(options.device)
-    rows = speed.others(options.out, ["axis"], options.only)
+    rows = kept_rows(options.out, ["axis"], options.only)
     for about, function, arguments, fields in points(options.smoke, options.device):
         if about["axis"] not in (options.only or [about["axis"]]):
             continue
-        rows.append({**about, "batch": BATCH, **speed.fresh(_call, function, arguments, fields), **place})
+        rows.append({**about, "batch": BATCH, **in_own_process(_call, function, arguments, fields), **place})
         speed.write(rows, options.out)
         print(*about.values(), f"{rows[-1]['seconds']:.3f} s {rows[-1]['peak_mib']:.0f} MiB", flush=True)
 

@@ -15,6 +15,7 @@ import argparse
 from typing import Any
 
 import torch
+from common import parse_options
 from torch import Tensor, nn
 
 from adlib import speed
@@ -86,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="batch 1 and 2, one repetition, small peaks")
     parser.add_argument("--device", default="cpu")
-    options = speed.options(parser, "roofline")
+    options = parse_options(parser, "roofline")
     resolve_precision("fp32", options.device)  # on a GPU fp32 is that
     sizes, mib = ((512,), 64) if options.smoke else ((1024, 2048, 4096), 512)
     roof = {

@@ -38,6 +38,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import kept_rows, parse_options
 from PIL import Image
 from reference import data, destseg, rd, reduced_student
 
@@ -118,7 +119,7 @@ def main() -> None:
     if options.child:
         serve(**json.loads(options.child))
         return
-    rows = speed.others(options.out, ["case"], options.only)
+    rows = kept_rows(options.out, ["case"], options.only)
     sizes = (512,) if options.smoke else (1024, 2048, 4096)
     peaks = {precision: speed.arithmetic_peak(options.device, precision, sizes) for precision in ("fp32", "bf16")}
     with tempfile.TemporaryDirectory() as folder:
@@ -363,7 +364,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", nargs="+", choices=CASES, metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    return speed.options(parser, "training")
+    return parse_options(parser, "training")
 
 
 if __name__ == "__main__":

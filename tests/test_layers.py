@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
@@ -282,3 +283,24 @@ def test_memories_are_parameters_not_plain_tensors():
     memory = NRMemory(5, 8)
     assert isinstance(memory.keys, nn.Parameter)
     assert set(memory.state_dict()) == {"keys", "values"}
+
+
+def test_the_cosine_distance_and_its_gradient_are_the_formula():
+    torch.manual_seed(0)
+    a, b = (torch.randn(2, 5, 3, 4, requires_grad=True) for _ in range(2))
+    with torch.no_grad():
+        a[0, :, 0, 0] = 0  # a dead pixel: no direction, distance 1, no gradient
+    exact = [x.detach().double().requires_grad_() for x in (a, b)]
+    expected = 1 - F.cosine_similarity(*exact, dim=1)
+    found = cosine_distance(a, b)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)
+    assert found[0, 0, 0] == 1
+    found.square().sum().backward()
+    expected.square().sum().backward()
+    alive = torch.ones(2, 1, 3, 4)
+    alive[0, 0, 0, 0] = 0
+    for x, y in zip((a, b), exact, strict=True):
+        assert x.grad.isfinite().all()
+        torch.testing.assert_close(x.grad * alive, (y.grad * alive).float(), rtol=1e-4, atol=1e-6)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(cosine_distance(a, b), found)

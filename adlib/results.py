@@ -126,7 +126,7 @@ def aggregate(
         _refuse_mixtures(group, by)
     # Functions of a Series: the words "mean" and "std" round the last bit otherwise than the committed tables.
     table = groups[list(metrics)].agg([pd.Series.mean, pd.Series.std, pd.Series.count])
-    table.columns = [f"{metric}_{'n' if what == 'count' else what}" for metric, what in table.columns]
+    table.columns = [f"{metric}_{what}" for metric in metrics for what in ("mean", "std", "n")]
     return pd.concat([groups[list(by)].head(1).reset_index(drop=True), table.reset_index(drop=True)], axis=1)
 
 

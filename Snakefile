@@ -57,7 +57,7 @@ rule data:
     shell: "{params.command}"
 
 
-def data(wildcards):
+def dataset_marker(wildcards):
     """What says that a dataset is there; a row that came with the clone needs none."""
     marker = Path(".snakemake/data", parameters(wildcards)["dataset"])
     generated = marker.name in ("synthetic", "folder")
@@ -66,7 +66,7 @@ def data(wildcards):
 
 
 rule run:
-    input: ancient(data)
+    input: ancient(dataset_marker)
     output: f"{ROWS}/{{row}}.json"
     log: notebook=f"{ROWS}/{{row}}.ipynb"  # as a log it outlives a failure
     wildcard_constraints: row="|".join(re.escape(Path(row).relative_to(ROWS).with_suffix("").as_posix()) for row in RUNS)

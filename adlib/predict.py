@@ -7,7 +7,6 @@ import torch
 
 from adlib.device import autocast, resolve_device, resolve_precision, use_true_fp32
 from adlib.images import Images
-from adlib.inference import optimised
 from adlib.methods.base import Method
 
 
@@ -20,18 +19,9 @@ class Prediction:
 
 
 def predict(
-    method: Method,
-    images: Images,
-    *,
-    device: str = "auto",
-    precision: str = "fp32",
-    batch: int = 16,
-    fast: bool = False,
+    method: Method, images: Images, *, device: str = "auto", precision: str = "fp32", batch: int = 16
 ) -> Prediction:
     """Compute the maps and scores of all images; the method stays in eval mode.
-
-    `fast` computes them by a copy of the method with its BatchNorms folded (`adlib.inference`): equal up to rounding,
-    but not bit for bit, so rows are made without.
 
     Raises FloatingPointError if a map holds NaN or infinity, naming the first image.
     """
@@ -41,15 +31,11 @@ def predict(
     method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     method.eval()
     images = images.to(device)
-    quick = optimised(method) if fast else None
     maps, scores = [], []
     for index in torch.arange(len(images), device=device).split(batch):
         with torch.inference_mode(), autocast(device, precision):  # the weights moved above can train again
-            if quick is None:
-                part = method.anomaly_map(images.normalised(index)).float()
-                score = method.score(part)
-            else:
-                part, score = quick(images.pixels[index])
+            part = method.anomaly_map(images.normalised(index)).float()
+            score = method.score(part)
         maps.append(part.cpu())
         scores.append(score.cpu())
     all_maps = torch.cat(maps).numpy()

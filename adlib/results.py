@@ -120,19 +120,15 @@ def aggregate(
     unknown = [name for name in (*by, *metrics) if name not in rows.columns]
     if unknown:
         raise ValueError(f"no column {unknown}: the rows have {list(rows.columns)}")
-    lines = []
     rows = rows.assign(textures=[notes.get("textures", "") for notes in rows["notes"]])
-    keys = [rows[name].map(text_of) for name in by]
-    for _, group in rows.groupby(keys, sort=False) if len(rows) else ():
+    # By their text, as a dictionary cannot be a key.
+    groups = rows.astype(dict.fromkeys(metrics, float)).groupby([rows[name].map(text_of) for name in by], sort=False)
+    for _, group in groups:
         _refuse_mixtures(group, by)
-        line = {name: group[name].iloc[0] for name in by}
-        for metric in metrics:
-            values = group[metric].dropna().astype(float)
-            line[f"{metric}_mean"], line[f"{metric}_std"] = values.mean(), values.std(ddof=1)
-            line[f"{metric}_n"] = len(values)
-        lines.append(line)
-    columns = [f"{metric}_{what}" for metric in metrics for what in ("mean", "std", "n")]
-    return pd.DataFrame(lines, columns=[*by, *columns])
+    # Functions of a Series: the words "mean" and "std" round the last bit otherwise than the committed tables.
+    table = groups[list(metrics)].agg([pd.Series.mean, pd.Series.std, pd.Series.count])
+    table.columns = [f"{metric}_{what}" for metric in metrics for what in ("mean", "std", "n")]
+    return pd.concat([groups[list(by)].head(1).reset_index(drop=True), table.reset_index(drop=True)], axis=1)
 
 
 def _refuse_mixtures(group: pd.DataFrame, by: Sequence[str]) -> None:

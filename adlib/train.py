@@ -95,7 +95,7 @@ def fit(
     else:
         torch.cuda.init()  # a device with a number would not do it below
         torch.cuda.reset_peak_memory_stats(device)  # what a process did before is not of this training
-    training = _Training(
+    training = Training(
         method=method.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
         images=images.to(device),
         seed=seed,
@@ -124,7 +124,9 @@ def fit(
 
 
 @dataclass
-class _Training:
+class Training:
+    """One training under way: `run` makes all of it; `begin` and `advance` are the parts that benchmarks time."""
+
     method: Method
     images: Images
     seed: int
@@ -151,6 +153,7 @@ class _Training:
     pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = field(default_factory=list)
 
     def run(self, progress: bool) -> History:
+        """Train all stages, from the resume file's state where there is one."""
         stages = self.method.stages()
         for stage in stages:
             if stage.corrupted and self.corruption is None:
@@ -165,14 +168,10 @@ class _Training:
         bar = tqdm(total=total, initial=done + self.step, disable=not progress, mininterval=2, unit="step")
         with bar:
             for number in range(self.stage_number, len(stages)):
-                stage, plan = stages[number], plans[number]
-                if self.compile:
-                    stage = replace(stage, loss=torch.compile(stage.loss))
-                self.stage_number, self.optimiser = number, stage.optimiser
-                use_fused_kernels(self.optimiser)
-                self.schedule = None if stage.schedule is None else stage.schedule(stage.optimiser, plan.steps)
+                plan = plans[number]
+                stage = self.begin(number, stages[number], plan)
                 if restored is not None:
-                    self.optimiser.load_state_dict(restored["optimiser"])
+                    stage.optimiser.load_state_dict(restored["optimiser"])
                     if self.schedule is not None:
                         self.schedule.load_state_dict(restored["schedule"])
                     restored = None
@@ -193,8 +192,26 @@ class _Training:
             made_by=self.made_by,
         )
 
+    def begin(self, number: int, stage: Stage, plan: Plan, fused: bool = True) -> Stage:
+        """Make a stage the current one: its optimiser, its schedule, gradients for what it trains and nothing else.
+
+        Returns the stage as it is run: with its loss compiled, if that was asked for.
+        """
+        if self.compile:
+            stage = replace(stage, loss=torch.compile(stage.loss))
+        if fused:
+            use_fused_kernels(stage.optimiser)
+        self.stage_number, self.optimiser = number, stage.optimiser
+        self.schedule = None if stage.schedule is None else stage.schedule(stage.optimiser, plan.steps)
+        self.method.eval()
+        self.method.requires_grad_(False)
+        for group in stage.optimiser.param_groups:
+            for parameter in group["params"]:
+                parameter.requires_grad_(True)
+        return stage
+
     def run_stage(self, stage: Stage, plan: Plan, bar: tqdm) -> None:
-        self.switch_to(stage)
+        """Make the steps of a stage that has begun, and at its end keep its best epoch or settle its statistics."""
         cache, first = self.features(stage), self.step
         for step, epoch, index in plan.batches(self.step, self.device):
             with interrupt_held():
@@ -233,15 +250,8 @@ class _Training:
             self.schedule.step()
         return {k: v.detach() for k, v in terms.items()}
 
-    def switch_to(self, stage: Stage) -> None:
-        """Give gradients to what the stage trains, and to nothing else."""
-        self.method.eval()
-        self.method.requires_grad_(False)
-        for group in stage.optimiser.param_groups:
-            for parameter in group["params"]:
-                parameter.requires_grad_(True)
-
     def train_mode(self, stage: Stage, epoch: int) -> None:
+        """Put what trains into train mode, or into eval mode once its BatchNorm statistics are frozen."""
         frozen = stage.frozen_statistics_from
         for module in stage.trains:
             module.train(frozen is None or epoch < frozen)
@@ -254,6 +264,7 @@ class _Training:
             return cached_features(stage.targets or self.method.targets, self.images, CACHE_BUDGET)
 
     def draw(self, stage: Stage, index: Tensor, cache: list[Tensor] | None, step: int) -> Batch:
+        """Make the batch of a step from the images at `index`, with pseudo-anomalies where the stage asks for them."""
         if not stage.corrupted:
             extra = self.exemplars(stage, cache, step)
             return Batch(self.images.normalised(index), targets=_take(cache, index), **extra)
@@ -266,6 +277,7 @@ class _Training:
         return Batch(normalise(base), normalise(corrupted), mask, **extra)
 
     def exemplars(self, stage: Stage, cache: list[Tensor] | None, step: int) -> dict[str, Any]:
+        """Draw a step's exemplars with their targets: fields of a batch, none where the stage asks for none."""
         if not stage.exemplars:
             return {}
         rng = np.random.default_rng(derive(self.seed, self.stage_number, step, EXEMPLARS))
@@ -332,6 +344,7 @@ class _Training:
             bar.set_postfix_str(f"{self.log[-1]['stage']} {self.log[-1]['loss']:.4f}", refresh=False)
 
     def elapsed(self) -> float:
+        """Seconds of training so far, over all sessions."""
         return self.seconds + time.monotonic() - self.clock
 
     def save(self) -> None:

@@ -15,11 +15,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
-import pandas as pd
+import torch
+from common import kept_rows, key, parse_options
 from torch import nn
 
 import adlib
 from adlib import speed, train
+from adlib.predict import Prediction
 from adlib.run import Run
 
 # The names are those of `benchmarks/training.py`, which measures what a variant gives.
@@ -34,6 +36,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 # `fast inference` is the training of `ours`, tested in another way.
 VARIANTS = ("ours", "fast inference", "teacher not cached", "NCHW", "optimiser not fused", "bf16", "compiled")
 METRICS = ("image_auroc", "pixel_auroc", "aupro")
+BATCH = 16  # images at a time, as `adlib.predict` takes them
 
 
 @contextmanager
@@ -43,7 +46,7 @@ def variant(name: str) -> Iterator[None]:
         if name == "teacher not cached":
             stack.enter_context(patch.object(train, "CACHE_BUDGET", 0))
         if name == "optimiser not fused":
-            stack.enter_context(patch.object(train, "fuse", lambda optimiser: None))
+            stack.enter_context(patch.object(train, "use_fused_kernels", lambda optimiser: None))
         if name == "NCHW":
             move = nn.Module.to
             plain = lambda self, *where, memory_format=None, **how: move(self, *where, **how)  # noqa: E731
@@ -72,16 +75,22 @@ def trained(case: str, name: str, seed: int, options: argparse.Namespace) -> Run
 
 
 def measured(run: Run, fast: bool = False) -> dict[str, float]:
-    """Return the metrics of what was trained."""
-    run.prediction = adlib.predict(run.method, run.test, device=run.device, precision=run.precision, fast=fast)
+    """Return the metrics of what was trained, its maps made by `adlib.optimised` if `fast`."""
+    run.prediction = fast_prediction(run) if fast else run.predict()
     values, _ = run.evaluate()
     return {metric: values[metric] for metric in METRICS}
+
+
+def fast_prediction(run: Run) -> Prediction:
+    """Compute the maps and scores of the test images in fp32 as `adlib.predict` does, but by the fast module."""
+    fast, pixels = adlib.optimised(run.method), run.test.pixels.to(run.device)
+    maps, scores = zip(*(fast(part) for part in pixels.split(BATCH)), strict=True)
+    return Prediction(maps=torch.cat(maps).cpu().numpy(), scores=torch.cat(scores).cpu().numpy())
 
 
 def main() -> None:
     """Measure all variants of all cases, seed by seed."""
     options = _options()
-    rows: list[dict[str, Any]] = pd.read_csv(options.out).to_dict("records") if options.out.is_file() else []
     for case in options.cases:
         for seed in options.seeds[:1] if options.smoke else options.seeds:
             ours = trained(case, "ours", seed, options)
@@ -94,10 +103,9 @@ def main() -> None:
                 where = speed.conditions(options.device, "bf16" if name == "bf16" else "fp32")
                 place = {"case": case, "variant": name, "teacher": options.teacher, "seed": seed}
                 place["device"] = where["device"]  # another processor rounds otherwise: its rows stay
-                rows = [row for row in rows if {key: row[key] for key in place} != place]  # made again
-                rows.append(place | found | where)
+                rows = kept_rows(options.out, [*place], [key(place, [*place])])
+                speed.write([*rows, place | found | where], options.out)
                 print(case, name, options.teacher, seed, *(f"{value:.4f}" for value in found.values()), flush=True)
-                speed.write(rows, options.out)
 
 
 def _options() -> argparse.Namespace:
@@ -108,7 +116,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=[*CASES])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS[1:], default=VARIANTS[1:], help="beside ours")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    return speed.options(parser, "accuracy")
+    return parse_options(parser, "accuracy")
 
 
 if __name__ == "__main__":

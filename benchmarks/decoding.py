@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from common import in_own_process, parse_options
 from PIL import Image
 
 from adlib import datasets, images, speed
@@ -118,7 +119,7 @@ def measure(folder: Path, size: int, count: tuple[int, int], repeats: int) -> li
     for i in range(repeats):
         cache = folder / f"cache{i}"
         for runs in found.values():
-            runs.append(speed.fresh(start, str(home), str(cache)))
+            runs.append(in_own_process(start, str(home), str(cache)))
         kept = sum(file.stat().st_size for file in cache.rglob("*.safetensors")) / 2**20
         shutil.rmtree(cache, ignore_errors=True)
     rows += [{"what": what, **about, **started(runs)} for what, runs in found.items()]
@@ -130,7 +131,7 @@ def main() -> None:
     """Write one row a number of threads, and one a run, for each file size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="12 and 8 images, once")
-    options = speed.options(parser, "decoding")
+    options = parse_options(parser, "decoding")
     count, repeats = ((12, 8), 1) if options.smoke else ((209, 83), 5)
     rows = []
     with tempfile.TemporaryDirectory() as folder:

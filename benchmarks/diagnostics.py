@@ -12,7 +12,6 @@ the numbers that it was made of. `curves/` beside the tables holds what figures 
 """
 
 import argparse
-import csv
 import itertools
 import json
 import math
@@ -24,13 +23,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from common import kept_rows, key, rows_as_text
 from scipy import ndimage
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
 import adlib
+from adlib import speed
 from adlib.environment import environment
-from adlib.files import whole_file
 from adlib.layers import resize
 from adlib.run import Run
 from adlib.study import diagnostics
@@ -38,8 +38,10 @@ from adlib.study.claims import DIAGNOSTICS, TOGETHER
 
 ALARMS = 0.01  # share of the pixels of normal test images that the threshold lets through
 MOVED = 0.1  # cosine distance of a memory's items from their beginning, above which it holds what it has learnt
-COLLAPSED = 0.05  # of a distance left, of normal pixels and of defects: the memory gives one feature for all
-WHERE = ("dataset", "category", "seed", "conditions")  # what tells a measurement from another, in this order
+# A memory that leaves less than this share of every distance, of normal pixels and of defects alike, has collapsed: it
+# recalls nearly one feature for all.
+COLLAPSED = 0.05
+WHERE = ("dataset", "category", "seed", "conditions")  # what tells a measurement from another
 BEGUN = "after so few steps BatchNorm's own statistics still hold their beginning: train longer"
 UNMOVED = "the learned values are where they began: train longer"
 FAINT = "the learned values lie apart, but less than an eye sees: train longer"
@@ -264,8 +266,8 @@ def main() -> None:
             where = {"dataset": dataset, "category": category, "seed": seed}
             further = f", of {', '.join(sorted(options.category))}" if together else ""
             where["conditions"] = conditions + SETTINGS.get(topic, "") + further
-            drawn = options.out / "curves" / path.name
-            if tuple(map(str, where.values())) in _done(drawn if topic == "kinds" else path):  # which has no numbers
+            made = rows_as_text(options.out / "curves" / path.name if topic == "kinds" else path)  # it has no numbers
+            if key(where, WHERE) in {key(row, WHERE) for row in made}:
                 continue
             # Compared categories begin apart, as separate trainings do: one seed would give them one beginning.
             places = {p: seed + 100 * i for i, p in enumerate(options.category)} if together else {place: seed}
@@ -277,8 +279,8 @@ def main() -> None:
                 for claim, metric, value, parts in numbers
             ]
             for name, curve in curves.items():  # before the rows, which say that all is there
-                _append(options.out / "curves" / f"{name}.csv", curve.assign(**where).to_dict("records"), where)
-            _append(path, rows, where)
+                _replace(options.out / "curves" / f"{name}.csv", curve.assign(**where).to_dict("records"), where)
+            _replace(path, rows, where)
             for row in rows:
                 print(place, seed, row["id"], row["metric"], row["value"], row["why"], row["parts"], flush=True)
 
@@ -335,25 +337,10 @@ def _all(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _done(path: Path) -> set[tuple[str, ...]]:
-    if not path.is_file():
-        return set()
-    with path.open(newline="") as file:
-        return {tuple(row[name] for name in WHERE) for row in csv.DictReader(file)}
-
-
-def _append(path: Path, rows: Sequence[Mapping[Any, Any]], where: Mapping[str, Any]) -> None:
-    """Add rows to a table, whole or not at all; in place of those that a killed call has left of the same."""
-    if not rows:
-        return
-    old: list[Mapping[Any, Any]] = []
-    if path.is_file():
-        with path.open(newline="") as file:
-            old = [row for row in csv.DictReader(file) if [row[name] for name in WHERE] != [*map(str, where.values())]]
-    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0]], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*old, *rows])
+def _replace(path: Path, rows: Sequence[Mapping[Any, Any]], where: Mapping[str, Any]) -> None:
+    """Add rows to a table, in place of those that a killed call has left of the same measurement."""
+    if rows:
+        speed.write([*kept_rows(path, WHERE, [key(where, WHERE)]), *rows], path, digits=None)
 
 
 def _options() -> argparse.Namespace:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import kept_rows, parse_options
 
 from adlib import speed
 from adlib.export import OPSET, ExportError, differences, export_onnx, session
@@ -28,7 +29,7 @@ from adlib.methods import METHODS, Method, build
 def main() -> None:
     """Measure all methods, print each row and write them to one file."""
     options = _options()
-    rows = speed.others(options.out, ["method"], options.only)
+    rows = kept_rows(options.out, ["method"], options.only)
     for name in options.only or METHODS:
         method = build(name, teacher="random").eval()
         kind = {"method": name, "recipe": "paper", "backbone": method.config.backbone, "size": options.size}
@@ -80,7 +81,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 4])
     parser.add_argument("--repeats", type=int, default=10)
-    return speed.options(parser, "export")
+    return parse_options(parser, "export")
 
 
 if __name__ == "__main__":

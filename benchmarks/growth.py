@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from common import in_own_process, kept_rows, parse_options
 
 from adlib import metrics, speed
 from adlib.corrupt import Corruption
-from adlib.device import resolve_precision
+from adlib.device import use_true_fp32
 from adlib.environment import peak_memory
 from adlib.images import Images
 from adlib.methods import METHODS, build, resolve
@@ -72,7 +73,7 @@ def train(name: str, device: str, images: int = BATCH, size: int = 256, **fields
 def infer(name: str, device: str, repeats: int = 3, size: int = 256, **fields: Any) -> dict[str, Any]:
     """Compute the maps of one batch, several times."""
     base = peak_memory(device)
-    resolve_precision("fp32", device)  # on a GPU fp32 is that, as in `train`
+    use_true_fp32()
     method = short(name, **fields).to(device, memory_format=torch.channels_last).eval()
     images = random_images(BATCH, size).to(device).normalised(slice(None)).contiguous(memory_format=torch.channels_last)
     timing = speed.timed(lambda: method.anomaly_map(images), repeats, warmup=1, device=device)
@@ -137,13 +138,13 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="two points an axis")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", nargs="+", metavar="AXIS", help="images, resolution, items, regions, maps, ...")
-    options = speed.options(parser, "growth")
+    options = parse_options(parser, "growth")
     place = speed.conditions(options.device)
-    rows = speed.others(options.out, ["axis"], options.only)
+    rows = kept_rows(options.out, ["axis"], options.only)
     for about, function, arguments, fields in points(options.smoke, options.device):
         if about["axis"] not in (options.only or [about["axis"]]):
             continue
-        rows.append({**about, "batch": BATCH, **speed.fresh(_call, function, arguments, fields), **place})
+        rows.append({**about, "batch": BATCH, **in_own_process(_call, function, arguments, fields), **place})
         speed.write(rows, options.out)
         print(*about.values(), f"{rows[-1]['seconds']:.3f} s {rows[-1]['peak_mib']:.0f} MiB", flush=True)
 

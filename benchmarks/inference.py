@@ -31,6 +31,7 @@ os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"
 
 import numpy as np
 import torch
+from common import kept_rows, parse_options
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
@@ -62,7 +63,7 @@ def main() -> None:
     """Measure all methods, print each row and write them to one file; with `--only` its other rows stay."""
     options = _options()
     cases = [c for c in CASES if c[0] == "reduced_student"] if options.smoke else CASES
-    rows = speed.others(options.out, KIND, options.only)
+    rows = kept_rows(options.out, KIND, options.only)
     for name, recipe, overrides in cases:
         config = resolve(name, recipe, **overrides)
         if options.only and f"{name}/{recipe}/{config.backbone}" not in options.only:
@@ -187,7 +188,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--compile", nargs="*", default=["reduced_student"], metavar="METHOD", help="also compiled")
     parser.add_argument("--repeats", type=int, default=100, help="at most, for each variant")
     parser.add_argument("--seconds", type=float, default=6.0, help="for each method and batch size, about")
-    return speed.options(parser, "inference")
+    return parse_options(parser, "inference")
 
 
 if __name__ == "__main__":

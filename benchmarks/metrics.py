@@ -18,6 +18,7 @@ from typing import Any
 os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
 
 import numpy as np
+from common import in_own_process, parse_options
 from scipy import ndimage
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -97,10 +98,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="16 maps, one repetition")
     parser.add_argument("--legacy", action="store_true", help="time the papers' variants too")
-    options = speed.options(parser, "metrics")
+    options = parse_options(parser, "metrics")
     count, repeats = (16, 1) if options.smoke else (115, 5)
     # First the memory, while this process is small; no thread count reaches a number that is counted on one core.
-    rows = [speed.fresh(measure, scale, count, 1 if scale > 1 else repeats) for scale in (1, 4)]
+    rows = [in_own_process(measure, scale, count, 1 if scale > 1 else repeats) for scale in (1, 4)]
     maps, masks = smooth_maps(1, count)
     compared = calls(maps, masks, options.legacy)
     timings = speed.alternating(compared, repeats, warmup=min(1, repeats - 1))

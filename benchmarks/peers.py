@@ -65,10 +65,12 @@ def main() -> None:
         found = anomalib_detectors if options.worker == "anomalib" else adlib_detectors
         serve(with_bf16(found(options)) if options.bf16 else found(options), options.device)
         return
+    from common import parse_options
+
     from adlib import speed
     from adlib.device import resolve_precision
 
-    options = speed.options(_parser(), "peers")
+    options = parse_options(_parser(), "peers")
     options.bf16 = resolve_precision("auto", options.device) == "bf16"
     peer = options.peer_python or peer_environment()
     workers = {"adlib": Worker(sys.executable, "adlib", options), "anomalib": Worker(peer, "anomalib", options)}

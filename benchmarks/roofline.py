@@ -15,10 +15,11 @@ import argparse
 from typing import Any
 
 import torch
+from common import parse_options
 from torch import Tensor, nn
 
 from adlib import speed
-from adlib.device import resolve_precision
+from adlib.device import use_true_fp32
 from adlib.methods import METHODS, build
 from adlib.methods.base import Method
 
@@ -86,8 +87,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="batch 1 and 2, one repetition, small peaks")
     parser.add_argument("--device", default="cpu")
-    options = speed.options(parser, "roofline")
-    resolve_precision("fp32", options.device)  # on a GPU fp32 is that
+    options = parse_options(parser, "roofline")
+    use_true_fp32()
     sizes, mib = ((512,), 64) if options.smoke else ((1024, 2048, 4096), 512)
     roof = {
         "peak_gflops": speed.arithmetic_peak(options.device, sizes=sizes),

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 import yaml
+from common import kept_rows
 from sklearn.metrics import roc_auc_score
 
 import adlib
@@ -90,7 +91,7 @@ def main() -> None:
             f"{method}/{place}/{seed}"
             for place, method, seed in product(options.category, options.methods, options.seed)
         }
-        rows = speed.others(options.out / "equalised.csv", ["method", "dataset", "category", "seed"], again)
+        rows = kept_rows(options.out / "equalised.csv", ["method", "dataset", "category", "seed"], again)
         for place, method, seed in product(options.category, options.methods, options.seed):
             dataset, category = place.split("/")
             rows.append(equalised(method, dataset, category, seed, options.data_root))

@@ -38,6 +38,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from common import kept_rows, parse_options
 from PIL import Image
 from reference import data, destseg, rd, reduced_student
 
@@ -46,7 +47,7 @@ import adlib.train
 from adlib import images, speed
 from adlib.corrupt import Corruption
 from adlib.datasets import synthetic
-from adlib.device import resolve_precision
+from adlib.device import use_true_fp32
 from adlib.methods import Method, build
 from adlib.sampling import Plan
 from adlib.textures import procedural_textures
@@ -119,7 +120,7 @@ def main() -> None:
     if options.child:
         serve(**json.loads(options.child))
         return
-    rows = speed.others(options.out, ["case"], options.only)
+    rows = kept_rows(options.out, ["case"], options.only)
     sizes = (512,) if options.smoke else (1024, 2048, 4096)
     peaks = {precision: speed.arithmetic_peak(options.device, precision, sizes) for precision in ("fp32", "bf16")}
     with tempfile.TemporaryDirectory() as folder:
@@ -252,7 +253,7 @@ class Child:
 def serve(case: dict[str, Any], variant: dict[str, Any], folder: str, device: str) -> None:
     """Be a child: train a block for each line of the input, and say what it cost."""
     torch.manual_seed(0)
-    resolve_precision("fp32", device)  # on a GPU fp32 is that, on both sides
+    use_true_fp32()
     made, how, start = Case(**case), Variant(**variant), time.perf_counter()
     kind = {"batch": made.batch, **made.overrides}
     method = build(made.method, made.recipe, "random", **kind)
@@ -308,7 +309,7 @@ def ours(method: Method, case: Case, how: Variant, folder: Path, device: str) ->
     pixels = images.load_textures(sorted((folder / str(case.file_size)).glob("*.png")))
     textures = images.load_textures(sorted((folder / "textures").glob("*.jpg")))
     none = torch.zeros(len(pixels))
-    training = adlib.train._Training(
+    training = adlib.train.Training(
         method=method,
         images=images.Images(pixels, none, none, none, None).to(device),
         seed=0,
@@ -318,16 +319,11 @@ def ours(method: Method, case: Case, how: Variant, folder: Path, device: str) ->
         resume=None,
         identity="",
         save_every=math.inf,
+        compile=how.compile,
     )
     stage = replace(method.stages()[case.stage], steps=MANY, epochs=None, drop_last=True, validation=0.0)
-    if how.fused:
-        adlib.train.use_fused_kernels(stage.optimiser)
-    if how.compile:
-        stage = replace(stage, loss=torch.compile(stage.loss))
     plan = Plan(stage, case.stage, len(pixels), 0)
-    training.stage = case.stage
-    training.schedule = None if stage.schedule is None else stage.schedule(stage.optimiser, MANY)
-    training.switch_to(stage)
+    stage = training.begin(case.stage, stage, plan, fused=how.fused)
     cache = training.features(stage) if how.cache else None
     training.train_mode(stage, epoch=0)
     batches = plan.batches(0, device)
@@ -364,7 +360,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only", nargs="+", choices=CASES, metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    return speed.options(parser, "training")
+    return parse_options(parser, "training")
 
 
 if __name__ == "__main__":

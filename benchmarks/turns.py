@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from common import parse_options
 from inference import CASES, KIND, SIZE, host
 
 from adlib import speed
@@ -26,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="STPM and the reduced student, three repetitions")
     parser.add_argument("--repeats", type=int, default=40)
-    options = speed.options(parser, "turns")
+    options = parse_options(parser, "turns")
     cases = [case for case in CASES if case[0] in ("stpm", "reduced_student")] if options.smoke else CASES
     repeats = 3 if options.smoke else options.repeats
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, SIZE, SIZE), dtype=np.uint8)

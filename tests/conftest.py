@@ -1,5 +1,6 @@
 """Shared by all tests: tiny images in memory and on disk, one thread's worth of work."""
 
+import importlib
 import signal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 
 from adlib import backbones
 from adlib.backbones import feature_network
+from adlib.environment import PROJECT
 from adlib.images import Images
 
 SIZE = 64
@@ -75,6 +77,14 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def benchmark():
+    """Import a script of benchmarks/ by its name: it finds its neighbours as when it is started."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PROJECT / "benchmarks")
+        yield lambda name: importlib.import_module(f"benchmarks.{name}")
 
 
 @pytest.fixture(autouse=True)

@@ -15,13 +15,12 @@ import pytest
 import torch
 
 PROJECT = Path(__file__).parents[1]
-SCRIPTS = sorted(path.stem for path in (PROJECT / "benchmarks").glob("*.py"))
+SCRIPTS = sorted({path.stem for path in (PROJECT / "benchmarks").glob("*.py")} - {"common"})
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_what_it_names_of_the_package_is_there(name, monkeypatch):
-    monkeypatch.syspath_prepend(PROJECT / "benchmarks")  # as where a script finds its neighbours
-    assert callable(importlib.import_module(f"benchmarks.{name}").main)
+def test_what_it_names_of_the_package_is_there(name, benchmark):
+    assert callable(benchmark(name).main)
 
 
 def test_one_runs_from_start_to_rows(tmp_path):
@@ -37,8 +36,8 @@ def test_the_extra_names_the_peers_that_are_measured(monkeypatch):
     assert project["optional-dependencies"]["peers"] == [f"anomalib=={measured}"]
 
 
-def test_a_search_keeps_what_wins_and_ends_when_three_in_a_row_do_not(tmp_path, monkeypatch):
-    module = importlib.import_module("benchmarks.pretraining")
+def test_a_search_keeps_what_wins_and_ends_when_three_in_a_row_do_not(tmp_path, monkeypatch, benchmark):
+    module = benchmark("pretraining")
     won = {"twice the learning rate": 0.1, "small views": 0.02}
     asked: list[tuple[str, dict]] = []
 
@@ -65,17 +64,17 @@ def test_a_search_keeps_what_wins_and_ends_when_three_in_a_row_do_not(tmp_path, 
     assert len(asked) == before  # what is made is not made again
 
 
-def test_when_a_step_begins_is_the_median_over_processes():
+def test_when_a_step_begins_is_the_median_over_processes(benchmark):
     runs = [{"pixels": 1.0, "step": step, "seconds": 1.0 + late + step} for late, step in [(0, 9), (1, 1), (5, 2)]]
-    found = importlib.import_module("benchmarks.decoding").started(runs)
+    found = benchmark("decoding").started(runs)
     assert (found["begins"], found["step"], found["seconds"], found["repeats"]) == (2, 2, 8, 3)
     assert found["begins_p10"] == pytest.approx(1.2)
     assert found["begins_p90"] == pytest.approx(5.2)
 
 
 @pytest.fixture(scope="module")
-def topics():
-    return importlib.import_module("benchmarks.diagnostics")
+def topics(benchmark):
+    return benchmark("diagnostics")
 
 
 def measured(found) -> dict[tuple[str, str], float]:
@@ -124,6 +123,37 @@ def test_a_ratio_is_of_losses_a_level(topics):
         return SimpleNamespace(history=SimpleNamespace(losses=losses), method=SimpleNamespace(config=config))
 
     assert measured(topics.ratio(make)) == pytest.approx({("S1-10", "loss_ratio"): math.log(2)})
+
+
+def test_a_measurement_that_is_there_is_not_made_again_and_half_of_one_is_replaced(topics, tmp_path, monkeypatch):
+    curve = pd.DataFrame({"below": [4.0, np.inf], "recall": [0.1, np.nan]})
+    asked = []
+
+    def depth(make):
+        asked.append(make)
+        numbers = [("S3-6", "halo_fpr", 0.123456, {"small": 1.0}), ("S3-6", "recall_by_depth", "why not", {})]
+        return numbers, {"c": curve}
+
+    monkeypatch.setitem(topics.TOPICS, "depth", depth)
+    words = ["diagnostics.py", "--out", str(tmp_path), "--topic", "depth", "--category", "mtd/split0", "--seed"]
+
+    def measure(*seeds):
+        monkeypatch.setattr(sys, "argv", [*words, *seeds])
+        topics.main()
+
+    measure("0")
+    curves = (tmp_path / "curves" / "c.csv").read_text()
+    where = ',mtd,split0,0,"teacher bundled, small scale, {}"'
+    assert curves.splitlines()[1:] == ["4.0,0.1" + where, "inf," + where]
+    (tmp_path / "depth.csv").unlink()  # as if killed before
+    measure("0")
+    assert (tmp_path / "curves" / "c.csv").read_text() == curves
+    table = (tmp_path / "depth.csv").read_text()
+    assert table.splitlines()[1].startswith('S3-6,halo_fpr,0.123456,,"{""small"": 1.0}",mtd,split0,0,')
+    assert table.splitlines()[2].startswith("S3-6,recall_by_depth,,why not,{},mtd,split0,0,")
+    measure("0", "1")
+    assert len(asked) == 3
+    assert (tmp_path / "depth.csv").read_text().startswith(table)
 
 
 def square(size: int, *places: tuple[int, int, int]) -> np.ndarray:
@@ -177,9 +207,8 @@ def test_recall_has_to_shrink_distances_and_those_of_defects_more(topics, normal
     assert measured(topics.recall(make)) == pytest.approx({("S2-12", "feature_distance"): value})
 
 
-def test_a_category_measured_again_leaves_the_others(tmp_path, monkeypatch):
-    shortcuts = importlib.import_module("benchmarks.shortcuts")
-
+def test_a_category_measured_again_leaves_the_others(tmp_path, monkeypatch, benchmark):
+    shortcuts = benchmark("shortcuts")
     monkeypatch.setattr(
         shortcuts,
         "equalised",

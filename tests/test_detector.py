@@ -148,7 +148,7 @@ def test_a_training_that_nobody_saved_waits_for_a_month(parts, tmp_path, monkeyp
     ours = [path for path in tmp_path.rglob("*.resume") if path.name != "x.resume"]
     assert len(ours) == 1
     steps = len(found.trained.history.losses)
-    monkeypatch.setattr("adlib.train._Training.advance", None)  # what was trained is not trained again
+    monkeypatch.setattr("adlib.train.Training.advance", None)  # what was trained is not trained again
     again = Detector("stpm", teacher="random", scale="small", overrides=FAST, device="cpu").fit(parts)
     assert len(again.trained.history.losses) == steps
     pd.testing.assert_frame_equal(again.tested(), found.tested())
@@ -217,7 +217,7 @@ def test_an_interrupt_keeps_the_training_and_the_same_call_goes_on(parts, tmp_pa
         return Detector("stpm", teacher="random", scale="small", overrides=FAST | {"epochs": 3}, device="cpu")
 
     whole = make().fit(parts, out_dir=tmp_path / "whole")
-    advance, steps = train._Training.advance, []
+    advance, steps = train.Training.advance, []
 
     def interrupted(self, *arguments):
         if len(steps) == 6:
@@ -225,7 +225,7 @@ def test_an_interrupt_keeps_the_training_and_the_same_call_goes_on(parts, tmp_pa
         steps.append(1)
         return advance(self, *arguments)
 
-    monkeypatch.setattr(train._Training, "advance", interrupted)
+    monkeypatch.setattr(train.Training, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make().fit(parts, out_dir=tmp_path / "broken")
     (kept,) = (tmp_path / "broken").rglob("*.resume")
@@ -248,7 +248,7 @@ def test_an_error_after_the_last_step_costs_no_training(parts, tmp_path, monkeyp
         with pytest.raises(KeyboardInterrupt):
             make().fit(parts, out_dir=tmp_path / "state")
     whole = make().fit(parts, out_dir=tmp_path / "whole")
-    monkeypatch.setattr("adlib.train._Training.advance", None)  # what was trained is not trained again
+    monkeypatch.setattr("adlib.train.Training.advance", None)  # what was trained is not trained again
     pd.testing.assert_frame_equal(make().fit(parts, out_dir=tmp_path / "state").tested(), whole.tested())
 
 

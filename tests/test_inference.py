@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -10,9 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import adlib
 from adlib.inference import fold_batch_norms, optimised
-from adlib.layers import cosine_distance
 from adlib.methods import METHODS, Method, build
 from adlib.predict import predict
 from tests.conftest import tiny_images
@@ -132,46 +129,10 @@ def test_only_what_follows_a_convolution_alone_is_folded(path, folded):
         torch.testing.assert_close(method.anomaly_map(images), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_predict_gives_the_same_by_either_path():
+def test_the_fast_module_gives_what_predict_gives():
     method, images = small("mixed_teacher"), tiny_images(5)
-    plain = adlib.predict(method, images, device="cpu", batch=2)
-    fast = adlib.predict(method, images, device="cpu", batch=2, fast=True)
-    assert fast.maps.shape == plain.maps.shape == (5, 64, 64)
-    assert np.abs(fast.maps - plain.maps).max() < 1e-4 * np.ptp(plain.maps)
-    np.testing.assert_allclose(fast.scores, plain.scores, rtol=1e-3)
-    assert not np.array_equal(fast.maps, plain.maps)  # else the option does nothing
-
-
-def test_the_cosine_distance_and_its_gradient_are_the_formula():
-    torch.manual_seed(0)
-    a, b = (torch.randn(2, 5, 3, 4, requires_grad=True) for _ in range(2))
-    with torch.no_grad():
-        a[0, :, 0, 0] = 0  # a dead pixel: no direction, distance 1, no gradient
-    exact = [x.detach().double().requires_grad_() for x in (a, b)]
-    expected = 1 - F.cosine_similarity(*exact, dim=1)
-    found = cosine_distance(a, b)
-    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)
-    assert found[0, 0, 0] == 1
-    found.square().sum().backward()
-    expected.square().sum().backward()
-    alive = torch.ones(2, 1, 3, 4)
-    alive[0, 0, 0, 0] = 0
-    for x, y in zip((a, b), exact, strict=True):
-        assert x.grad.isfinite().all()
-        torch.testing.assert_close(x.grad * alive, (y.grad * alive).float(), rtol=1e-4, atol=1e-6)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(cosine_distance(a, b), found)
-
-
-def test_a_map_that_is_no_number_is_named_with_its_image():
-    method = build("stpm", teacher="random", epochs=1)
-    images = tiny_images(4)
-
-    def broken(pixels, maps=method.anomaly_map):
-        found = maps(pixels)
-        found[2:, 0, 0] = torch.tensor([math.nan, math.inf])
-        return found
-
-    method.anomaly_map = broken
-    with pytest.raises(FloatingPointError, match=f"the anomaly map of {images.table.image.iloc[2]} and 1 more is not"):
-        predict(method, images, device="cpu")
+    plain = predict(method, images, device="cpu", batch=2)
+    maps, scores = (part.numpy() for part in optimised(method)(images.pixels))
+    assert maps.shape == plain.maps.shape == (5, 64, 64)
+    assert np.abs(maps - plain.maps).max() < 1e-4 * np.ptp(plain.maps)
+    np.testing.assert_allclose(scores, plain.scores, rtol=1e-3)

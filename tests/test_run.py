@@ -116,7 +116,7 @@ def test_the_state_of_a_training_with_another_teacher_is_refused(data_root, tmp_
     path = tmp_path / "teacher.safetensors"
     killed = begin(0.0)
     with monkeypatch.context() as patch:
-        patch.setattr(train._Training, "switch_to", die)
+        patch.setattr(train.Training, "run_stage", die)
         with pytest.raises(KeyboardInterrupt):
             killed.fit()
     assert killed._resume_file().exists()

@@ -1,11 +1,11 @@
 """A user's own folder, in every arrangement that is accepted."""
 
-import layouts
 import pytest
 from PIL import Image
 
 from adlib import datasets, plots
 from adlib.datasets.folder import images_below
+from tests.datasets import layouts
 
 
 def counts(samples):

@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
-import layouts
 import pytest
 
 from adlib import datasets
+from tests.datasets import layouts
 
 
 def test_unknown_names_list_the_known_ones(tmp_path):

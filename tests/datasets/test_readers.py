@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-import layouts
 import pandas as pd
 import pytest
 
 from adlib import datasets
 from adlib.datasets import dtd
 from adlib.datasets.table import COLUMNS
+from tests.datasets import layouts
 
 
 def rows_of(samples: pd.DataFrame, root: Path) -> layouts.Rows:

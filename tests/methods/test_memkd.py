@@ -5,10 +5,10 @@ import torch
 from adlib.backbones import Provenance, Teacher
 from adlib.checkpoint import load, save
 from adlib.methods import METHODS, build, resolve
-from adlib.methods.base import Batch
 from adlib.predict import predict
 from adlib.train import fit
 from tests.conftest import tiny_images
+from tests.methods.conftest import batch, memae, terms
 
 SMALL = {"backbone": "resnet18", "batch": 4, "exemplars": 3, "items": (6, 5, 4)}
 
@@ -17,38 +17,19 @@ def memkd(**overrides):
     return build("memkd", teacher="random", **(SMALL | overrides))
 
 
-def memae(**overrides):
-    return build("rd_memae", teacher="random", **({"backbone": "resnet18", "batch": 4, "items": (6, 5, 4)} | overrides))
-
-
-def batch(seed: int = 0) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    return Batch(
-        torch.randn(2, 3, 64, 64, generator=generator), exemplars=torch.randn(3, 3, 64, 64, generator=generator)
-    )
-
-
-def terms(method, seed: int = 0) -> dict[str, torch.Tensor]:
-    stage = method.stages()[0]
-    for module in stage.trains:
-        module.train()
-    return stage.loss(batch(seed))
-
-
 @pytest.mark.parametrize(
-    ("name", "overrides", "count"),
+    ("overrides", "count"),
     [
-        ("memkd", {}, 96_547_328),
-        ("memkd", {"items": (0, 0, 0)}, 83_802_624),
-        ("memkd", {"items": (100, 50, 10)}, 96_547_328 + 2 * (50 * 2048 - 40 * 512)),
-        ("rd_memae", {}, 96_547_328 - 50 * (2048 + 1024 + 512)),
+        ({}, 96_547_328),
+        ({"items": (0, 0, 0)}, 83_802_624),
+        ({"items": (100, 50, 10)}, 96_547_328 + 2 * (50 * 2048 - 40 * 512)),
         # 1x1 convolutions 2C -> C with bias, instead of wider first blocks
-        ("memkd", {"placement": "output"}, 83_802_624 + sum(2 * 50 * c + 2 * c * c + c for c in (1024, 512, 256))),
+        ({"placement": "output"}, 83_802_624 + sum(2 * 50 * c + 2 * c * c + c for c in (1024, 512, 256))),
     ],
 )
-def test_parameters(name, overrides, count):
+def test_parameters(overrides, count):
     with torch.device("meta"):
-        method = METHODS[name](resolve(name, **overrides), Provenance("random", "", ""))
+        method = METHODS["memkd"](resolve("memkd", **overrides), Provenance("random", "", ""))
     assert sum(p.numel() for p in method.parameters() if p.requires_grad) == count
 
 
@@ -184,31 +165,6 @@ def test_recall_distances_are_measured_from_the_normal_mean():
             expected = (x.permute(0, 2, 3, 1) - mean).norm(dim=-1)
             torch.testing.assert_close(found["m0"][side], expected, atol=1e-4, rtol=1e-4)
     assert [tuple(v.shape) for v in method.memory_values().values()] == [(6, 512), (5, 256), (4, 128)]
-    assert [tuple(v.shape) for v in memae().memory_values().values()] == [(6, 512), (5, 256), (4, 128)]
-
-
-def test_memae_addresses_and_reads_one_matrix_and_learns_by_distillation_alone():
-    method = memae()
-    assert list(terms(method)) == ["level1", "level2", "level3"]
-    assert method.stages()[0].exemplars == 0
-    assert all(len(list(m.parameters())) == 1 for m in method.memories.values())
-    assert "layer4" not in method.teacher.features
-
-
-def test_memaes_own_options():
-    method = memae(addressing="dot", shrink=0.19, lambda_entropy=2e-4)
-    found = terms(method)
-    sum(found.values()).backward()
-    assert all(p.grad.isfinite().all() for p in method.parameters() if p.requires_grad)
-    queries = torch.randn(2, 128, 3, 3)
-    products = (queries.permute(0, 2, 3, 1) @ method.memories["m2"].items.T).softmax(dim=-1)
-    kept = torch.where(products > 0.19, products, 0.0)
-    kept = kept / kept.sum(dim=-1, keepdim=True)
-    assert (kept == 0).any()
-    expected = -(kept * kept.clamp_min(1e-30).log()).sum(dim=-1).mean()
-    torch.testing.assert_close(method.entropy("m2", queries), expected, atol=1e-5, rtol=1e-4)
-    plain = memae(addressing="dot", shrink=0.19)
-    assert all(torch.equal(v, found[k]) for k, v in terms(plain).items())
 
 
 @pytest.mark.parametrize(

@@ -239,13 +239,13 @@ class Waits(TorchDispatchMode):
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_no_step_of_a_training_waits_for_the_device_or_makes_a_tensor_elsewhere(case, monkeypatch):
-    waits, advance = Waits(), train._Training.advance
+    waits, advance = Waits(), train.Training.advance
 
     def watched(*arguments):
         with waits, torch.device("meta"):  # where a tensor is that was made without the name of its device
             return advance(*arguments)
 
-    monkeypatch.setattr(train._Training, "advance", watched)
+    monkeypatch.setattr(train.Training, "advance", watched)
     fit(tiny(*case, epochs=1) if "epochs" in vars(METHODS[case[0]].Config()) else tiny(*case))
     assert not waits.found
 

@@ -57,7 +57,7 @@ from adlib.errors import known
 from adlib.metrics import METRICS
 from adlib.study import pairs, scope, speed_claims
 from adlib.study.filters import origins, places
-from adlib.study.intervals import ENOUGH_SEEDS, chance_over_seeds, over_seeds
+from adlib.study.intervals import ENOUGH_SEEDS, chance_over_seeds, over_categories, over_seeds
 from adlib.study.paper import FOLDER, departures, names_in
 from adlib.study.verdicts import (
     COLUMNS,
@@ -78,7 +78,7 @@ SEVERAL = {
     "memkd(items)": ["memkd(items=0)", "memkd(items=10)", "memkd(items=100)", "memkd(items=100-50-10)"],
     "dskd(one level)": ["dskd(level 1)", "dskd(level 2)", "dskd(level 3)"],
 }
-NO_SKILL = 0.55  # an AUROC below this is near chance, a half, or on the wrong side of it
+FEW_CATEGORIES = 3  # from these on an interval over categories is worth reading
 SHORT_OF_POINTS = 0.5  # percent points: an absolute claim is reached up to these
 GAIN, GAIN_MOST = "gain", "gain_most"
 RULES = (GAIN, GAIN_MOST, *speed_claims.RULES)
@@ -167,15 +167,19 @@ def _judged(
     if claim["kind"] == "absolute":
         return _absolute(claim, metric, i, part)
     known(f"rule of claim {claim['id']} for {metric}", claim["rule"], (GAIN, GAIN_MOST))
-    lines = [replace(line, stated=_stated_gain(claim, i)) for line in _relative(claim, metric, part)]
+    lines = [replace(line, stated=_stated_gain(claim, i, line.against)) for line in _relative(claim, metric, part)]
     return lines + (_the_most(claim, metric, rows) if claim["rule"] == GAIN_MOST else [])
 
 
 def _relative(claim: Mapping[str, str], metric: str, rows: pd.DataFrame) -> list[Line]:
-    names = [n for name in names_in(claim["baseline"]) for n in SEVERAL.get(name, [name])]
+    names = _baselines(claim)
     also = [ALSO.get(name, name) for name in names]
     more = _against(also, claim, metric, rows) if also != names else []
     return _against(names, claim, metric, rows) + [line for line in more if line.verdict != NOT_TESTED]
+
+
+def _baselines(claim: Mapping[str, str]) -> list[str]:
+    return [n for name in names_in(claim["baseline"]) for n in SEVERAL.get(name, [name])]
 
 
 def _against(names: list[str], claim: Mapping[str, str], metric: str, rows: pd.DataFrame) -> list[Line]:
@@ -193,7 +197,7 @@ def _against(names: list[str], claim: Mapping[str, str], metric: str, rows: pd.D
         by_chance = _by_chance(group, metric, best)
         line = _line(against[best], scope.wanted(speaks_of), by_chance=by_chance)
         others = [f"against {name} {over_seeds(against[name])[0]:+.1f}" for name in names if name != best]
-        apart = [_by_category(against[best], "+.1f", by_chance), _without(against[best], by_chance, "+.1f"), *others]
+        apart = [*_apart(against[best], "+.1f", by_chance), *others]
         lines.append(
             replace(
                 line,
@@ -229,9 +233,7 @@ def _the_most(claim: Mapping[str, str], metric: str, rows: pd.DataFrame) -> list
         line = replace(_line(value, wanted=1), **pairs.columns(setting), against=name, conditions=conditions)
         every = len(PUBLISHED[dataset]) - 1
         if line.verdict == SUPPORTED and others.shape[1] < every:  # one of those that were not run may gain more
-            line = replace(
-                line, verdict=INCONCLUSIVE, why=f"{others.shape[1]} of {every} others", rests_on="", p=math.nan
-            )
+            line = replace(line, verdict=INCONCLUSIVE, why=f"{others.shape[1]} of {every} others", rests_on="")
         lines.append(line)
     return lines
 
@@ -246,6 +248,14 @@ def _by_category(group: pd.DataFrame, digits: str, by_chance: Collection[str] = 
     return ", ".join(apart) if len(apart) > 1 else ""
 
 
+def _apart(group: pd.DataFrame, digits: str, by_chance: Collection[str] = ()) -> list[str]:
+    """Word the effect in each category, without those by chance, and, of enough, over categories like these."""
+    _, low, high = over_categories(group)
+    enough = group["category"].nunique() >= FEW_CATEGORIES
+    others = f"over categories like these [{low:{digits}}, {high:{digits}}]" if enough else ""
+    return [_by_category(group, digits, by_chance), _without(group, by_chance, digits), others]
+
+
 def _without(group: pd.DataFrame, by_chance: Collection[str], digits: str) -> str:
     """Word what is left of an effect without the categories by chance; nothing where none or all of them are."""
     rest = group[~group["category"].isin(by_chance)]
@@ -256,11 +266,11 @@ def _without(group: pd.DataFrame, by_chance: Collection[str], digits: str) -> st
 
 
 def _by_chance(group: pd.DataFrame, metric: str, baseline: str) -> set[str]:
-    """Name the categories in which neither side ranks defects above normal ones: a difference there is of no skill."""
+    """Name the categories in which neither side's mean exceeds what chance may give (`intervals.chance_limit`)."""
     if not metric.endswith("auroc"):
         return set()
-    means = group.groupby("category")[["variant", baseline]].mean().max(axis=1)
-    return set(means.index[means < NO_SKILL])
+    means = group.groupby("category")[["variant", baseline, "chance"]].mean()
+    return set(means.index[means[["variant", baseline]].max(axis=1) < means["chance"]])
 
 
 def _measured(claim: Mapping[str, str], metric: str, folder: Path) -> list[Line]:
@@ -274,7 +284,7 @@ def _measured(claim: Mapping[str, str], metric: str, folder: Path) -> list[Line]
         return [untested("a diagnostic: no such measurement is committed")]
     found["value"] = pd.to_numeric(found["value"])
     lines = []
-    for (conditions, _), group in found.groupby(["conditions", origins(found)], sort=True):
+    for (conditions, images), group in found.groupby(["conditions", origins(found)], sort=True):
         if group["value"].isna().all():
             lines.append(replace(untested("; ".join(group["why"].unique())), conditions=str(conditions)))
             continue
@@ -286,12 +296,16 @@ def _measured(claim: Mapping[str, str], metric: str, folder: Path) -> list[Line]
         devices = " and ".join(sorted(group["device"].unique()))
         said = [str(conditions), named, f"mean {made_of}" if made_of else "", f"on {devices}"]
         digits = "+.1f" if metric in METRICS else "+.3g"
+        line = _line(group, scope.wanted(claim["dataset"]), digits)
+        alone = group["dataset"].iloc[0] == "all"
         lines.append(
             replace(
-                _line(group, scope.wanted(claim["dataset"]), digits),
+                line,
                 unit=POINTS if metric in METRICS else NUMBER,
-                by_category=_by_category(group, digits),
+                by_category="; ".join(filter(None, _apart(group, digits))),
+                images="" if alone else str(images),
                 conditions="; ".join(filter(None, said)),
+                why=line.why or ("" if alone else scope.coverage(claim["dataset"], group)),
             )
         )
     return lines
@@ -311,9 +325,9 @@ def _line(group: pd.DataFrame, wanted: int, digits: str = "+.1f", by_chance: Col
 def _rests_on(group: pd.DataFrame, wanted: int, digits: str, by_chance: Collection[str] = ()) -> tuple[str, str]:
     """Judge an effect, and name the categories without any one of which the verdict would be another.
 
-    Each with the effect that is left then, and those that are by chance together, where there are several. An
-    inconclusive effect rests on none, nor does that of a claim on a single category; of a claim that speaks of several,
-    a verdict on one of them rests on it. Where the effect turns round, the verdict is `DEPENDS`.
+    Each with the effect that is left then; also those by chance together, where there are several, and any other
+    beside them. An inconclusive effect rests on none, nor does that of a claim on a single category; of a claim that
+    speaks of several, a verdict on one of them rests on it. Where the effect turns round, the verdict is `DEPENDS`.
     """
     effect, *interval = over_seeds(group)
     found = verdict(*interval)
@@ -325,10 +339,13 @@ def _rests_on(group: pd.DataFrame, wanted: int, digits: str, by_chance: Collecti
     left_out = [(name.split("/")[1], {name}) for name in names]
     if 1 < len(by_chance) < len(names):
         left_out.append(("those by chance", set(by_chance)))
+    with_skill = [name for name in names if name not in by_chance]
+    if by_chance and len(with_skill) > 1:
+        left_out += [(f"{name.split('/')[1]} and those by chance", {name, *by_chance}) for name in with_skill]
     for name, without in left_out:
         rest = group[~group["category"].isin(without)]
         mean, low, high = over_seeds(rest) if len(rest) else (math.nan,) * 3
-        if verdict(low, high) == found:
+        if verdict(low, high) == found or any(name.startswith(other.split(" (")[0]) for other in changed + turned):
             continue
         which = "it" if len(without) == 1 else "them"
         left = f"without {which} {mean:{digits}} [{low:{digits}}, {high:{digits}}]" if len(rest) else "alone"
@@ -381,15 +398,24 @@ def _absolute(claim: Mapping[str, str], metric: str, i: int, rows: pd.DataFrame)
     return lines or [untested(needed)]
 
 
-def _stated_gain(claim: Mapping[str, str], i: int) -> float:
-    """Compute the printed gain over the best baseline in percent points; NaN where the numbers are not printed."""
+def _stated_gain(claim: Mapping[str, str], i: int, against: str) -> float:
+    """Compute the printed gain over the baseline `against` in percent points; NaN where the numbers are not printed.
+
+    A number a metric is of the first baseline; a number a baseline is of the first metric.
+    """
     after, before = names_in(claim["paper_variant"]), names_in(claim["paper_baseline"])
-    if len(names_in(claim["metric"])) == len(before):
-        before = before[i : i + 1]
-    if i >= len(after) or not before or (i and len(before) > 1):
+    names, metrics = _baselines(claim), names_in(claim["metric"])
+    if i >= len(after) or not before or not against:
+        return math.nan
+    which = [name if against in names else ALSO.get(name, name) for name in names].index(against)
+    if len(before) == len(metrics) and which == 0:
+        printed = before[i]
+    elif len(before) == len(names) and i == 0:
+        printed = before[which]
+    else:
         return math.nan
     unit = 100 if float(after[i]) <= 1 else 1  # some tables print fractions
-    return unit * (float(after[i]) - max(map(float, before)))
+    return unit * (float(after[i]) - float(printed))
 
 
 def _printed(claim: Mapping[str, str], i: int) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 from adlib.methods import METHODS
 from adlib.study import ranking, tables
 from adlib.study.filters import origins, real
-from adlib.study.intervals import ENOUGH_SEEDS
+from adlib.study.intervals import ENOUGH_SEEDS, holm
 
 ENOUGH_CATEGORIES = 5  # of each kind; with fewer an advice says so
 MUCH = 5  # points of image AUROC
@@ -43,7 +43,7 @@ def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
     said = [
         f"Of {len(averaged)} methods on the {len(means)} real categories that all have, {best} has the highest mean "
         f"image AUROC, {averaged.iloc[0]:.1f}, {who} the best mean rank, {ranks.iloc[0]:.1f}."
-        f"{_without_one(means)}",
+        f"{_without_one(means)} {_trained_alike(compared)}",
         f"How certain: mean ranks must differ by more than {apart:.1f} for two methods to count as different "
         f"(Nemenyi); {ranks.index[0]} differs from {', '.join(worse) or 'no other method'}. "
         f"{_certain(compared, 'image_auroc')}",
@@ -57,6 +57,22 @@ def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
             f"{costs.max():.0f} ms ({timed_on(timings)})."
         )
     return [*said, *filter(None, [_as_generated(compared, rows[origins(rows) == "generated"])])]
+
+
+def _trained_alike(rows: pd.DataFrame) -> str:
+    """Say on how many images, counted as often as seen, the methods were trained, and in what precision."""
+    seen = (rows["steps"] * rows["batch"]).groupby(rows["method"]).mean()
+    said = (
+        f"They were not trained alike: on {seen.min():,.0f} images ({seen.idxmin()}) to {seen.max():,.0f} "
+        f"({seen.idxmax()}), each counted as often as it was seen"
+    )
+    precisions = rows.groupby("precision")["method"].unique()
+    if len(precisions) > 1:
+        said += ", in " + ", ".join(
+            f"{name} ({', '.join(sorted(of)) if len(of) <= len(seen) / 2 else 'the others'})"
+            for name, of in precisions.items()
+        )
+    return said + "."
 
 
 def _without_one(means: pd.DataFrame) -> str:
@@ -101,11 +117,12 @@ def _as_generated(compared: pd.DataFrame, generated: pd.DataFrame) -> str:
         return ""
     count = next(iter(found.values()))[2]
     said = ", ".join(f"{rank:.2f} by {metric} (p {chance:.2g})" for metric, (rank, chance, _) in found.items())
-    sure = [metric for metric, (_, chance, _) in found.items() if chance < 0.05]
-    return f"Rank correlation of {count} methods between generated and real images: {said}. " + (
-        f"Only {' and '.join(sure)} shows that both order the methods alike (p below .05)."
-        if sure
-        else "No metric shows that both order the methods alike (p below .05)."
+    sure = holm(pd.Series({metric: chance for metric, (_, chance, _) in found.items()}))
+    shows = ", ".join(str(metric) for metric in sure.index[sure]) or "None"
+    return (
+        f"Rank correlation of {count} methods between generated and real images: {said}. {shows} of these "
+        f"{len(found)} shows that both order the methods alike when all are judged at once (Holm); and methods that "
+        "are variants of each other make p look smaller than it is."
     )
 
 
@@ -138,6 +155,7 @@ def longer(rows: pd.DataFrame) -> str:
         scale: part.set_index(moved.index.names, drop=False).loc[moved.index] for scale, part in trained.items()
     }
     most: Any = moved.abs().idxmax()
+    single = int((compared["full"].groupby(level=[*range(len(moved.index.names))])["seed"].nunique() == 1).sum())
     whole = ranking.comparable(trained["full"])
     order = ranking.mean_image_auroc(whole).groupby(["method", "recipe"]).mean().sort_values(ascending=False)
     best: Any = order.index[0]
@@ -150,7 +168,8 @@ def longer(rows: pd.DataFrame) -> str:
     return (
         "Trainings of the small scale are short. Where a method was also trained as long as its source "
         f"says, image AUROC rises by more than {MUCH} points in {(moved > MUCH).sum()} of {len(moved)} cases and falls "
-        f"by more in {(moved < -MUCH).sum() or 'none'}, each of a method by one recipe on a category; it moves most "
+        f"by more in {(moved < -MUCH).sum() or 'none'}, each of a method by one recipe on a category, {single} of them "
+        "with a single long training; it moves most "
         f"of {most[0]} ({most[1]}) on {most[3]}, {short[most]:.1f} to {full[most]:.1f}. So an order of methods after "
         f"short trainings need not be that after full ones. {leads}(teacher bundled; "
         + "; ".join(f"{scale}: {_seeds_and_precisions(part)}" for scale, part in compared.items())
@@ -217,7 +236,7 @@ def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame])
         doubts.append(f"{stand} stand for all, too few to say of others that one method leads the next")
     if below := int(table["below_chance"].sum()):
         doubts.append(f"in {below} cases a method is below chance on a category, and that is in its mean, too")
-    if table["overrides"].any():
+    if any(part["overrides"].any() for part in (table, *kinds.values())):
         doubts.append("methods with overrides are not quite themselves")
     if machines:
         doubts.append("training times are of different machines: only their order of magnitude can be compared")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from adlib.methods import METHODS
 from adlib.study.filters import origins, places
-from adlib.study.intervals import ENOUGH_SEEDS
+from adlib.study.intervals import ENOUGH_SEEDS, chance_limit
 from adlib.study.scope import counted
 from adlib.study.variants import select
 
@@ -55,10 +55,11 @@ def chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
         sha if (teacher == "bundled" or teacher.endswith(".safetensors")) and len(METHODS[method].FROZEN) == 1 else ""
         for method, teacher, sha in zip(part["method"], part["teacher"], part["teacher_sha256"], strict=True)
     ]
-    part = part.assign(weights=pd.Series(weights, part.index, dtype=object))
+    limits = [chance_limit(*counts) for counts in zip(part["test_normal"], part["test_defect"], strict=True)]
+    part = part.assign(weights=pd.Series(weights, part.index, dtype=object), chance=limits)
     counts = [counted(of, category) for of, category in zip(part["dataset"], part["category"], strict=True)]
     part = part[pd.Series(counts, part.index, dtype=bool)].dropna(subset=["value"])
-    return part[[*PAIRED, "value", "backbone", "networks", "weights", "steps", "settle", "device"]]
+    return part[[*PAIRED, "value", "backbone", "networks", "weights", "steps", "settle", "device", "chance"]]
 
 
 def _of_one_teacher(paired: pd.DataFrame, suffix: str) -> pd.Series:
@@ -100,8 +101,22 @@ def _otherwise(group: pd.DataFrame, baseline: str) -> str:
     suffix = f" {baseline}"
     theirs = _trained(group, suffix)
     text = "" if theirs == _trained(group) else f" ({', '.join(theirs)})"
-    devices = sorted({*group["device"], *group[f"device{suffix}"]})
-    return text + (f"; on {' and '.join(devices)}" if len(devices) > 1 else "")
+    return f"{text}; on {_devices(group, suffix)}"
+
+
+def _devices(group: pd.DataFrame, suffix: str) -> str:
+    """Word which devices the rows of both sides are of, and of how many pairs the two rows are of different ones."""
+    ours, theirs = group["device"], group[f"device{suffix}"]
+    named = " and ".join(sorted({*ours, *theirs}))
+    most = int((ours != theirs).sum())
+    if not most:
+        return named
+    # Rows of before do not name the processor's generation: it may be the other's.
+    known = ours.str.contains("(family", regex=False) == theirs.str.contains("(family", regex=False)
+    kinds = [side.str.split(" (family", regex=False).str[0] for side in (ours, theirs)]
+    least = int(((known & (ours != theirs)) | (kinds[0] != kinds[1])).sum())
+    count = f"{least}" if least == most else f"{least} to {most}"
+    return f"{named}, different ones in {count} of {len(group)} pairs"
 
 
 def _trained(group: pd.DataFrame, suffix: str = "") -> list[str]:

@@ -192,11 +192,14 @@ def leaders_without_one(means: pd.DataFrame) -> dict[str, list[str]]:
 def rank_correlation(some: pd.DataFrame, others: pd.DataFrame, metric: str) -> tuple[float, float, int]:
     """Correlate the mean ranks of the methods that both have (Spearman): correlation, its p, how many methods.
 
-    NaN for both where fewer than three methods are in both.
+    Ranked among these alone, each over the categories that it has of all of them. NaN for both where they are fewer
+    than three.
     """
-    both = pd.concat([mean_ranks(rows, metric)[0] for rows in (some, others)], axis=1).dropna()
-    if len(both) < 3:
-        return math.nan, math.nan, len(both)
+    names = set(comparable(some)["method"]) & set(comparable(others)["method"])
+    if len(names) < 3:
+        return math.nan, math.nan, len(names)
+    ranks = [mean_ranks(rows[rows["method"].isin(names)], metric)[0] for rows in (some, others)]
+    both = pd.concat(ranks, axis=1).dropna()
     correlation, chance = spearmanr(both.iloc[:, 0], both.iloc[:, 1])
     return float(correlation), float(chance), len(both)
 

@@ -65,7 +65,7 @@ COLUMNS = [field.name for field in fields(Line)]
 
 def untested(why: str) -> Line:
     """Make a line without a measurement, and say why there is none."""
-    return Line(why=why)
+    return Line(why=why, unit="")
 
 
 def over_lines(verdicts: set[str]) -> str:

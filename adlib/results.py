@@ -27,6 +27,7 @@ __all__ = ["SCHEMA", "Row", "aggregate", "command", "conditions_text", "differen
 __all__ += ["row_path", "same", "text_of", "write"]
 
 RUNS = PROJECT / "results" / "runs"  # the committed rows
+PROCESSORS = PROJECT / "results" / "processors"  # rows of the same runs as some of `RUNS`, on another processor
 LOCAL = PROJECT / "results" / "local"  # rows of your own, until you name another folder
 GROUP = tuple(name for name in IDENTITY if name != "seed")
 # What must be alike in rows that are averaged over seeds, besides the group itself.

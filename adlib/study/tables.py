@@ -1,9 +1,11 @@
 """Tables of rows for readers: side by side, averaged over seeds, methods compared with each other; in percent."""
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 
 import pandas as pd
+from scipy import stats
 
 from adlib import results
 from adlib.study.filters import places
@@ -69,6 +71,28 @@ def paired_differences(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     columns = ["better", "worse", "difference", "low", "high", "pairs", "categories", "excludes_0"]
     found = pd.DataFrame(lines, columns=columns).assign(after_holm=holm(pd.Series(chances, dtype=float)))
     return found.sort_values("difference", ascending=False, ignore_index=True)
+
+
+def made_again(rows: pd.DataFrame, others: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
+    """Compare runs with the same runs on another processor, seed by seed, in percent points: a line a method and metric.
+
+    A method with overrides has a line of its own. Columns `difference` (of `rows` less `others`, mean over pairs) with
+    its 95 % interval `low` to `high` (Student's t over `pairs`), `spread` (the standard deviation of a difference),
+    `largest` (of all, either way), `seeds` (the standard deviation over seeds in a category of `rows`, pooled).
+    """
+    keys = [*results.IDENTITY, "precision", "data_sha256", "teacher_sha256"]
+    texts = [part.assign(overrides=part["overrides"].map(results.text_of)) for part in (rows, others)]
+    both = texts[0].merge(texts[1], on=keys, suffixes=("", "_other"))
+    lines = []
+    for setting, group in both.groupby(["method", "recipe", "overrides", "precision"]):
+        for metric in metrics:
+            found = 100 * (group[metric] - group[f"{metric}_other"])
+            mean, reach = found.mean(), stats.t.ppf(0.975, len(found) - 1) * found.sem()
+            seeds = 100 * math.sqrt(group.groupby(["dataset", "category"])[metric].var().mean())
+            measured = (len(found), mean, mean - reach, mean + reach, found.std(), found.abs().max(), seeds)
+            lines.append((*setting, metric, *measured))
+    columns = ["method", "recipe", "overrides", "precision", "metric", "pairs"]
+    return pd.DataFrame(lines, columns=[*columns, "difference", "low", "high", "spread", "largest", "seeds"])
 
 
 def _text(mean: float, std: float, n: int) -> str:

@@ -37,3 +37,16 @@ def test_every_two_methods_are_compared_where_both_were_run():
     assert found.loc[("c", "b"), "difference"] == pytest.approx(15)
     assert found["after_holm"].tolist() == [False, True, False]
     assert found["excludes_0"].tolist() == [False, True, False]  # what one category has says nothing of others
+
+
+def test_runs_made_again_are_paired_seed_by_seed(row):
+    once = pd.concat([made(row, "stpm", "bottle", [0.9, 0.7]), made(row, "stpm", "screw", [0.5, 0.5])])
+    again = pd.concat([made(row, "stpm", "bottle", [0.8, 0.7]), made(row, "stpm", "screw", [0.5, 0.6])])
+    alone = made(row, "rd", "bottle", [0.1])
+    found = tables.made_again(pd.concat([once, alone]), again, ["image_auroc"]).iloc[0]
+    assert (found["method"], found["metric"], found["pairs"]) == ("stpm", "image_auroc", 4)
+    assert found["difference"] == pytest.approx(0, abs=1e-9)
+    assert found["spread"] == pytest.approx((200 / 3) ** 0.5)  # of +10, 0, 0, -10
+    assert (found["largest"], found["seeds"]) == (pytest.approx(10), pytest.approx(10))  # variances 200 and 0
+    assert found["high"] == pytest.approx(-found["low"]) == pytest.approx(12.99, abs=0.01)
+    assert tables.made_again(alone, again).empty

@@ -13,7 +13,7 @@ from typing import IO
 
 import torch
 
-from adlib.errors import first_line, known
+from adlib.errors import check_known, first_line
 from adlib.lease import take
 
 PRECISIONS = ("fp32", "bf16", "auto")
@@ -70,7 +70,7 @@ def resolve_precision(precision: str, device: str) -> str:
 
     Raises ValueError for another name.
     """
-    known("precision", precision, PRECISIONS)
+    check_known("precision", precision, PRECISIONS)
     if precision == "auto":
         if device.startswith("cuda"):
             fast = torch.cuda.get_device_capability(device) >= (8, 0)

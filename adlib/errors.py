@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 
-def known(kind: str, name: object, names: Iterable[object]) -> None:
+def check_known(kind: str, name: object, names: Iterable[object]) -> None:
     """Raise a ValueError that lists the known names, and the nearest one, if `name` is not among `names`."""
     listed = sorted({str(one) for one in names})
     if name in listed:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adlib.errors import first_line, known
+from adlib.errors import check_known, first_line
 
 
 @pytest.mark.parametrize(
@@ -13,8 +13,8 @@ def test_the_first_line_is_the_messages_or_the_type(error, line):
 
 
 def test_a_mistyped_name_is_told_what_was_meant():
-    known("method", "stpm", ["stpm", "rd"])
+    check_known("method", "stpm", ["stpm", "rd"])
     with pytest.raises(ValueError, match=r"unknown method 'stmp'; did you mean 'stpm'\? Known: rd, stpm"):
-        known("method", "stmp", ["stpm", "rd"])
+        check_known("method", "stmp", ["stpm", "rd"])
     with pytest.raises(ValueError, match=r"unknown method 'xyz'\. Known"):
-        known("method", "xyz", ["stpm", "rd"])
+        check_known("method", "xyz", ["stpm", "rd"])

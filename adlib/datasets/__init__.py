@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pandas as pd
 
-from adlib.errors import known
+from adlib.errors import check_known
 
 from . import btad, eyecandies, folder, mtd, mvtec, mvtec3d, synthetic, visa
 from .table import check, data_root, fingerprint, found_in
@@ -74,12 +74,12 @@ def load(dataset: str, category: str, root: str | Path | None = None) -> pd.Data
     unknown name or a table without a training image, FileNotFoundError where data are missing or
     lie in another layout.
     """
-    known("dataset", dataset, DATASETS)
+    check_known("dataset", dataset, DATASETS)
     home = _home(dataset, root)
     if dataset not in ("folder", "synthetic"):  # one is named by a path, one makes itself
         _present(dataset, home)
     if dataset != "folder":
-        known(f"{dataset} category", category, [*PUBLISHED[dataset], *_on_disk(dataset, home)])
+        check_known(f"{dataset} category", category, [*PUBLISHED[dataset], *_on_disk(dataset, home)])
     if dataset not in ("folder", "synthetic", "mtd"):  # of mtd the categories are splits
         _present(dataset, home, category)
     return check(DATASETS[dataset].samples(home, category), f"{dataset}/{category}")
@@ -87,7 +87,7 @@ def load(dataset: str, category: str, root: str | Path | None = None) -> pd.Data
 
 def categories(dataset: str, root: str | Path | None = None) -> list[str]:
     """Categories of a dataset that this disk holds; for 'synthetic' all, as it makes them."""
-    known("dataset", dataset, DATASETS)
+    check_known("dataset", dataset, DATASETS)
     return _on_disk(dataset, _home(dataset, root))
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from tqdm import tqdm
 
 from adlib import lease
-from adlib.errors import known
+from adlib.errors import check_known
 from adlib.files import sha256
 
 from . import PUBLISHED, categories
@@ -54,7 +54,7 @@ def download(dataset: str, root: str | Path | None = None) -> Path:
     DownloadError, as is everything that leaves the dataset absent; a disk that is full or may not be written is an
     OSError. Raises ValueError for an unknown name.
     """
-    known("dataset", dataset, ARCHIVES)
+    check_known("dataset", dataset, ARCHIVES)
     archive = ARCHIVES[dataset]
     base = data_root(root)
     home = base / dataset

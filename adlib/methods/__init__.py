@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from adlib.errors import known
+from adlib.errors import check_known
 from adlib.methods.base import Batch, Deviation, Method, Stage, configured, seeded
 from adlib.methods.destseg import DeSTSeg
 from adlib.methods.dskd import DSKD
@@ -69,12 +69,12 @@ def resolve(name: str, recipe: str = "paper", scale: str = "full", /, **override
 
     Raises ValueError for an unknown name, recipe, scale or field, or a value of another type.
     """
-    known("method", name, METHODS)
+    check_known("method", name, METHODS)
     cls = METHODS[name]
-    known(f"recipe of {name}", recipe, cls.RECIPES)
-    known("scale", scale, SCALES)
+    check_known(f"recipe of {name}", recipe, cls.RECIPES)
+    check_known("scale", scale, SCALES)
     for field in overrides:
-        known(f"field of {name}", field, [f.name for f in dataclasses.fields(cls.Config)])
+        check_known(f"field of {name}", field, [f.name for f in dataclasses.fields(cls.Config)])
     return configured(cls, name, recipe, scale, overrides)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from adlib.device import resolve_device
-from adlib.errors import known
+from adlib.errors import check_known
 from adlib.files import sha256
 from adlib.pretrain import data
 from adlib.pretrain.augment import Augmentation
@@ -144,7 +144,7 @@ def _shares(text: str, names: Iterable[str] | None = None) -> dict[str, float]:
     for part in text.split(","):
         name, _, value = part.partition("=")
         if names is not None:
-            known("name", name, names)
+            check_known("name", name, names)
         try:
             found[name] = float(value)
         except ValueError:

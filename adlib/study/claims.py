@@ -53,7 +53,7 @@ import pandas as pd
 from adlib import speed
 from adlib.datasets import PUBLISHED
 from adlib.environment import PROJECT
-from adlib.errors import known
+from adlib.errors import check_known
 from adlib.metrics import METRICS
 from adlib.study import pairs, scope, speed_claims
 from adlib.study.filters import origins, places
@@ -106,7 +106,7 @@ def claims(folder: str | Path = FOLDER) -> pd.DataFrame:
     """
     listed = pd.read_csv(Path(folder) / "claims.csv", dtype=str, keep_default_na=False)
     for name, kind, rule in zip(listed["id"], listed["kind"], listed["rule"], strict=True):
-        known(f"rule of claim {name} in {folder}/claims.csv", rule, RULES if kind == "relative" else ("",))
+        check_known(f"rule of claim {name} in {folder}/claims.csv", rule, RULES if kind == "relative" else ("",))
     return listed
 
 
@@ -166,7 +166,7 @@ def _judged(
     part = rows[pd.Series(in_scope, rows.index, dtype=bool)]
     if claim["kind"] == "absolute":
         return _absolute(claim, metric, i, part)
-    known(f"rule of claim {claim['id']} for {metric}", claim["rule"], (GAIN, GAIN_MOST))
+    check_known(f"rule of claim {claim['id']} for {metric}", claim["rule"], (GAIN, GAIN_MOST))
     lines = [replace(line, stated=_stated_gain(claim, i, line.against)) for line in _relative(claim, metric, part)]
     return lines + (_the_most(claim, metric, rows) if claim["rule"] == GAIN_MOST else [])
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from adlib.errors import known
+from adlib.errors import check_known
 from adlib.study.filters import with_values
 from adlib.study.paper import FOLDER, PRINTED_DATASETS, PRINTED_METRICS, paper
 
@@ -97,7 +97,7 @@ def prose(numbers: pd.DataFrame, folder: str | Path = FOLDER) -> pd.DataFrame:
     lines = []
     for said in statements.to_dict("records"):
         own, other = _numbers_compared(numbers, said)
-        known(f"unit of {said['says']!r} in prose.csv", said["unit"], UNITS)
+        check_known(f"unit of {said['says']!r} in prose.csv", said["unit"], UNITS)
         stated, found, verdict = UNITS[said["unit"]](float(said["stated"]), own, other)
         lines.append((said["source"], f"{said['place']} on {said['table']}", said["says"], stated, found, verdict))
     return pd.DataFrame(lines, columns=COLUMNS)

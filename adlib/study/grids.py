@@ -14,7 +14,7 @@ from adlib import datasets, results
 from adlib.backbones import check_source, sources
 from adlib.device import PRECISIONS
 from adlib.environment import PROJECT
-from adlib.errors import known
+from adlib.errors import check_known
 from adlib.methods import METHODS, resolve
 from adlib.run import identify
 
@@ -86,7 +86,7 @@ def runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if not isinstance(grid, Mapping):
             raise ValueError(f"grid {number}: expected its fields ({', '.join(GRID)}), found {grid!r}")
         for name, value in grid.items():
-            known(f"field of grid {number}", name, GRID)
+            check_known(f"field of grid {number}", name, GRID)
             expected, holds = GRID[name]
             if not holds(value):
                 raise ValueError(f"{name} of grid {number}: expected {expected}; found {value!r}")
@@ -109,14 +109,14 @@ def _product(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     images = [(dataset, category) for dataset in grid["datasets"] for category in _categories(grid, dataset)]
     scale, overrides = grid.get("scale", "small"), grid.get("overrides", {})
     precision = grid.get("precision", "fp32")
-    known("precision", precision, PRECISIONS)
+    check_known("precision", precision, PRECISIONS)
     for part in sources(grid.get("teacher", "bundled")):
         check_source(part)
     for method, recipe, (dataset, category), seed in product(
         methods, grid.get("recipes", ["paper"]), images, grid.get("seeds", [0])
     ):
-        known("method", method, METHODS)
-        known("recipe", recipe, RECIPES)
+        check_known("method", method, METHODS)
+        check_known("recipe", recipe, RECIPES)
         if recipe in METHODS[method].RECIPES:
             resolve(method, recipe, scale, **overrides)
             yield {
@@ -133,7 +133,7 @@ def _product(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _categories(grid: Mapping[str, Any], dataset: str) -> list[str]:
-    known("dataset", dataset, datasets.DATASETS)
+    check_known("dataset", dataset, datasets.DATASETS)
     asked = grid["datasets"][dataset]
     if dataset == "folder":  # whose categories are folders of the user's own
         if asked == "all":
@@ -143,7 +143,7 @@ def _categories(grid: Mapping[str, Any], dataset: str) -> list[str]:
         return list(asked)
     published = list(datasets.PUBLISHED[dataset])
     for category in () if asked == "all" else asked:
-        known(f"{dataset} category", category, {*published, *datasets.categories(dataset)})
+        check_known(f"{dataset} category", category, {*published, *datasets.categories(dataset)})
     return published if asked == "all" else list(asked)
 
 

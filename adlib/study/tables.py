@@ -74,7 +74,7 @@ def paired_differences(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def made_again(rows: pd.DataFrame, others: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
-    """Compare runs with the same runs on another processor, seed by seed, in percent points: a line a method and metric.
+    """Compare runs with the same runs on another processor, in percent points: a line a method and metric.
 
     A method with overrides has a line of its own. Columns `difference` (of `rows` less `others`, mean over pairs) with
     its 95 % interval `low` to `high` (Student's t over `pairs`), `spread` (the standard deviation of a difference),

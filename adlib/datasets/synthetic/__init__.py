@@ -29,7 +29,7 @@ from adlib.datasets.synthetic import (
     veneer,
 )
 from adlib.datasets.synthetic.render import Picture, picture
-from adlib.errors import known
+from adlib.errors import check_known
 
 __all__ = ["CATEGORIES", "DEFECTS", "SEED", "VERSION", "Counts", "draw", "generate", "samples"]
 
@@ -65,8 +65,8 @@ def draw(category: str, split: str, defect: str, index: int, seed: int = SEED) -
 
     `defect` is 'good' or one of `DEFECTS[category]`; ValueError for a name that is neither.
     """
-    known("synthetic category", category, CATEGORIES)
-    known(f"{category} defect", defect, ("good", *DEFECTS[category]))
+    check_known("synthetic category", category, CATEGORIES)
+    check_known(f"{category} defect", defect, ("good", *DEFECTS[category]))
     return picture(_MODULES[category].render, category, seed, split, defect, index)
 
 
@@ -76,7 +76,7 @@ def generate(root: Path, category: str, seed: int = SEED, counts: Counts = Count
     The folder appears whole or not at all, also when two processes draw it at once. ValueError for an unknown
     category, or for a folder drawn with another version, seed or counts.
     """
-    known("synthetic category", category, CATEGORIES)
+    check_known("synthetic category", category, CATEGORIES)
     folder = Path(root) / category
     record = {"version": VERSION, "seed": seed, "counts": asdict(counts)}
     if folder.exists():
@@ -101,7 +101,7 @@ def generate(root: Path, category: str, seed: int = SEED, counts: Counts = Count
 
 def samples(root: Path, category: str) -> pd.DataFrame:
     """Table of samples of one category, drawn first if `root` does not hold it yet."""
-    known("synthetic category", category, CATEGORIES)
+    check_known("synthetic category", category, CATEGORIES)
     root = Path(root)
     folder = root / category
     if not folder.exists():

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -86,10 +87,12 @@ def made_again(rows: pd.DataFrame, others: pd.DataFrame, metrics: Sequence[str] 
     lines = []
     for setting, group in both.groupby(["method", "recipe", "overrides", "precision"]):
         for metric in metrics:
-            found = 100 * (group[metric] - group[f"{metric}_other"])
-            mean, reach = found.mean(), stats.t.ppf(0.975, len(found) - 1) * found.sem()
-            seeds = 100 * math.sqrt(group.groupby(["dataset", "category"])[metric].var().mean())
-            measured = (len(found), mean, mean - reach, mean + reach, found.std(), found.abs().max(), seeds)
+            found = 100 * (group[metric] - group[f"{metric}_other"]).to_numpy(dtype=float)
+            mean, spread = float(found.mean()), float(found.std(ddof=1)) if len(found) > 1 else math.nan
+            reach = float(stats.t.ppf(0.975, len(found) - 1)) * spread / math.sqrt(len(found))
+            variances = group.groupby(["dataset", "category"])[metric].var(ddof=1)
+            seeds = 100 * float(np.sqrt(np.nanmean(variances.to_numpy(dtype=float))))
+            measured = (len(found), mean, mean - reach, mean + reach, spread, float(np.abs(found).max()), seeds)
             lines.append((*setting, metric, *measured))
     columns = ["method", "recipe", "overrides", "precision", "metric", "pairs"]
     return pd.DataFrame(lines, columns=[*columns, "difference", "low", "high", "spread", "largest", "seeds"])

@@ -18,9 +18,11 @@ from adlib.layers import (
     SqueezeExcitation,
     cosine_distance,
     cosine_weights,
+    read_memory,
     smooth,
     squared_distance,
     top_mean,
+    unit,
 )
 
 
@@ -304,3 +306,32 @@ def test_the_cosine_distance_and_its_gradient_are_the_formula():
         torch.testing.assert_close(x.grad * alive, (y.grad * alive).float(), rtol=1e-4, atol=1e-6)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(cosine_distance(a, b), found)
+
+
+def test_distances_are_computed_in_single_precision_of_half_features():
+    torch.manual_seed(0)
+    a = torch.randn(1, 64, 2, 2).bfloat16()
+    b = (a.float() + 0.01 * torch.randn(a.shape)).bfloat16()
+    exact = 1 - torch.cosine_similarity(a.double(), b.double(), dim=1)
+    found = cosine_distance(a, b)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), exact, atol=1e-6)
+    assert unit(a).dtype == torch.float32
+    assert torch.allclose(unit(a).norm(dim=1), torch.ones(1, 2, 2), atol=1e-6)
+
+
+def test_a_vector_of_length_0_on_either_side_gives_no_gradient():
+    for zero in (0, 1):
+        sides = [torch.randn(1, 5, 2, 2), torch.randn(1, 5, 2, 2)]
+        sides[zero][:] = 0
+        sides = [side.requires_grad_(True) for side in sides]
+        squared_distance(*sides).sum().backward()
+        assert all(torch.equal(side.grad, torch.zeros_like(side)) or side is sides[zero] for side in sides)
+
+
+def test_the_temperature_holds_for_memorisation_too():
+    torch.manual_seed(0)
+    memory, features = NRMemory(4, 6, temperature=0.05), torch.randn(2, 6, 3, 3)
+    rebuilt = read_memory(cosine_weights(features, memory.values, 0.05), memory.values)
+    expected = (features - rebuilt).square().mean()
+    assert memory.memorisation(features).item() == pytest.approx(expected.item(), rel=1e-6)

@@ -185,3 +185,17 @@ def test_all_three_are_computed_together_unless_one_would_take_minutes(monkeypat
     assert math.isnan(values.pop("destseg_pro"))
     assert values == {name: each[name] for name in ("rd_pro", "stpm_pro")}
     assert reasons == {"destseg_pro": f"not computed: {work:.1g} pixels to sort"}
+
+
+def test_pro_of_whole_numbers_is_that_of_the_same_floats():
+    rng = np.random.default_rng(1)
+    maps, masks = rng.integers(0, 8, (3, 12, 12)), np.zeros((3, 12, 12), bool)
+    masks[:, 3:6, 3:6] = True
+    maps[masks] += 2
+    for pro in (legacy.rd_pro, legacy.stpm_pro):
+        assert pro(maps, masks) == pro(maps.astype(float), masks)
+
+
+def test_a_curve_that_ends_within_rounding_of_the_limit_is_not_interpolated():
+    fpr = np.array([0.0, 0.1, 0.3 - 1e-6, 0.4])
+    assert legacy._sample_index(fpr, 3).tolist() == [0, 1, 2]

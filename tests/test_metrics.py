@@ -307,3 +307,31 @@ def test_regions_are_counted_with_eight_neighbours():
     assert metrics.count_regions(masks) == 0
     masks[0, 0, 0] = masks[0, 1, 1] = masks[0, 3, 3] = masks[2, 0, 0] = True
     assert metrics.count_regions(masks) == 3
+
+
+def test_scores_of_double_precision_and_large_counts_are_not_rounded_to_ties():
+    close = np.array([1.0, 1.0 + 1e-12])
+    assert metrics.image_auroc(close, [0, 1]) == 1
+    assert metrics.image_auroc(np.array([2**24, 2**24 + 1]), [0, 1]) == 1
+    maps = np.array([[[1.0, 1.0 + 1e-12]]])
+    assert metrics.pixel_auroc(maps, [[[0, 1]]]) == 1
+
+
+def test_more_labels_than_maps_are_named():
+    with pytest.raises(ValueError, match="2 maps, but 3 scores"):
+        metrics.evaluate(np.zeros((2, 2, 2)), np.zeros((2, 2, 2), bool), [0, 1, 2], [0, 1, 1], known=[1, 1, 0])
+
+
+def test_iap_at_is_at_ninety_percent_unless_said_otherwise():
+    # Ten defects of one pixel score 1 to 10, ten normal pixels 0.5 to 9.5: at recall 0.9 nine defects and eight normal.
+    score = np.arange(1.0, 11.0)
+    maps, masks = np.stack([score, score - 0.5], axis=1)[:, None], np.tile([True, False], (10, 1, 1))
+    assert metrics.iap_at(maps, masks) == metrics.iap_at(maps, masks, 0.9) == pytest.approx(9 / 17)
+    assert metrics.iap_at(maps, masks, 0.8) == pytest.approx(8 / 15)
+
+
+def test_reasons_of_image_metrics_do_not_speak_of_masks():
+    maps, masks = np.zeros((2, 2, 2)), np.zeros((2, 2, 2), bool)
+    _, reasons = metrics.evaluate(maps, masks, [0.0, 1.0], [1, 1])
+    assert reasons["image_auroc"] == "no normal image"
+    assert "known mask" in reasons["pixel_auroc"]

@@ -14,6 +14,7 @@ from adlib import legacy_metrics, results
 from adlib.images import Images, UnknownMask
 from adlib.predict import Prediction
 from adlib.study import paper, tables
+from adlib.train import History
 from tests.conftest import tiny_images, write_category, write_tiny
 
 TINY = {"stpm": {"epochs": 1, "batch": 4}, "destseg": {"batch": 2, "student_steps": 1, "segmentation_steps": 1}}
@@ -478,3 +479,61 @@ def test_images_of_which_none_can_be_held_out_say_what_to_do_before_anything_is_
     write_tiny(tmp_path / "parts", 4)
     with pytest.raises(ValueError, match=r"no image to test on: of five good images or more one is held out"):
         adlib.prepare("stpm", "folder", "parts", teacher="random", data_root=tmp_path)
+
+
+@pytest.fixture
+def handed_on(monkeypatch):
+    """What `fit` and `build` are given; nothing trains."""
+    seen = []
+    build = adlib.run.build
+
+    def built(*args, **fields):
+        seen.append(("build", args[4]))
+        return build(*args, **fields)
+
+    def fit(method, images, **options):
+        seen.append(("fit", options["seed"]))
+        seen.append(("identity", options["identity"]))
+        return History(pd.DataFrame({"loss": [3.0, 2.0, 1.0]}), 1.0, 4, 3, {"student": 0}, ["here"])
+
+    monkeypatch.setattr(adlib.run, "build", built)
+    monkeypatch.setattr(adlib.run, "fit", fit)
+    return seen
+
+
+def test_the_seed_of_a_run_is_that_of_its_weights_and_of_its_training(tmp_path, handed_on):
+    prepared(write_category(tmp_path), seed=3).fit()
+    assert [pair for pair in handed_on if pair[0] != "identity"] == [("build", 3), ("fit", 3)]
+
+
+def test_a_training_of_other_images_textures_or_precision_is_another(tmp_path, handed_on):
+    root = write_category(tmp_path)
+    prepared(root).fit()
+    prepared(root, precision="bf16").fit()
+    Image.fromarray(tiny_images(1, size=256, seed=9).pixels[0].permute(1, 2, 0).numpy()).save(
+        root / "mvtec/bottle/train/good/000.png"
+    )
+    prepared(root).fit()
+    run = prepared(root)
+    run.notes["textures"] = "DTD, 1 images"
+    run._corruption = lambda: None
+    run.fit()
+    identities = [text for what, text in handed_on if what == "identity"]
+    assert len(set(identities)) == 4
+
+
+def test_a_row_has_the_last_loss_and_counts_the_kept_epoch_from_1(tmp_path, handed_on):
+    run = prepared(write_category(tmp_path))
+    run.fit()
+    assert run.notes["selected"] == "student: epoch 1 by validation"
+    maps = np.random.default_rng(0).random((4, 256, 256), dtype=np.float32)
+    run.prediction = Prediction(maps, np.arange(4, dtype=np.float32))
+    run.evaluate_legacy = lambda: ({}, {})
+    assert run.row().final_loss == 1.0
+
+
+def test_a_run_predicts_in_its_own_precision(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(adlib.run, "predict", lambda *_, **options: asked.append(options["precision"]))
+    prepared(write_category(tmp_path), precision="bf16").predict()
+    assert asked == ["bf16"]

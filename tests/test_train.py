@@ -545,3 +545,58 @@ def test_freed_memory_is_kept_for_the_next_step():
     printed = subprocess.check_output([sys.executable, "-c", PAGES], env=clean, cwd=Path(__file__).parents[1])
     before, after = map(int, printed.split())
     assert 10 * after < before  # 64 MiB: 16384 pages of 4 KiB, or 32 of 2 MiB
+
+
+def test_the_score_of_an_epoch_is_the_mean_over_all_held_out_images():
+    # 8 images, half held out, batches of 3: the fourth counts, and as much as each of the others.
+    toy = Toy(batch=3, steps=None, epochs=1, validation=0.5)
+    toy.stage["select"] = lambda batch: torch.tensor([float(i) for i in indices(batch.image)])
+    history = fit(toy, indexed_images(8), device="cpu")
+    held_out = Plan(toy.stages()[0], 0, 8, 0).held_out
+    assert len(held_out) == 4
+    assert history.losses["validation"].dropna().tolist() == [held_out.float().mean().item()]
+
+
+def test_each_stage_keeps_its_own_best_epoch():
+    scores, kept = iter([1.0, 2.0, 8.0, 7.0]), []
+    toy = Toy(steps=None, epochs=2, validation=0.2)
+
+    def select(batch):
+        kept.append(toy.weight.item())
+        return torch.full((len(batch.image),), next(scores))
+
+    toy.stage["select"] = select
+    both = [toy.stages()[0], replace(toy.stages()[0], name="second")]
+    toy.stages = lambda: both
+    history = fit(toy, indexed_images(5), device="cpu")
+    assert history.selected == {"toy": 0, "second": 1}
+    assert toy.weight.item() == kept[3]
+
+
+def test_what_a_loss_draws_follows_from_the_seed_and_the_step_alone():
+    def drawn(state):
+        torch.manual_seed(state)
+        toy, found = Toy(steps=3), []
+        (one,) = toy.stages()
+
+        def loss(batch):
+            found.append(torch.rand(1).item())
+            return {"pull": toy.weight.square().sum()}
+
+        toy.stages = lambda: [replace(one, loss=loss)]
+        fit(toy, indexed_images(4), device="cpu", seed=5)
+        return found
+
+    assert drawn(0) == drawn(1)
+    assert len(set(drawn(0))) == 3
+
+
+def test_the_seconds_of_an_interrupted_training_are_kept(tmp_path, monkeypatch):
+    write = train.write_state
+    monkeypatch.setattr(train, "write_state", lambda p, s: (write(p, s), (_ for _ in ()).throw(Killed))[0])
+    with pytest.raises(Killed):
+        fit(Toy(), indexed_images(4), device="cpu", resume=tmp_path / "r", save_every=0.0)
+    spent = torch.load(tmp_path / "r", weights_only=True)["seconds"]
+    monkeypatch.undo()
+    assert spent > 0
+    assert fit(Toy(), indexed_images(4), device="cpu", resume=tmp_path / "r").seconds > spent

@@ -5,6 +5,7 @@ import torch
 from adlib.backbones import Provenance, Teacher
 from adlib.checkpoint import load, save
 from adlib.methods import METHODS, build, resolve
+from adlib.methods.memkd import MemKD
 from adlib.predict import predict
 from adlib.train import fit
 from tests.conftest import tiny_images
@@ -183,3 +184,7 @@ def test_recall_distances_are_measured_from_the_normal_mean():
 def test_what_has_no_meaning_is_refused(overrides, message):
     with pytest.raises(ValueError, match=message):
         memkd(**overrides)
+
+
+def test_the_bundled_teacher_has_no_layer4_for_the_deepest_memory():
+    assert MemKD.with_bundled(MemKD.Config()).deepest_target == "bottleneck"

@@ -300,3 +300,18 @@ def test_a_method_says_of_a_topic_once_what_it_does():
     for name, method in METHODS.items():
         topics = [deviation.topic for deviation in method.DEVIATIONS]
         assert len(topics) == len(set(topics)), name
+
+
+# What papers state in their implementation details, of the recipe `paper`.
+STATED = {
+    "rd": {"cosine": "pixel", "epochs": 200, "batch": 16, "lr": 0.005, "betas": (0.5, 0.999), "sigma": 4.0},
+    "memkd": {"cosine": "flat", "epochs": 100, "betas": (0.5, 0.999), "items": (50, 50, 50), "exemplars": 16}
+    | {"lambda_nm": 0.1, "lambda_orth": 0.1},
+    "mkd": {"cosine": "flat", "epochs": 100, "betas": (0.5, 0.999), "student": "resnet50"},
+}
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_what_a_paper_states_is_the_default(name):
+    found = dataclasses.asdict(METHODS[name].Config())
+    assert {field: found[field] for field in STATED[name]} == STATED[name]

@@ -13,7 +13,7 @@ from adlib.layers import flat_cosine_distance
 from adlib.methods import METHODS, build, resolve
 from adlib.methods.base import Batch, Method
 from adlib.predict import predict
-from adlib.reverse import OneClassBottleneck, ReverseDecoder
+from adlib.reverse import OneClassBottleneck, ReverseDecoder, check_sides
 from adlib.train import fit
 from tests.conftest import tiny_images
 
@@ -166,3 +166,20 @@ def test_the_bottleneck_rectifies_each_of_its_convolutions():
 
     branches = [rectified(bottleneck.fine, fine), rectified(bottleneck.middle, middle), coarse]
     torch.testing.assert_close(bottleneck([fine, middle, coarse]), bottleneck.embed(torch.cat(branches, dim=1)))
+
+
+@pytest.mark.parametrize("sides", [(48, 64), (64, 48)])
+def test_neither_side_may_be_odd_to_halving(sides):
+    with pytest.raises(ValueError, match="divisible by 32"):
+        check_sides(torch.zeros(1, 3, *sides))
+
+
+def test_the_bottleneck_begins_kaiming_fan_out():
+    torch.manual_seed(0)
+    convolution = OneClassBottleneck("resnet18").fine[0]  # 64 -> 128, 3 x 3
+    assert convolution.weight.std().item() == pytest.approx((2 / (128 * 9)) ** 0.5, rel=0.02)
+
+
+def test_adam_gets_the_betas_in_their_order():
+    (stage,) = build("rd", teacher="random", backbone="resnet18").stages()
+    assert [group["betas"] for group in stage.optimiser.param_groups] == [(0.5, 0.999)]

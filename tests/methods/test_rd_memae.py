@@ -1,7 +1,9 @@
+import pytest
 import torch
 
 from adlib.backbones import Provenance
-from adlib.methods import METHODS, resolve
+from adlib.methods import METHODS, build, resolve
+from adlib.methods.base import Batch
 from tests.methods.conftest import memae, terms
 
 
@@ -37,3 +39,15 @@ def test_memaes_own_options():
 
 def test_the_values_of_its_memories_are_their_items():
     assert [tuple(v.shape) for v in memae().memory_values().values()] == [(6, 512), (5, 256), (4, 128)]
+
+
+def test_the_entropies_of_all_memories_are_added():
+    torch.manual_seed(0)
+    method = build("rd_memae", teacher="random", backbone="resnet18", lambda_entropy=0.3).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        found = method.loss(Batch(images))["entropy"].item()
+        _, recalls = method.decode(method.features(images))
+        each = [method.entropy(name, query).item() for name, (query, _) in recalls.items()]
+    assert len(each) == 3
+    assert found == pytest.approx(0.3 * sum(each), rel=1e-5)

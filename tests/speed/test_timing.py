@@ -25,3 +25,8 @@ def test_a_speed_up_is_the_median_of_the_paired_ratios():
     assert fast.spread == pytest.approx(0.5)
     with pytest.raises(ValueError, match="3 and 2 repetitions cannot be paired"):
         speed.speedup(slow, Timing((1.0, 1.0)))
+
+
+def test_p95_is_what_95_percent_stay_below():
+    assert Timing(tuple(range(101))).p95 == 95
+    assert Timing(tuple(range(101))).p50 == 50

@@ -249,3 +249,10 @@ def test_a_diagnostic_that_says_nothing_is_not_judged_and_says_why(tmp_path):
     assert list(found.loc["short", ["verdict", "why", "pairs"]]) == [verdicts.NOT_TESTED, "not moved", 0]
     assert list(found.loc["long", ["why", "pairs"]]) == ["", 3]
     assert found.loc["long", "effect"] == pytest.approx(1.1)
+
+
+def test_a_gain_that_is_printed_in_fractions_is_in_points():
+    claim = {"metric": "image_auroc", "paper_variant": "0.98", "paper_baseline": "0.95", "baseline": "stpm"}
+    assert claims._stated_gain(claim, 0, "stpm") == pytest.approx(3.0)
+    claim = {"metric": "image_auroc", "paper_variant": "98.0", "paper_baseline": "95.0", "baseline": "stpm"}
+    assert claims._stated_gain(claim, 0, "stpm") == pytest.approx(3.0)

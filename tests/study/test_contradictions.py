@@ -2,6 +2,7 @@
 
 import shutil
 
+import pandas as pd
 import pytest
 
 from adlib.study import paper
@@ -30,6 +31,8 @@ def test_what_a_reader_finds_by_hand_is_found():
         "the reduced student takes 30 % less inference time than STPM",
         "the new state of the art on textures; Sec. 5.3.1 has 99.9 from FastFlow's own paper",
         "gain over the best distillation method: image AP on VisA",
+        "leading localisation on these benchmarks: pixel AP on MVTec AD",
+        "leading localisation on these benchmarks: pixel AUC on VisA",
         "behind PatchCore on MPDD: pixel AUC",
         "ahead of the second best on MPDD: pixel AP",
         "ahead of the second best on MPDD: PRO",
@@ -105,3 +108,14 @@ def test_being_ahead_of_a_number_of_the_text_is_all_that_such_a_statement_says(f
     found = contradictions(folder).set_index("check")
     line = found.loc["the new state of the art on textures; Sec. 5.3.1 has 99.9 from FastFlow's own paper"]
     assert (line["stated"], line["found"], line["verdict"]) == ("ahead", "+0.10", "agrees")
+
+
+def test_two_equal_categories_are_no_copied_column():
+    lines = [
+        (source, "Table 1", "MVTec AD", category, "STPM", "image_auroc_pct", value)
+        for source in ("seed001", "stpm")
+        for category, value in (("bottle", 99.0), ("pill", 95.0), ("wood", 98.0))
+    ]
+    numbers = pd.DataFrame(lines, columns=["source", "table", "dataset", "category", "method", "metric", "value"])
+    assert len(copies(numbers)) == 1
+    assert copies(numbers[numbers["category"] != "wood"]).empty

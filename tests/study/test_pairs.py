@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from adlib.study import verdicts
-from tests.study.planted import judged, table, without_items
+from adlib.study.pairs import chosen
+from tests.study.planted import judged, made, table, without_items
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,8 @@ def test_a_category_with_too_few_seeds_does_not_count_and_takes_nothing_from_the
     assert (found["verdict"], found["categories"], found["seeds"]) == (verdicts.SUPPORTED, 1, 3)
     assert "pill" not in found["conditions"]
     assert found["why"] == "1 of 15 categories of mvtec"
+
+
+def test_of_the_splits_of_the_tiles_the_first_counts(row):
+    rows = pd.concat([made(row, "stpm", f"split{k}", [0.5, 0.6], dataset="mtd") for k in range(3)])
+    assert set(chosen(rows, "stpm", "image_auroc")["category"]) == {"split0"}

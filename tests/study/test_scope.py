@@ -46,3 +46,9 @@ def test_a_diagnostic_counts_only_where_its_claim_speaks_of_it(tmp_path):
     (found,) = lines_of("S1-10", pd.DataFrame(), diagnostics=tmp_path).iloc
     assert (found["categories"], found["pairs"]) == (2, 6)
     assert "bottle" not in found["conditions"]
+
+
+def test_of_objects_mvtec_has_ten():
+    assert scope.wanted("mvtec objects") == 10
+    assert scope.wanted("mvtec textures") == 5
+    assert scope.wanted("mvtec") == 15

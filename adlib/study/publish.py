@@ -77,7 +77,7 @@ def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
             others = [
                 f"{line['metric']} {_verdict(line)}"
                 for line in lines.to_dict("records")[1:]
-                if line["against"] == lines.iloc[0]["against"]
+                if line["metric"] != first["metric"] and line["against"] == lines.iloc[0]["against"]
             ]
             more = f" Its other metrics: {'; '.join(others)}." if others else ""
             over = f"{more} Over all settings: {summed.loc[first['id'], 'verdict']}."

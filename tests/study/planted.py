@@ -66,6 +66,8 @@ def scored_row(
         "pixel_auroc": 1 - auroc,
         "aupro": auroc / 2,
         "precision": "fp32",
+        "steps": 10 if method == "stpm" else 20,
+        "batch": 8,
         "seconds_train": 10.0 if method == "stpm" else 20.0,
         "peak_memory_mib": 500.0,
         "device": device,

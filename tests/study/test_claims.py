@@ -29,7 +29,7 @@ def test_a_relative_claim_follows_from_the_paired_differences(row, gains, verdic
     assert (found["pairs"], found["categories"], found["seeds"]) == (6, 2, 3)
     assert found["low"] <= found["effect"] <= found["high"]
     assert found["conditions"].startswith("paper, small, teacher bundled, resnet18, 80 steps, fp32; mvtec/bottle, ")
-    assert found["conditions"].endswith("; memkd against memkd(items=0)")
+    assert found["conditions"].endswith(f"; memkd against memkd(items=0); on {row['device']}")
     assert found["against"] == "memkd(items=0)"
     assert found["by_category"] == f"bottle {100 * sum(gains[:3]) / 3:+.1f}, pill {100 * sum(gains[3:]) / 3:+.1f}"
     assert "2 of 15 categories" in found["why"]
@@ -83,7 +83,7 @@ def test_of_several_baselines_the_best_on_average_counts_not_the_luckiest_of_eac
     rows.append(table(row, "dskd", dict.fromkeys(places, 0.6)))
     found = judged(pd.concat(rows), "S3-2")
     assert found["effect"] == pytest.approx(100 * (0.6 - 1.6 / 3))
-    assert found["conditions"].endswith("; dskd against dskd(decoder alone)")
+    assert found["conditions"].endswith(f"; dskd against dskd(decoder alone); on {row['device']}")
     assert found["by_category"] == "against dskd(encoder alone) +10.0"  # what the claim says of the other is not hidden
 
 
@@ -247,7 +247,7 @@ def test_a_diagnostic_that_says_nothing_is_not_judged_and_says_why(tmp_path):
     found = lines_of("S2-12", pd.DataFrame(), diagnostics=tmp_path)
     found = found.set_index(found["conditions"].str.split(";").str[0])
     assert list(found.loc["short", ["verdict", "why", "pairs"]]) == [verdicts.NOT_TESTED, "not moved", 0]
-    assert list(found.loc["long", ["why", "pairs"]]) == ["", 3]
+    assert list(found.loc["long", ["why", "pairs"]]) == ["1 of 15 categories of mvtec", 3]
     assert found.loc["long", "effect"] == pytest.approx(1.1)
 
 
@@ -256,3 +256,18 @@ def test_a_gain_that_is_printed_in_fractions_is_in_points():
     assert claims._stated_gain(claim, 0, "stpm") == pytest.approx(3.0)
     claim = {"metric": "image_auroc", "paper_variant": "98.0", "paper_baseline": "95.0", "baseline": "stpm"}
     assert claims._stated_gain(claim, 0, "stpm") == pytest.approx(3.0)
+
+
+def test_a_verdict_that_a_category_by_chance_would_hide_names_the_other_one(row):
+    """Screw is below what chance may give on both sides, and keeps the verdict alive without transistor."""
+    gains = {"bottle": 0.001, "transistor": 0.1, "screw": 0.2}
+    base = {"bottle": 0.9, "transistor": 0.8, "screw": 0.2}
+    places = [(name, seed) for name in gains for seed in range(3)]
+    noise = [-0.004, 0.0, 0.004]
+    without = table(row, "stpm", {(name, seed): base[name] for name, seed in places})
+    ours = table(row, "dskd", {(name, seed): base[name] + gains[name] + noise[seed] for name, seed in places})
+    found = judged(pd.concat([without, ours]), "S3-1")
+    assert found["verdict"] == verdicts.SUPPORTED
+    assert found["rests_on"].startswith("transistor and those by chance (without them +0.1 [")
+    assert "screw +20.0 (chance)" in found["by_category"]
+    assert "over categories like these [" in found["by_category"]

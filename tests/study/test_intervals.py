@@ -102,9 +102,24 @@ def test_the_interval_of_a_median_holds_it_as_often_as_it_says():
     found = [intervals.of_median(rng.exponential(size=40)) for _ in range(2000)]
     covered = np.mean([low <= math.log(2) <= high for _, low, high in found])
     assert 0.95 <= covered <= 0.975
-    assert intervals.of_median(range(1, 41)) == (20.5, 14, 27)
+    alternating = [value for low in range(1, 21) for value in (low, 41 - low)]
+    assert intervals.of_median(alternating) == (20.5, 14, 27)
+
+
+def test_the_interval_of_a_median_reaches_to_the_medians_of_both_halves():
+    """Of forty values that drift upwards all the way."""
+    assert intervals.of_median(range(1, 41)) == (20.5, 10.5, 30.5)
 
 
 def test_six_repetitions_are_the_fewest_with_an_interval():
     assert intervals.of_median([3, 1, 2, 6, 5, 4]) == (3.5, 1, 6)
     assert math.isnan(intervals.of_median([1, 2, 3, 4, 5])[1])
+
+
+def test_scores_without_skill_exceed_the_limit_of_chance_in_one_of_twenty_test_sets():
+    rng, limit = np.random.default_rng(0), intervals.chance_limit(20, 63)
+    assert limit == pytest.approx(0.6226, abs=1e-4)
+    ranks = np.array([rng.permutation(83)[:63].sum() for _ in range(4000)])  # of the defects, from 0
+    auroc = (ranks - 63 * 62 / 2) / (20 * 63)
+    assert np.mean(auroc > limit) == pytest.approx(0.05, abs=0.01)
+    assert math.isnan(intervals.chance_limit(0, 5))

@@ -38,9 +38,11 @@ def test_what_differs_in_the_training_of_both_sides_is_said(row):
     reduced = table(row, "reduced_student", places, device="cpu: B")
     found = judged(pd.concat([stpm, reduced]), "S1-3")
     assert ", 80 steps, fp32; mvtec/tile; " in found["conditions"]
-    assert found["conditions"].endswith(
-        "against stpm (42 steps, settled); on cpu: A and cpu: B, different ones in 3 of 3 pairs"
-    )
+    devices = "on cpu: A and cpu: B, different ones in 3 of 3 pairs"
+    assert found["conditions"].endswith(f"against stpm (42 steps, settled); {devices}")
+    stpm, reduced = stpm.assign(device="cpu: A (family 1 model 2)"), reduced.assign(device="cpu: A")
+    found = judged(pd.concat([stpm, reduced]), "S1-3")  # of before it was recorded: perhaps the same
+    assert found["conditions"].endswith("different ones in 0 to 3 of 3 pairs")
 
 
 def test_a_category_with_too_few_seeds_does_not_count_and_takes_nothing_from_the_others(row):

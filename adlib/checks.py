@@ -4,6 +4,7 @@ Every check returns sentences: what was found, in which files, what it does to t
 stops anything but images that cannot train at all.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -168,7 +169,13 @@ def check_scores(table: pd.DataFrame, threshold: float) -> list[str]:
     auroc = test.statistic / (len(good) * len(defects))
     missed = defects[defects["score"] <= threshold]
     found = []
-    if test.pvalue > CONFIDENCE:
+    if 1 / math.comb(len(table), len(good)) > CONFIDENCE:  # not even a perfect order would be told from chance
+        found.append(
+            f"Too few images to judge the detector: with {_count(len(good), 'good image', 'good images')} held out and "
+            f"{_count(len(defects), 'defect', 'defects')} even a perfect order may be chance. In {auroc:.0%} of all "
+            "pairs the defect has the higher score. Add images."
+        )
+    elif test.pvalue > CONFIDENCE:
         found.append(
             f"Held-out good images score like the defects: in {auroc:.0%} of all pairs the defect has the higher "
             "score, no better than chance (50%) allows. Do not use this detector. See whether the defects can be seen "

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from matplotlib.colors import Normalize
 from tqdm import tqdm
 
 from adlib import checkpoint, checks, datasets, images, plots, report
+from adlib.backbones import check_source, sources
 from adlib.datasets.folder import images_below, masks_below
 from adlib.datasets.table import EXTENSIONS, found_in
 from adlib.device import resolve_device
@@ -77,6 +79,8 @@ class Detector:
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
         resolve(method, recipe, scale, **mapping(overrides))  # a wrong name is an error here, not after the images
+        for source in sources(teacher):
+            check_source(source)
         self.device = resolve_device(device)
         self._options: dict[str, Any] = {
             "method": method,
@@ -143,6 +147,7 @@ class Detector:
         findings += checks.check_duplicates(run.train, run.test) + checks.check_brightness(run.test)
         for finding in findings if progress else ():
             print(finding)
+        before = len(findings)  # what the images alone show; the rest is of scores
         run.fit(progress=progress)
         good = run.test.labels.numpy() == 0
         scores = run.predicted.scores
@@ -161,6 +166,8 @@ class Detector:
             )
         # All at once: a fit that fails leaves the detector of before as it was.
         self._learned = _Learned(run.method, threshold, plots.scale_of(run.predicted.maps), run)
+        for finding in findings[before:] if progress else ():
+            print(finding)
         self._root, self.findings = root, tuple(findings)
         return self
 
@@ -173,6 +180,11 @@ class Detector:
         good; a warning names it. ValueError where none can be read, or where an overlay would replace another file.
         """
         threshold = self.threshold  # an untrained detector is an error now
+        if not isinstance(folder, str | PathLike):
+            raise ValueError(
+                f"score takes a folder or an image file, got {type(folder).__name__}; images in memory are scored by "
+                "adlib.optimised(detector.method), as uint8 tensors of the size trained at"
+            )
         folder = Path(folder).expanduser().absolute()
         home = folder if folder.is_dir() else folder.parent
         paths = _images_at(folder)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from uuid import uuid4
 
 from PIL import Image
@@ -42,12 +43,29 @@ def replace_between(path: Path, begin: str, end: str, text: str) -> None:
         temporary.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
+def check_writable(folder: Path) -> None:
+    """Raise OSError, saying what to do, where no file can be made in a folder, which is made where it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{folder} cannot be written to ({error.strerror}); choose another folder"
+        ) from error
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to; rename it on success, remove it on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # no other process's, on no other machine either
     try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:  # a file lies where the folder would
+            raise OSError(
+                error.errno, f"{path} could not be written ({error.strerror}); choose another folder, then run again"
+            ) from error
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -58,5 +76,5 @@ def whole_file(path: Path) -> Iterator[Path]:
             f"{path} could not be written ({error.strerror}); make room or choose another folder, then run again",
         ) from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             temporary.unlink()

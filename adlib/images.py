@@ -188,6 +188,9 @@ def _open(path: str) -> Image.Image:
     """The whole file decoded and turned upright."""
     try:
         with Image.open(path) as image:
+            # A phone's JPEG may have a second frame, too, which is a preview.
+            if image.format in ("TIFF", "GIF", "WEBP") and (pages := getattr(image, "n_frames", 1)) > 1:
+                raise ValueError(f"it holds {pages} images, of which only the first would be seen: save one a file")
             return ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise FileNotFoundError(f"no such file: {path}") from None

@@ -47,7 +47,10 @@ class Inference(nn.Module):
 
     @torch.inference_mode()
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute maps and scores of images on the module's device."""
+        """Compute maps and scores of images on the module's device; ValueError for what is no such tensor."""
+        if not isinstance(pixels, Tensor) or pixels.dtype != torch.uint8 or pixels.dim() != 4 or pixels.shape[1] != 3:
+            found = f"{pixels.dtype} {tuple(pixels.shape)}" if isinstance(pixels, Tensor) else type(pixels).__name__
+            raise ValueError(f"expected RGB images as a tensor of uint8, (N, 3, H, W), from 0 to 255; found {found}")
         maps, scores = self._run(pixels)
         return (maps.clone(), scores.clone()) if self._copies else (maps, scores)
 

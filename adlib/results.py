@@ -80,6 +80,8 @@ def read(folder: str | Path) -> pd.DataFrame:
     A folder that is empty or not there has no rows. ValueError, naming the file, what was expected
     and what was found, for a broken file, another schema, or one run in two files.
     """
+    if Path(folder).expanduser().is_file():
+        raise ValueError(f"{folder} is a file: name the folder that its row lies in")
     rows, seen = [], dict[str, Path]()
     for path in sorted(Path(folder).expanduser().rglob("*.json")):
         try:
@@ -164,7 +166,9 @@ def command(row: Row | Mapping[str, Any] | pd.Series, output: str = "OUT.ipynb")
     words = ["papermill", "notebooks/run.ipynb", output]
     for name in (name for name in IDENTITY if name in run and name != "overrides"):
         # -r: as text. Papermill's -p would make the number 1 of the category 01.
-        words += ["-p" if name == "seed" else "-r", name, str(run[name])]
+        # A row names the user's folder, not where it lies.
+        lies = "PATH/TO/" if name == "category" and run.get("dataset") == "folder" and "/" not in run[name] else ""
+        words += ["-p" if name == "seed" else "-r", name, f"{lies}{run[name]}"]
     if run.get("precision", "fp32") != "fp32":  # not of the identity: the run notebook's own is fp32
         words += ["-r", "precision", run["precision"]]
     if run.get("overrides"):

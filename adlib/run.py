@@ -28,7 +28,7 @@ from adlib.corrupt import Corruption, rotation_of
 from adlib.datasets import dtd
 from adlib.device import memory_explained, resolve_device, resolve_precision
 from adlib.environment import environment, peak_memory
-from adlib.files import whole_file
+from adlib.files import check_writable, whole_file
 from adlib.images import IMAGE_SIZE
 from adlib.methods import METHODS, Method, build, mapping, resolve
 from adlib.predict import Prediction, predict
@@ -74,6 +74,8 @@ def prepare(
             f"the folder {identity['category']!r} would name a row, for which it takes {expected}, of at most 100 "
             "characters: rename it"
         )
+    if out_dir is not None:  # hours of training are lost where the row cannot be written
+        check_writable(results.row_path(Path(out_dir).expanduser(), identity).parent)
     samples = datasets.load(dataset, category, data_root)
     if "test" not in set(samples["split"]):
         raise ValueError(

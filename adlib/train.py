@@ -109,6 +109,11 @@ def fit(
     )
     if len(images) == 0:
         raise ValueError("there are no training images")
+    if defects := int(images.labels.bool().sum()):
+        raise ValueError(
+            f"{defects} of {len(images)} training images are labelled as defects; methods learn from good ones alone: "
+            "load the part of the table whose split is 'train'"
+        )
     trainable = {p: p.requires_grad for p in method.parameters()}
     try:
         with torch.random.fork_rng(devices=[]):

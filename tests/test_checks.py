@@ -179,3 +179,12 @@ def test_defects_in_another_light_are_told():
 def test_fine_detail_has_unit_length_and_a_blank_image_none():
     vectors = checks.detail(torch.cat([tiny_images(2).pixels, torch.full((1, 3, 64, 64), 9, dtype=torch.uint8)]))
     np.testing.assert_allclose(vectors.norm(dim=1), [1, 1, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize(("good", "defects", "few"), [(1, 18, True), (1, 19, False), (2, 4, True), (3, 3, False)])
+def test_a_perfect_order_of_too_few_images_is_not_called_chance(good, defects, few):
+    """One of 19 orders of 1 + 18 is perfect, more than one in twenty."""
+    scores = [0.1 * i for i in range(good)] + [10.0 + i for i in range(defects)]
+    table = pd.DataFrame({"image": "x.png", "label": [0] * good + [1] * defects, "score": scores})
+    found = checks.check_scores(table, threshold=5.0)
+    assert [text.split(":")[0] for text in found] == (["Too few images to judge the detector"] if few else [])

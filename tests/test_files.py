@@ -2,7 +2,7 @@
 
 import pytest
 
-from adlib.files import replace_between
+from adlib.files import replace_between, whole_file
 
 BEGIN, END = "<!-- begin -->", "<!-- end -->"
 
@@ -23,3 +23,12 @@ def test_a_page_without_the_marks_in_their_order_is_named_and_left_as_it_was(tmp
         replace_between(page, BEGIN, END, "new")
     assert page.read_text() == text
     assert list(tmp_path.iterdir()) == [page]
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with (
+        pytest.raises(OSError, match=r"file/x\.csv could not be written .*; choose another folder"),
+        whole_file(tmp_path / "file" / "x.csv"),
+    ):
+        pass

@@ -380,3 +380,13 @@ def test_magnetic_tiles_with_four_empty_masks_and_one_that_vanishes():
     assert loaded.mask_known.sum() == len(rows) - 5
     empty = [row for row in rows if np.asarray(images.read_mask(row["mask"])).max() == 0]
     assert len(empty) == 4
+
+
+@pytest.mark.parametrize("kind", ["tif", "gif"])
+def test_a_file_of_several_images_is_refused(tmp_path, kind):
+    first, second = (Image.new("RGB", (8, 8), colour) for colour in ("white", "black"))
+    first.save(tmp_path / f"two.{kind}", save_all=True, append_images=[second])
+    first.save(tmp_path / f"one.{kind}")
+    with pytest.raises(ValueError, match=r"cannot decode .*two.*: it holds 2 images"):
+        images.load(table(sample(tmp_path / f"two.{kind}")), size=8)
+    assert len(images.load(table(sample(tmp_path / f"one.{kind}")), size=8)) == 1

@@ -136,3 +136,12 @@ def test_the_fast_module_gives_what_predict_gives():
     assert maps.shape == plain.maps.shape == (5, 64, 64)
     assert np.abs(maps - plain.maps).max() < 1e-4 * np.ptp(plain.maps)
     np.testing.assert_allclose(scores, plain.scores, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "pixels", [torch.zeros(1, 3, 64, 64), torch.zeros(1, 1, 64, 64, dtype=torch.uint8), np.zeros((64, 64, 3), np.uint8)]
+)
+def test_what_is_no_batch_of_bytes_is_refused(pixels):
+    fast = optimised(build("stpm", teacher="random", levels=[1]))
+    with pytest.raises(ValueError, match=r"expected RGB images as a tensor of uint8, \(N, 3, H, W\)"):
+        fast(pixels)

@@ -446,3 +446,13 @@ def test_environment_fills_its_fields_of_a_row(tmp_path):
     assert set(found["versions"]) == {"adlib", "python", "torch", "timm", "numpy", "scipy", "pillow"}
     assert found["device"].startswith("cpu: ")
     results.write(make(**found), tmp_path)
+
+
+def test_a_row_is_no_folder_of_rows(tmp_path):
+    path = results.write(make(), tmp_path)
+    with pytest.raises(ValueError, match="is a file: name the folder that its row lies in"):
+        results.read(path)
+
+
+def test_the_command_of_a_users_folder_says_that_its_place_is_to_be_filled_in():
+    assert "-r category PATH/TO/parts" in results.command(make(dataset="folder", category="parts"))

@@ -537,3 +537,9 @@ def test_a_run_predicts_in_its_own_precision(tmp_path, monkeypatch):
     monkeypatch.setattr(adlib.run, "predict", lambda *_, **options: asked.append(options["precision"]))
     prepared(write_category(tmp_path), precision="bf16").predict()
     assert asked == ["bf16"]
+
+
+def test_a_folder_that_cannot_hold_the_row_is_refused_before_the_training(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"cannot be written to \(.*\); choose another folder"):
+        prepared(write_category(tmp_path), out_dir=tmp_path / "file")

@@ -600,3 +600,8 @@ def test_the_seconds_of_an_interrupted_training_are_kept(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert spent > 0
     assert fit(Toy(), indexed_images(4), device="cpu", resume=tmp_path / "r").seconds > spent
+
+
+def test_defects_are_not_trained_on():
+    with pytest.raises(ValueError, match="1 of 4 training images are labelled as defects"):
+        fit(Toy(), replace(indexed_images(4), labels=torch.tensor([0, 0, 1, 0])), device="cpu")

@@ -27,6 +27,8 @@ from adlib.files import is_overlay
 from . import table as listing
 from .table import EXTENSIONS, GOOD, Sample, folders_in, found_in, table
 
+# Images that this package cannot read: listed with the others, so that decoding names them and none is left out unsaid.
+NOT_READ = {".heic", ".heif", ".avif", ".jxl", ".psd", ".dng", ".raw", ".cr2", ".nef", ".arw"}
 HOLD_OUT = 5
 SEED = 0
 MASKS = ("ground_truth", "masks")
@@ -65,7 +67,7 @@ def samples(root: Path, category: str) -> pd.DataFrame:
 
 def images_in(folder: Path) -> list[Path]:
     """Image files directly inside a folder, sorted, but for what adlib drew; none if there is no such folder."""
-    return [path for path in listing.images_in(folder) if not is_overlay(path)]
+    return [path for path in listing.images_in(folder, EXTENSIONS | NOT_READ) if not is_overlay(path)]
 
 
 def images_below(home: Path) -> list[Path]:
@@ -89,7 +91,7 @@ def _all_below(home: Path, above: tuple[Path, ...] = ()) -> list[Path]:
             continue
         if path.is_dir():  # also through a symbolic link, as `folders_in` reads them
             found += _all_below(path, (*above, here))
-        elif path.suffix.lower() in EXTENSIONS:
+        elif path.suffix.lower() in EXTENSIONS | NOT_READ:
             found.append(path)
     return found
 

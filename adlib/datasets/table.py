@@ -2,14 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 COLUMNS = ["image", "mask", "label", "defect", "split"]
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm"}
 GOOD = "good"
 
 
@@ -71,7 +71,7 @@ def _first_bad(train: pd.DataFrame) -> str:
     return str(train.loc[train["label"] == 1, "image"].iloc[0])
 
 
-def images_in(folder: Path) -> list[Path]:
+def images_in(folder: Path, extensions: Collection[str] = EXTENSIONS) -> list[Path]:
     """Image files directly inside a folder, sorted; none if there is no such folder."""
     if not folder.is_dir():
         return []
@@ -79,7 +79,7 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and not path.is_dir()
+        if path.suffix.lower() in extensions and not path.name.startswith(".") and not path.is_dir()
     )
 
 

@@ -32,6 +32,8 @@ def prepare(arguments: list[str]) -> None:
     parser.add_argument("--quality", type=int, default=80)
     options = parser.parse_args(arguments)
     groups = {group: getattr(options, group) for group in ("photographs", "tiny", "textures")}
+    if not any(groups.values()):
+        parser.error("there is nothing to pack: name folders or zips of images")
     counts = data.pack({group: paths for group, paths in groups.items() if paths}, options.out, options.quality)
     print(f"{options.out}: {counts}, {options.out.stat().st_size / 2**20:.1f} MiB")
 

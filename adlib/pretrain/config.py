@@ -45,6 +45,8 @@ class Config:
         for name, lowest in least.items():
             if not getattr(self, name) >= lowest:
                 raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
+        if self.steps is not None and self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, got {self.precision!r}")
         if self.feature_loss not in FEATURE_LOSSES:
@@ -66,4 +68,4 @@ class Config:
 
     def identity(self) -> str:
         """Say what is trained, without what may change when it goes on: how long, and whether it is compiled."""
-        return str(dataclasses.replace(self, steps=0, seconds=0.0, compile=False))
+        return str(dataclasses.replace(self, steps=1, seconds=0.0, compile=False))

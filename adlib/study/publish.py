@@ -5,6 +5,7 @@
 Nothing in them is typed by hand.
 """
 
+import argparse
 import math
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -223,12 +224,14 @@ def _effect(line: Mapping[Hashable, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Write both."""
+    """Write both, and say so."""
+    argparse.ArgumentParser(prog="python -m adlib.study.publish", description=__doc__.splitlines()[0]).parse_args()
     rows = results.read(results.RUNS)
     judged = claims.judge(rows)
     with whole_file(CLAIMS) as path:
         path.write_text(claims_csv(judged))
     replace_between(README, BEGIN, END, readme(rows, judged))
+    print(f"{CLAIMS} and the tables of {README}, from {len(rows)} rows")
 
 
 if __name__ == "__main__":

@@ -235,3 +235,12 @@ def test_a_folder_with_an_images_name_is_none(tmp_path):
     layouts.picture(tmp_path / "part/good/0.png")
     (tmp_path / "part/good/1.png").mkdir()
     assert len(datasets.load("folder", "part", tmp_path)) == 1
+
+
+@pytest.mark.parametrize("name", ["x.heic", "x.GIF", "x.jp2"])
+def test_no_image_is_left_out_for_its_format(tmp_path, name):
+    for i in range(6):
+        layouts.picture(tmp_path / f"good/{i}.png")
+    (tmp_path / "good" / name).write_bytes(b"what this is nobody knows")
+    assert str(tmp_path / "good" / name) in set(datasets.load("folder", str(tmp_path))["image"])
+    assert tmp_path / "good" / name in images_below(tmp_path)

@@ -95,6 +95,10 @@ class Detector:
         self._learned: _Learned | None = None
         self._root = Path()  # the folder of `fit`, which the paths of its images are relative to
 
+    def __repr__(self) -> str:
+        state = "not trained" if self._learned is None else f"alarm above {self.threshold.value:.4g}"
+        return f"<Detector {self._options['method']}, {state}>"
+
     @property
     def method(self) -> Method:
         """The trained method; ValueError before `fit`."""
@@ -242,8 +246,10 @@ class Detector:
         try:
             low, high = saved["colours"]
             colours = Normalize(float(low), float(high), clip=True)
-            detector._learned = _Learned(method, Threshold(**saved["threshold"]), colours)
-        except (KeyError, TypeError, ValueError) as error:
+            numbers = {name: float(value) for name, value in saved["threshold"].items()}
+            threshold = Threshold(held_out=int(numbers.pop("held_out")), **numbers)
+            detector._learned = _Learned(method, threshold, colours)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{Path(path).with_suffix('.json')} does not describe a detector of this version: {error!r}"
             ) from error

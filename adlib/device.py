@@ -23,6 +23,7 @@ _held: dict[str, IO[bytes]] = {}  # the device of this process and its lease, ke
 
 def resolve_device(device: str = "auto") -> str:
     """Return a free GPU where there is one and `device` is 'auto' (`lease`); else `device`, checked to exist."""
+    device = str(device)  # a torch.device says its name
     if device == "auto":
         return lease_gpu() if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):

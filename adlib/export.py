@@ -54,6 +54,7 @@ def export_onnx(
         "config": json.dumps(asdict(method.config)),
         "teacher": method.provenance.name,
         "preprocess": method.preprocess,  # how adlib.images makes the input
+        "resize": f"to {size} x {size} pixels, bilinear with antialiasing, as Pillow's: others give other scores",
     }
     program = _program(own, size)
     program.model.metadata_props.update(about | dict(metadata or {}))

@@ -88,7 +88,7 @@ def read(folder: str | Path) -> pd.DataFrame:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path}: expected a row as JSON, found {error}") from error
-        if not isinstance(content, dict) or not set(IDENTITY) <= content.keys():
+        if not isinstance(content, dict) or not (set(IDENTITY) <= content.keys() or "schema" in content):
             raise ValueError(f"{path}: no row of adlib, and a folder of rows has no other .json files: move it away")
         if content.get("schema") != SCHEMA:
             raise ValueError(
@@ -120,6 +120,7 @@ def aggregate(
     NaN metrics do not count. ValueError if a group mixes more than seeds (say, two categories, or
     two numbers of steps), or has one seed twice.
     """
+    by, metrics = ([names] if isinstance(names, str) else names for names in (by, metrics))
     unknown = [name for name in (*by, *metrics) if name not in rows.columns]
     if unknown:
         raise ValueError(f"no column {unknown}: the rows have {list(rows.columns)}")

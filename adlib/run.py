@@ -57,13 +57,26 @@ def prepare(
     """Check all parameters, read the images and build the method; nothing is trained yet, and no row written.
 
     Images whose decoding takes long are kept decoded in the user's cache folder (`adlib/decoded.py`).
-    With `out_dir` an unfinished training leaves its state there, beside where its row will be, and goes on from it.
+
+    Args:
+        method: a name in `adlib.METHODS`.
+        dataset: a name in `adlib.datasets.DATASETS`; `folder` is a folder of your own.
+        category: one of the dataset; of `folder` the path of the images, absolute or from `data_root`.
+        recipe: 'paper' (what the text says) or 'code' (what the authors' code does), where there is any.
+        seed: of the initial weights and all random draws.
+        scale: 'full' trains as long as the source, 'small' for minutes.
+        teacher: 'bundled', 'imagenet', 'random', or the path of a `.safetensors` file; see `adlib.backbones`.
+        overrides: fields of the method's config, such as {'levels': [1, 2]}.
+        data_root: the folder that holds the datasets; else `ADLIB_DATA`, else one in the user's cache.
+        device: 'auto' (a free GPU, else the CPU), 'cpu', 'cuda'.
+        precision: 'fp32', 'bf16', or 'auto': bf16 where the device is faster at it.
+        out_dir: where an unfinished training leaves its state, beside where its row will be, and goes on from it.
 
     Raises ValueError or FileNotFoundError, saying what was expected and found, for anything that does not fit.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise ValueError(f"seed must be a whole number of at least 0 and below 2^31, got {seed!r}")
-    if not isinstance(category, str):
+    if not isinstance(category, str) or not category:
         raise ValueError(f"category must be text, got {category!r}; papermill keeps '01' as text with -r category 01")
     asked = mapping(overrides)
     config = resolve(method, recipe, scale, **asked)
@@ -271,7 +284,7 @@ class Run:
         return self.prediction or self.predict()
 
     def evaluate(self) -> tuple[dict[str, float], dict[str, str]]:
-        """Compute the exact metrics, and for each that is NaN the reason."""
+        """Compute the exact metrics, and for each that is NaN the reason; before `fit` those of random weights."""
         found, (masks, labels, known) = self.predicted, self._truth
         return metrics.evaluate(found.maps, masks, found.scores, labels, known)
 

@@ -13,8 +13,8 @@ ROUNDING = 1e-5  # parts of a score by which it differs where an image is scored
 
 def check_rate(rate: float) -> None:
     """Raise ValueError for a false-alarm rate that is not between 0 and 1."""
-    if not 0 < rate < 1:
-        raise ValueError(f"the false-alarm rate must lie between 0 and 1, got {rate}")
+    if not isinstance(rate, int | float) or not 0 < rate < 1:
+        raise ValueError(f"the false-alarm rate must lie between 0 and 1, got {rate!r}")
 
 
 def held_out_needed(rate: float) -> int:

@@ -309,3 +309,19 @@ def test_an_exported_detector_carries_its_threshold(fitted, tmp_path):
     with pytest.raises(ValueError, match=r"call fit\(folder\)"):
         Detector("stpm", teacher="random").export(tmp_path / "none.onnx")
     assert not (tmp_path / "none.onnx").exists()
+
+
+def test_a_detector_says_what_it_is(fitted):
+    assert repr(Detector("rd", device="cpu")) == "<Detector rd, not trained>"
+    assert repr(fitted) == f"<Detector stpm, alarm above {fitted.threshold.value:.4g}>"
+
+
+@pytest.mark.parametrize("value", ["abc", None, []])
+def test_a_threshold_that_is_no_number_is_refused(fitted, tmp_path, value):
+    path = fitted.save(tmp_path / "d.safetensors")
+    beside = path.with_suffix(".json")
+    saved = json.loads(beside.read_text())
+    saved["detector"]["threshold"]["value"] = value
+    beside.write_text(json.dumps(saved))
+    with pytest.raises(ValueError, match="does not describe a detector"):
+        Detector.load(path)

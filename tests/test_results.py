@@ -456,3 +456,20 @@ def test_a_row_is_no_folder_of_rows(tmp_path):
 
 def test_the_command_of_a_users_folder_says_that_its_place_is_to_be_filled_in():
     assert "-r category PATH/TO/parts" in results.command(make(dataset="folder", category="parts"))
+
+
+def test_one_name_is_a_list_of_one(tmp_path):
+    results.write(make(), tmp_path)
+    rows = results.read(tmp_path)
+    assert results.aggregate(rows, by="method", metrics="image_auroc").equals(
+        results.aggregate(rows, by=["method"], metrics=["image_auroc"])
+    )
+
+
+def test_a_row_without_a_part_of_its_identity_is_a_row_all_the_same(tmp_path):
+    path = results.write(make(), tmp_path)
+    content = json.loads(path.read_text())
+    del content["seed"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="seed"):
+        results.read(tmp_path)

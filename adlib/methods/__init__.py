@@ -56,7 +56,7 @@ def name_of(method: Method) -> str:
 
 def mapping(overrides: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the overrides as a dictionary of their own; ValueError for what is none, such as text."""
-    if overrides is None or isinstance(overrides, Mapping):
+    if overrides is None or (isinstance(overrides, Mapping) and all(isinstance(name, str) for name in overrides)):
         return dict(overrides or {})
     raise ValueError(
         f"overrides must map fields to values, such as {{'epochs': 6}}, got {overrides!r}; with papermill: "

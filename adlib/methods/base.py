@@ -184,7 +184,8 @@ def _cast(method: str, field: str, value: Any, default: Any) -> Any:
         return float(value)
     elif type(value) is kind:
         return value
-    raise ValueError(f"field {field!r} of {method} takes a {kind.__name__} such as {default!r}, got {value!r}")
+    article = "an" if kind is int else "a"
+    raise ValueError(f"field {field!r} of {method} takes {article} {kind.__name__} such as {default!r}, got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -70,17 +70,28 @@ GRID: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
+# What a study's config holds: (the words of the error, the check).
+STUDY: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "rows": ("a folder", _text),
+    "report": ("a folder", _text),
+    "tables": ("a list of notebooks that show the rows", _texts),
+    "grids": ("a list with what is run", lambda value: isinstance(value, list) and bool(value)),
+}
+
+
 def runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Map the path of each row, as `config["rows"]` names its folder, to the parameters of its run.
 
     A grid is the product of its lists; a recipe that a method does not have is left out. Raises ValueError for an
     unknown name or field, a value of another kind, a grid without a run, and for one run in two grids.
     """
-    grids = config.get("grids")
-    if not isinstance(grids, list) or not grids or not _text(config.get("rows")):
-        raise ValueError(
-            "a study's config names `rows`, a folder, and `grids`, a list with what is run; see config.yaml"
-        )
+    for name in config:
+        check_known("field of a study's config", name, STUDY)
+    for name in sorted({"rows", "grids", *config}):  # the others are the Snakefile's
+        expected, holds = STUDY[name]
+        if not holds(config.get(name)):
+            raise ValueError(f"a study's config names {name}, {expected}; found {config.get(name)!r}. See config.yaml")
+    grids = config["grids"]
     found: dict[str, dict[str, Any]] = {}
     for number, grid in enumerate(grids, 1):
         if not isinstance(grid, Mapping):

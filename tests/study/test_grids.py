@@ -52,7 +52,7 @@ def test_a_grid_may_name_a_precision_which_names_no_other_row():
         ({"methods": ["stmp"]}, "unknown method 'stmp'; did you mean 'stpm'"),
         ({"datasets": {"mvtek": "all"}}, "unknown dataset 'mvtek'; did you mean 'mvtec'"),
         ({"overrides": {"epoch": 3}}, "unknown field of stpm 'epoch'; did you mean 'epochs'"),
-        ({"overrides": {"epochs": "3"}}, "takes a int"),
+        ({"overrides": {"epochs": "3"}}, "takes an int"),
         ({"overrides": {"fusion": "sun"}}, "fusion must be one of .*, got 'sun'"),
         ({"overrides": {"epochs": 0}}, "epochs must be at least 1, got 0"),
         ({"seed": [0]}, "unknown field of grid 1 'seed'; did you mean 'seeds'"),
@@ -77,9 +77,20 @@ def test_what_does_not_fit_is_named_before_anything_runs(fields, message):
         grids.runs(config(grid(**fields)))
 
 
-@pytest.mark.parametrize("content", [{}, {"rows": "rows"}, {"rows": "rows", "grids": {}}, {"grids": [grid()]}])
-def test_a_config_that_names_no_runs_is_refused(content):
-    with pytest.raises(ValueError, match="names `rows`, a folder, and `grids`, a list"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "names (rows, a folder|grids, a list with what is run); found None"),
+        ({"rows": "rows"}, "names grids, a list with what is run; found None"),
+        ({"rows": "rows", "grids": {}}, "names grids, a list with what is run; found {}"),
+        ({"grids": [grid()]}, "names rows, a folder; found None"),
+        (config(grid()) | {"rowz": "x"}, "unknown field of a study's config 'rowz'; did you mean 'rows'"),
+        (config(grid()) | {"tables": []}, r"names tables, a list of notebooks that show the rows; found \[\]"),
+        (config(grid()) | {"report": 3}, "names report, a folder; found 3"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_refused(content, message):
+    with pytest.raises(ValueError, match=message):
         grids.runs(content)
 
 

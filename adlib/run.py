@@ -87,8 +87,6 @@ def prepare(
             f"the folder {identity['category']!r} would name a row, for which it takes {expected}, of at most 100 "
             "characters: rename it"
         )
-    if out_dir is not None:  # hours of training are lost where the row cannot be written
-        check_writable(results.row_path(Path(out_dir).expanduser(), identity).parent)
     samples = datasets.load(dataset, category, data_root)
     if "test" not in set(samples["split"]):
         raise ValueError(
@@ -122,6 +120,8 @@ def prepare(
                 f"paper did. To fetch it: python -m adlib.datasets.download dtd --root {root}",
                 stacklevel=2,
             )
+    if out_dir is not None:  # hours of training are lost where the row cannot be written
+        check_writable(results.row_path(Path(out_dir).expanduser(), identity).parent)
     run = Run(
         identity=identity,
         method=built,

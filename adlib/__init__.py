@@ -7,7 +7,7 @@ from adlib.export import export_onnx
 from adlib.inference import optimised
 from adlib.methods import METHODS, build
 from adlib.predict import predict
-from adlib.run import prepare
+from adlib.preparation import prepare
 from adlib.train import fit
 
 __version__ = "0.1.0"

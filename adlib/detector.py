@@ -33,7 +33,8 @@ from adlib.export import export_onnx
 from adlib.images import IMAGE_SIZE
 from adlib.methods import Method, mapping, name_of, resolve
 from adlib.predict import Prediction, predict
-from adlib.run import Run, prepare
+from adlib.preparation import prepare
+from adlib.run import Run
 from adlib.threshold import FALSE_ALARM_RATE, Threshold, check_rate
 
 AT_ONCE = 256  # images decoded at a time while scoring: a folder may hold more than memory does

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import adlib
 from adlib import backbones
 from adlib.backbones import feature_network
 from adlib.environment import PROJECT
@@ -113,3 +114,16 @@ def ctrl_c():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield signal.raise_signal
     signal.signal(signal.SIGINT, before)
+
+
+TINY = {"stpm": {"epochs": 1, "batch": 4}, "destseg": {"batch": 2, "student_steps": 1, "segmentation_steps": 1}}
+
+
+def prepared(data_root, method="stpm", category="bottle", dataset="mvtec", **options):
+    options = {"teacher": "random", "scale": "small", "overrides": TINY.get(method, {}), "device": "cpu"} | options
+    return adlib.prepare(method, dataset, category, data_root=data_root, **options)
+
+
+def spoiled(data_root, path, change):
+    change(data_root / "mvtec" / "bottle" / path)
+    return data_root

@@ -9,6 +9,7 @@ from unittest.mock import MagicMock, create_autospec
 import pytest
 
 import adlib
+from adlib import results
 from adlib.methods import METHODS, build, resolve
 from adlib.pretrain import Config
 from adlib.run import Run
@@ -24,7 +25,8 @@ def test_cases_are_methods_with_such_fields(benchmark, name):
     elif name == "accuracy":
         cases = [(method, "paper", overrides) for method, overrides in cases.values()]
     for method, recipe, overrides in cases:
-        resolve(method, recipe, **overrides)
+        config = dataclasses.asdict(resolve(method, recipe, **overrides))
+        assert results.text_of(config | overrides) == results.text_of(config), (method, recipe)
 
 
 def test_the_axes_of_growth_are_fields(benchmark):
@@ -42,8 +44,9 @@ def test_a_schedule_that_costs_nothing_else_is_of_fields(benchmark):
 def test_each_trial_of_a_teacher_changes_fields(benchmark):
     module = benchmark("pretraining")
     short = module._short(argparse.Namespace(seconds=1.0, precision="fp32"))
-    for change in (module.TRIALS | module.SEEDS | module.IDEAS).values():
-        Config(**module.RECIPE | short | change)
+    for name, change in (module.TRIALS | module.SEEDS | module.IDEAS).items():
+        made = Config(**module.RECIPE | short | change)
+        assert {field: getattr(made, field) for field in change} == change, name
 
 
 def test_each_topic_trains_methods_with_such_fields(benchmark):

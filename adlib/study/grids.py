@@ -16,7 +16,7 @@ from adlib.device import PRECISIONS
 from adlib.environment import PROJECT
 from adlib.errors import check_known
 from adlib.methods import METHODS, resolve
-from adlib.run import identify
+from adlib.preparation import identify
 
 # What a row rests on besides its method and the modules that the method imports.
 SHARED = (
@@ -29,6 +29,7 @@ SHARED = (
     "legacy_metrics",
     "metrics",
     "predict",
+    "preparation",
     "run",
     "sampling",
     "textures",

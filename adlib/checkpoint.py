@@ -27,9 +27,12 @@ def save(method: Method, path: str | Path, detector: dict[str, Any] | None = Non
     `detector`: what turns it into a detector, such as its threshold; see `adlib.Detector.save`.
     """
     path = _checked(path)
+    name = name_of(method)
+    if name is None:
+        raise ValueError(f"a checkpoint names its method: add {type(method).__name__} to adlib.methods.METHODS first")
     description = {
         "format": FORMAT,
-        "method": name_of(method),
+        "method": name,
         "config": dataclasses.asdict(method.config),
         "teacher": dataclasses.asdict(method.provenance),
     }

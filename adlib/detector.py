@@ -243,7 +243,7 @@ class Detector:
         """Read a detector that `save` wrote, to score with; errors as `adlib.load`."""
         method = checkpoint.load(path)
         saved = checkpoint.read_detector(path)
-        detector = cls(name_of(method), device=device)
+        detector = cls(str(name_of(method)), device=device)
         try:
             low, high = saved["colours"]
             colours = Normalize(float(low), float(high), clip=True)

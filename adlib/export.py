@@ -20,7 +20,7 @@ from adlib.errors import first_line
 from adlib.files import whole_file
 from adlib.images import IMAGE_SIZE, normalise
 from adlib.inference import Inference, optimised
-from adlib.methods import METHODS
+from adlib.methods import name_of
 from adlib.methods.base import Method
 
 OPSET = 23  # the newest that torch 2.11 to 2.14 write
@@ -50,7 +50,7 @@ def export_onnx(
     _installed()
     own = copy.deepcopy(method).cpu().eval().requires_grad_(False)
     about = {
-        "method": next((name for name, cls in METHODS.items() if type(method) is cls), type(method).__name__),
+        "method": name_of(method) or type(method).__name__,
         "config": json.dumps(asdict(method.config)),
         "teacher": method.provenance.name,
         "preprocess": method.preprocess,  # how adlib.images makes the input

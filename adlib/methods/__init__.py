@@ -46,12 +46,9 @@ __all__ = [
 ]
 
 
-def name_of(method: Method) -> str:
-    """Return the name that a method has in `METHODS`; ValueError for one of a class that is not there."""
-    for name, cls in METHODS.items():
-        if type(method) is cls:
-            return name
-    raise ValueError(f"a checkpoint names its method: add {type(method).__name__} to adlib.methods.METHODS first")
+def name_of(method: Method) -> str | None:
+    """Return the name that a method has in `METHODS`; None for one of a class that is not there."""
+    return next((name for name, cls in METHODS.items() if type(method) is cls), None)
 
 
 def mapping(overrides: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -71,11 +71,11 @@ def apart(group: pd.DataFrame, digits: str, by_chance: Collection[str] = ()) -> 
 def _by_category(group: pd.DataFrame, digits: str, by_chance: Collection[str] = ()) -> str:
     """Word the mean effect in each category, where there are several: an interval over seeds hides how they differ."""
     each = group.groupby("category")["value"].mean()
-    apart = [
+    worded = [
         f"{str(place).split('/')[1]} {value:{digits}}{' (chance)' * (place in by_chance)}"
         for place, value in each.items()
     ]
-    return ", ".join(apart) if len(apart) > 1 else ""
+    return ", ".join(worded) if len(worded) > 1 else ""
 
 
 def _without(group: pd.DataFrame, by_chance: Collection[str], digits: str) -> str:

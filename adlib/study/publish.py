@@ -7,6 +7,7 @@ Nothing in them is typed by hand.
 
 import argparse
 import math
+import re
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -24,22 +25,25 @@ CLAIMS = PROJECT / "results" / "claims.csv"
 README = PROJECT / "README.md"
 BEGIN, END = "<!-- written by python -m adlib.study.publish -->", "<!-- end -->"
 DIFFERENCE = "difference"  # only under the papers' conditions; without any the tables do without the column
-HEADS = ["claim", "metric", "paper", "ours", DIFFERENCE, "verdict", "all lines", "seeds"]
-HEADS += ["ours, by category", "conditions"]
+HEADS = ["claim", "metric", "paper", "ours", DIFFERENCE, "verdict", "all lines", "seeds", "under"]
 NUMBERS = {"paper", "ours", DIFFERENCE, "seeds"}
 NO_BREAK = "\u00a0"
 HOLDS = " †"  # beside a verdict that stays one when all are judged at once
-READING = (
-    "*Rests on X*: without category X the verdict would be another; *depends on X*: without X the effect has the "
-    "opposite sign, so that there is no verdict. *Mixed*: some lines of the claim are supported, others contradicted; "
-    "*in part*: the others are neither. *Chance*: neither method finds anything in that category. Of a claim that was "
-    "tested in several settings, the table shows that of the recipe `paper`, nothing overridden, on real images; `all "
-    "lines` sums up every setting (how many), and the paper's notebook shows them. The letters of the conditions are "
-    "spelt out below each table. What names and numbers mean: [how to read the study](docs/reading_the_study.md). "
-    "Brackets are 95 % intervals over seeds, of these categories and these test images alone; of ratios of times, of "
-    "the median over turns of one run, and another run moves it by more. pp: percent points; x: times; a number "
-    "without either was made so that the claim says it is above 0."
-)
+READING = """<details><summary>How to read the tables</summary>
+
+- *Rests on X*: without category X the verdict would be another. *Depends on X*: without X the effect has the opposite
+  sign, so that there is no verdict. *Mixed*: some lines of the claim are supported, others contradicted; *in part*: the
+  others are neither. *Chance*: neither method finds anything in that category.
+- Of a claim that was tested in several settings, a table shows that of the recipe `paper`, nothing overridden, on real
+  images; *all lines* sums up every setting (how many), and the paper's notebook shows them. *Under* is a letter of the
+  list below the table: the conditions, and the effect in each category.
+- Brackets are 95 % intervals over seeds, of these categories and these test images alone. *Over categories like these*:
+  where the mean over further ones may lie. A ratio of times is of the median over turns of one run, and another run
+  moves it by more than its interval says.
+- pp: percent points; x: times; a number without either was made so that the claim says it is above 0. All else: [how
+  to read the study](docs/reading_the_study.md).
+
+</details>"""
 # What the scores are of, the most like the papers' first; a setting without rows has no table.
 SETTINGS = [
     {"recipe": "paper", "scale": scale, "teacher": teacher}
@@ -87,9 +91,9 @@ def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
 
 
 def _trained(line: Mapping[Hashable, Any]) -> str:
-    """Word the setting of a line on scores, and its effect in each category; nothing for a line on times."""
-    of = f"{line['scale']}, teacher {line['teacher']}; against {line['against']}; {line['by_category']}"
-    return f" (recipe paper, nothing overridden, {of.removesuffix('; ')})" if line["scale"] else ""
+    """Word the setting of a line on scores; nothing for a line on times."""
+    of = f"recipe paper, nothing overridden, {line['scale']}, teacher {line['teacher']}; against {line['against']}"
+    return f" ({of}; categories: {line['categories']}, seeds: {line['seeds']})" if line["scale"] else ""
 
 
 def _best(rows: pd.DataFrame) -> str:
@@ -119,7 +123,7 @@ def claims_table(judged: pd.DataFrame) -> str:
         head for head in HEADS if head != DIFFERENCE or any(_effect(line)[2] for line in tested.to_dict("records"))
     ]
     parts = [_of_paper(str(source), group, heads) for source, group in tested.groupby("source", sort=False)]
-    return "\n\n".join([f"{summed} {READING}", _at_once(judged), *parts])
+    return "\n\n".join([summed, _at_once(judged), READING, *parts])
 
 
 def _at_once(judged: pd.DataFrame) -> str:
@@ -149,7 +153,8 @@ def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
     """Word the claims of a paper: a line a claim and conditions; the claim is named in its first line.
 
     Of `tested` the lines whose `shown` is False count only in what is said of all. Metrics of one claim under the same
-    conditions stand in one line of the table, below each other: their cells do not wrap, so that they stay level.
+    conditions stand in one line of the table, below each other: their cells do not wrap, so that they stay level. The
+    table is to be read at a glance: conditions and categories follow in a list, folded up.
     """
     name, notebook = PAPERS[f"seed{source}"]
     lines = [
@@ -164,32 +169,39 @@ def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
     }
     hidden = set(tested.loc[~tested["shown"], "id"])
     tested = tested.assign(under=claim_tables.worded_conditions(tested))
-    marks = paper_tables.letters(tested.loc[tested["shown"], "under"].unique())
+    groups = tested[tested["shown"]].groupby(["id", "claim", "seeds", "conditions"], sort=False)
+    marks = paper_tables.letters(str(of) for of in groups.groups)
     before = ""
-    for (number, claim, seeds, _), group in tested[tested["shown"]].groupby(
-        ["id", "claim", "seeds", "conditions"], sort=False
-    ):
+    below = []
+    for ((number, claim, seeds, _), group), mark in zip(groups, marks.values(), strict=True):
         each = [(str(line["metric"]), *_effect(line), _verdict(line)) for line in group.to_dict("records")]
-        level = ["<br>".join(texts).replace(" ", NO_BREAK) for texts in zip(*each, strict=True)]
-        apart = "<br>".join(group["by_category"]) if group["by_category"].any() else ""
         cells = [
             str(number) if number == before else f"{number}: {claim}",
-            *level,
+            *("<br>".join(texts).replace(" ", NO_BREAK) for texts in zip(*each, strict=True)),
             summed[number] if number in hidden - {before} else "",
             str(seeds or ""),
-            apart.replace(" ", NO_BREAK),
-            ", ".join(dict.fromkeys(group["under"].map(marks))),
+            mark,
         ]
         lines.append("| " + " | ".join(cell for head, cell in zip(HEADS, cells, strict=True) if head in heads) + " |")
+        below.append(f"- **{mark}** ({number}): {'; '.join(group['under'].unique())}")
+        below += [f"  - {line['metric']}: {apart}" for line in group.to_dict("records") if (apart := _apart(line))]
         before = str(number)
-    named = claim_tables.spelt_out(tested[tested["shown"]])
-    return "\n".join([*lines, "", "<details><summary>The conditions</summary>", "", named, "", "</details>"])
+    folded = "<details><summary>Under which conditions, and the effect in each category</summary>"
+    return "\n".join([*lines, "", folded, "", *below, "", "</details>"])
+
+
+def _apart(line: Mapping[Hashable, Any]) -> str:
+    """Word the effect in each category, and what the verdict would be without one that it rests or depends on."""
+    leans = f"{'depends' if line['verdict'] == verdicts.DEPENDS else 'rests'} on {line['rests_on']}"
+    return "; ".join(filter(None, [line["by_category"], leans if line["rests_on"] else ""]))
 
 
 def _verdict(line: Mapping[Hashable, Any]) -> str:
+    """Word a verdict in brief: what it rests on is named, the effect without it stands in the list below."""
+    on = re.sub(r" \(without[^()]*\)", "", line["rests_on"])
     if line["verdict"] == verdicts.DEPENDS:
-        return f"depends on {line['rests_on']}"
-    return f"{line['verdict']}{HOLDS * line['holds']}" + (f" (rests on {line['rests_on']})" if line["rests_on"] else "")
+        return f"depends on {on}"
+    return f"{line['verdict']}{HOLDS * line['holds']}" + (f" (rests on {on})" if on else "")
 
 
 def scores(rows: pd.DataFrame) -> str:

@@ -1,6 +1,7 @@
 """The README's tables, from planted verdicts."""
 
 import math
+import re
 
 import pandas as pd
 
@@ -24,6 +25,7 @@ def line(**fields):
         "low": 0.5,
         "high": 2.0,
         "conditions": "small; bottle",
+        "categories": 4,
         "seeds": 3,
         "p": 0.06,
     }
@@ -36,16 +38,22 @@ OURS = THEIRS | {"scale": "small", "teacher": "bundled"}
 
 
 def table(*lines):
-    """Give the sentence, and the lines of the tables without their heads, the letters of their conditions spelt out."""
+    """Give the sentence, and the lines of the tables without their heads, what is said under their letters in place."""
     summed, *rest = publish.claims_table(pd.DataFrame(lines)).replace(publish.NO_BREAK, " ").splitlines()
-    named = dict(text.removeprefix("- **").split("**: ") for text in rest if text.startswith("- **"))
+    below = dict(re.findall(r"^- \*\*(\w+)\*\* \(S\d-\d\): (.*(?:\n  - .*)*)", "\n".join(rest), re.MULTILINE))
     found = [text.removesuffix(" |").rpartition("| ") for text in rest if text.startswith("| S")]
-    return [summed, *(f"{cells}| {named[letter]} |" for cells, _, letter in found)]
+    return [summed, *(f"{cells}| {below.pop(letter)} |" for cells, _, letter in found)]
 
 
 def test_what_a_verdict_would_rest_on_stands_in_its_place():
-    found = table(line(verdict=verdicts.DEPENDS, rests_on="pill (without it +0.1 [-0.2, +0.4])"))
-    assert "| depends on pill (without it +0.1 [-0.2, +0.4]) |" in found[1]
+    """Named in the table; the effects without it are below."""
+    without = "pill (without it +0.1 [-0.2, +0.4]), screw (without it +0.3 [-0.1, +0.7])"
+    found = table(line(verdict=verdicts.DEPENDS, rests_on=without, by_category="pill +9.0; screw +2.0"))[1]
+    assert "| depends on pill, screw |" in found
+    assert f"| small; bottle\n  - aupro: pill +9.0; screw +2.0; depends on {without} |" in found
+    found = table(line(rests_on=without))[1]
+    assert "| supported (rests on pill, screw) |" in found
+    assert found.endswith(f"| small; bottle\n  - aupro: rests on {without} |")
     assert "| supported (rests on pill (alone)) |" in table(line(rests_on="pill (alone)"))[1]
 
 
@@ -71,15 +79,15 @@ def test_what_chance_alone_would_give_is_said():
 def test_a_verdict_stands_beside_what_was_claimed_and_what_differs():
     _, text = table(line())
     assert text.startswith("| S2-1: MemKD beats RD | aupro | +0.6 pp | +1.2 pp [+0.5, +2.0] | supported |")
-    assert text.endswith("| supported |  | 3 |  | small; bottle |")
+    assert text.endswith("| supported |  | 3 | small; bottle |")
     assert "difference" not in publish.claims_table(pd.DataFrame([line()]))  # a column without a number
     some, all_of_it = ({"textures": f"DTD, {n} images"} for n in (1200, 5640))
     for other in ({"recipe": "code"}, {"precision": "bf16"}, {"overrides": '{"batch": 4}'}, {"scale": "small"}, some):
         assert "+2.0] | supported |  | 3 |" in table(line(**THEIRS | other))[1]
     for same in ({}, all_of_it):
-        assert "| +0.7 | supported |  | 3 |  | " in table(line(**THEIRS | same))[1]
+        assert "| +0.7 | supported |  | 3 | " in table(line(**THEIRS | same))[1]
     part = table(line(**THEIRS, conditions="theirs", why="1 of 15 categories"))[1]
-    assert part.endswith("+2.0] | supported |  | 3 |  | theirs (1 of 15 categories) |")
+    assert part.endswith("+2.0] | supported |  | 3 | theirs (1 of 15 categories) |")
     _, with_one, without = table(line(**THEIRS), line(**THEIRS, conditions="pill", why="part"))
     assert "| +0.7 | supported |" in with_one
     assert "+2.0] |  | supported |" in without
@@ -87,8 +95,8 @@ def test_a_verdict_stands_beside_what_was_claimed_and_what_differs():
 
 def test_several_conditions_of_a_claim_are_a_line_each_and_disagreement_is_said():
     summed, *lines = table(line(), line(effect=-3.0, verdict=verdicts.CONTRADICTED, conditions="small; pill"))
-    assert lines[0].endswith("| supported |  | 3 |  | small; bottle |")
-    assert "| -3.0 pp [+0.5, +2.0] | contradicted |  | 3 |  | small; pill |" in lines[1]
+    assert lines[0].endswith("| supported |  | 3 | small; bottle |")
+    assert "| -3.0 pp [+0.5, +2.0] | contradicted |  | 3 | small; pill |" in lines[1]
     assert [line.split(" | ")[0] for line in lines] == ["| S2-1: MemKD beats RD", "| S2-1"]
     assert summed.startswith("Of 1 claims: 1 mixed;")
 
@@ -98,7 +106,7 @@ def test_of_several_settings_that_of_the_paper_is_shown_and_all_are_summed_up():
     against = {"effect": -3.0, "verdict": verdicts.CONTRADICTED, "conditions": "other"}
     summed, *lines = table(*(line(**OURS | other | against) for other in others), line(**OURS, conditions="ours"))
     assert len(lines) == 1
-    assert "| supported | mixed (4) | 3 |  | ours |" in lines[0]
+    assert "| supported | mixed (4) | 3 | ours |" in lines[0]
     assert summed.startswith("Of 1 claims: 1 mixed;")
     both = line(**OURS | {"scale": "full"}, conditions="full")
     _, *lines = table(line(**OURS | others[0] | against), line(**OURS), both)
@@ -122,7 +130,7 @@ def test_metrics_under_the_same_conditions_share_a_line():
     )
     assert len(lines) == 1
     assert "| aupro<br>image_auroc | +0.6 pp<br> | " in lines[0]
-    assert lines[0].endswith("+2.0] | supported<br>inconclusive |  | 3 | <br>pill -3.0 | small; bottle |")
+    assert lines[0].endswith("+2.0] | supported<br>inconclusive |  | 3 | small; bottle\n  - image_auroc: pill -3.0 |")
 
 
 def test_ratios_and_numbers_have_no_points_and_what_is_not_printed_is_empty():
@@ -146,7 +154,7 @@ def test_the_answer_names_the_claim_its_verdict_and_no_winner_without_rows():
     rows = results.read(results.RUNS)
     text = publish.in_short(rows.head(0), pd.DataFrame(lines))
     said = "- **MemKD** claims: MemKD beats RD. Here +1.2 pp [+0.5, +2.0] of aupro, **depends on pill (alone)** "
-    said += "(recipe paper, nothing overridden, small, teacher bundled; against rd"
+    said += "(recipe paper, nothing overridden, small, teacher bundled; against rd; categories: 4, seeds: 3)"
     assert said in text
     assert text.endswith("). Over all settings: supported in part.")
     assert "- **Which method?** (recipe paper, scale small, teacher bundled; " in publish.in_short(

@@ -8,6 +8,7 @@ may be deleted at any time.
 
 import hashlib
 import os
+import re
 import time
 import zlib
 from contextlib import suppress
@@ -62,7 +63,8 @@ def write(path: Path, pixels: Tensor, masks: Tensor) -> None:
         save_file({"pixels": pixels, "masks": masks}, temporary, {"crc32": _checksum(pixels, masks)})
     for file in path.parent.glob("*.safetensors"):
         with suppress(OSError):  # another process may have been faster
-            if time.time() - file.stat().st_mtime > 24 * 3600 * DAYS:
+            ours = re.fullmatch("[0-9a-f]{64}", file.stem)  # a folder of the user's own may hold other files, too
+            if ours and time.time() - file.stat().st_mtime > 24 * 3600 * DAYS:
                 file.unlink()
 
 

@@ -30,6 +30,7 @@ from adlib.datasets.folder import images_below, masks_below
 from adlib.datasets.table import EXTENSIONS, found_in
 from adlib.device import resolve_device
 from adlib.export import export_onnx
+from adlib.files import check_writable, is_overlay
 from adlib.images import IMAGE_SIZE
 from adlib.methods import Method, mapping, name_of, resolve
 from adlib.predict import Prediction, predict
@@ -142,9 +143,7 @@ class Detector:
             raise FileNotFoundError(f"no folder of images {root}; {root.parent} holds: {found_in(root.parent)}")
         samples = datasets.load("folder", str(root))
         findings = checks.check_files(samples, false_alarm_rate) + checks.check_masks(samples, masks_below(root))
-        if out_dir is None:
-            _forget_old(UNFINISHED)
-        unfinished = UNFINISHED / datasets.fingerprint(samples)[:12] if out_dir is None else Path(out_dir).expanduser()
+        unfinished = _in_cache(samples) if out_dir is None else Path(out_dir).expanduser()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", images.UnknownMask)  # masks are welcome here, not expected
             run = prepare(dataset="folder", category=str(root), out_dir=unfinished, **self._options)
@@ -265,10 +264,15 @@ class Detector:
         return report.write(self, Path(out_dir).expanduser())
 
     def draw_tested(self, folder: Path) -> None:
-        """Write a picture of each test image of `fit` with its map; ValueError where it would replace another file."""
+        """Write a picture of each test image of `fit` with its map, and delete those that were drawn there before.
+
+        Raises ValueError, before anything is drawn, where it would replace another file.
+        """
         run = self.trained
         names = [self._name(path) for path in run.test.table["image"]]
         _check_overlays(folder, names)
+        for old in [path for path in folder.rglob("*.png") if is_overlay(path)]:
+            old.unlink()
         self._draw(run.test, run.predicted, names, folder)
 
     def _load(self, paths: Sequence[Path]) -> tuple[images.Images | None, dict[Path, str]]:
@@ -303,6 +307,18 @@ class Detector:
                 "the detector has not been trained: call fit(folder), or read one with Detector.load(path)"
             )
         return self._learned
+
+
+def _in_cache(samples: pd.DataFrame) -> Path | None:
+    """Where a training on these images waits once it is interrupted; None, with a warning, where nothing can."""
+    _forget_old(UNFINISHED)
+    folder = UNFINISHED / datasets.fingerprint(samples)[:12]
+    try:
+        check_writable(folder)
+    except OSError as error:
+        warnings.warn(f"an interrupted training will not be kept, unless you name an out_dir: {error}", stacklevel=3)
+        return None
+    return folder
 
 
 def _forget_old(folder: Path) -> None:

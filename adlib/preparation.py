@@ -131,7 +131,8 @@ def identify(
     overrides: Mapping[str, Any],
     data_root: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Return what identifies a run, as its row has it."""
+    """Return what identifies a run, as its row has it: of overrides the values that the config has, 1.0 for 1."""
+    config = resolve(method, recipe, scale, **overrides)
     return {
         "method": method,
         "recipe": recipe,
@@ -141,7 +142,7 @@ def identify(
         "scale": scale,
         # a row names a weights file, not the folder that it lay in
         "teacher": "+".join(Path(t).name if t.endswith(".safetensors") else t for t in sources(teacher)),
-        "overrides": dict(overrides),
+        "overrides": results.document({"overrides": {name: getattr(config, name) for name in overrides}})["overrides"],
     }
 
 

@@ -29,7 +29,8 @@ td:first-child, th:first-child { text-align: left } img { max-width: 100% } pre 
 def write(detector: "Detector", folder: Path) -> Path:
     """Write `detector.safetensors` (and `.json`), `scores.csv`, `overlays/`, `report.html`; return the last one.
 
-    Those of an earlier report are replaced. ValueError, before anything is written, where `overlays/` has other files.
+    Those of an earlier report are replaced. ValueError, before anything is written, where a picture would take
+    the place of another file in `overlays/`.
     """
     run = detector.trained
     folder.mkdir(parents=True, exist_ok=True)

@@ -166,10 +166,13 @@ def command(row: Row | Mapping[str, Any] | pd.Series, output: str = "OUT.ipynb")
     run = asdict(row) if isinstance(row, Row) else dict(row)
     words = ["papermill", "notebooks/run.ipynb", output]
     for name in (name for name in IDENTITY if name in run and name != "overrides"):
+        value = str(run[name])
+        if name == "category" and run.get("dataset") == "folder":
+            value = _with_path(value)
+        if name == "teacher":
+            value = "+".join(_with_path(part) if part.endswith(".safetensors") else part for part in value.split("+"))
         # -r: as text. Papermill's -p would make the number 1 of the category 01.
-        # A row names the user's folder, not where it lies.
-        lies = "PATH/TO/" if name == "category" and run.get("dataset") == "folder" and "/" not in run[name] else ""
-        words += ["-p" if name == "seed" else "-r", name, f"{lies}{run[name]}"]
+        words += ["-p" if name == "seed" else "-r", name, value]
     if run.get("precision", "fp32") != "fp32":  # not of the identity: the run notebook's own is fp32
         words += ["-r", "precision", run["precision"]]
     if run.get("overrides"):
@@ -177,6 +180,11 @@ def command(row: Row | Mapping[str, Any] | pd.Series, output: str = "OUT.ipynb")
         overrides = document({"overrides": run["overrides"]})
         words += ["-y", yaml.safe_dump(overrides, default_flow_style=True, width=10**6).strip()]
     return shlex.join(words)
+
+
+def _with_path(name: str) -> str:
+    """A row names a folder of the user's own and a weights file, not where they lie: leave room for that."""
+    return name if "/" in name else f"PATH/TO/{name}"
 
 
 def conditions_text(row: Row | Mapping[str, Any] | pd.Series) -> str:

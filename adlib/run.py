@@ -64,8 +64,9 @@ class Run:
         resume = self._resume_file()
         if self.begun and (resume is None or not resume.exists()):
             raise ValueError("the network of this run has been trained already: prepare a new run to train another")
-        self.begun, self.prediction = True, None
         corruption = self._corruption()
+        begun, self.begun = self.begun, True
+        self.prediction = None
         made_of = [self.method.provenance.sha256, self.data_sha256, self.notes.get("textures", "")]
         try:
             with memory_explained(f"{self.identity['method']} trained on {self.device}"):
@@ -82,6 +83,9 @@ class Run:
                     progress=progress,
                     compile=compile,
                 )
+        except ValueError:  # what was given does not fit, and no step was made
+            self.begun = begun
+            raise
         except KeyboardInterrupt:
             if resume is not None and resume.exists():
                 print(f"Interrupted. The training so far is kept in {resume}: the same call goes on from there.")
@@ -187,6 +191,7 @@ class Run:
         of = f"{row.method} ({row.recipe}{changed}), {row.dataset}/{row.category}, {row.scale} scale"
         title = f"{of}, teacher {row.teacher}, seed {row.seed}{reached}"
         figure = plots.best_and_worst(self.test, self.predicted.maps, self.predicted.scores, title=title)
+        results.validate(results.document(row), str(path))  # before the picture takes the place of an earlier one
         with whole_file(path.with_suffix(".png")) as temporary:
             figure.savefig(temporary, dpi=80, format="png", bbox_inches="tight")
         plt.close(figure)

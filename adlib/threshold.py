@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +14,7 @@ ROUNDING = 1e-5  # parts of a score by which it differs where an image is scored
 
 def check_rate(rate: float) -> None:
     """Raise ValueError for a false-alarm rate that is not between 0 and 1."""
-    if not isinstance(rate, int | float) or not 0 < rate < 1:
+    if not isinstance(rate, Real) or not 0 < rate < 1:
         raise ValueError(f"the false-alarm rate must lie between 0 and 1, got {rate!r}")
 
 

@@ -166,7 +166,7 @@ class Training:
         plans = [Plan(stage, n, len(self.images), self.seed) for n, stage in enumerate(stages)]
         restored = self.restore()
         maker = f"commit {commit()}, torch {torch.__version__}, {device_name(self.device)}"
-        if self.made_by[-1:] != [maker]:
+        if self.made_by[-1:] != [maker] and self.stage_number < len(stages):  # who only ends a run trains nothing
             self.made_by.append(maker)
         self.clock = self.saved = time.monotonic()
         total, done = sum(p.steps for p in plans), sum(p.steps for p in plans[: self.stage_number])
@@ -239,6 +239,8 @@ class Training:
             self.method.load_state_dict(self.best["state"], strict=False)
             self.selected[stage.name] = self.best["epoch"]
         elif stage.settle is not None:
+            with interrupt_held():
+                self.save()  # an interrupt of what comes now, which takes an epoch's time, must not cost the steps
             self.settle(stage, plan)
 
     def advance(self, stage: Stage, cache: list[Tensor] | None, step: int, index: Tensor) -> dict[str, Tensor]:

@@ -17,11 +17,14 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 def read_state(path: Path, identity: str, device: str) -> dict[str, Any]:
     """Read the state of an unfinished training, without executing anything in it.
 
-    Raises ValueError if the file is damaged or belongs to another training.
+    Raises ValueError if the file is damaged or belongs to another training. What is no fault of the file goes through:
+    OSError where it cannot be read, torch.OutOfMemoryError.
     """
     try:
         state = torch.load(path, map_location=device, weights_only=True)
         found = state["identity"]
+    except (OSError, MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:  # torch raises half a dozen types for a truncated file
         raise ValueError(
             f"{path} is not a complete training state ({path.stat().st_size} bytes: {type(error).__name__}); "

@@ -99,7 +99,16 @@ def estimate(runs: list[dict[str, Any]], rows: pd.DataFrame) -> list[dict[str, A
 def page(lines: list[dict[str, Any]], rows: Path, commit: str) -> str:
     """Word the table for the page: hours by method, recipe, device and precision, their sums, and disk."""
     table = pd.DataFrame(lines)
-    text = [f"`{STUDY.name}`, estimated at commit {commit[:12]}:", ""]
+    text = [
+        f"`{STUDY.name}`, estimated at commit {commit[:12]}: hours of all runs of a method without overrides, from the",
+        "quickest of the devices below to the slowest.",
+        "",
+    ]
+    for (method, recipe), group in table[table["overrides"] == "{}"].groupby(["method", "recipe"], sort=False):
+        low, high = (f"{hours:,.0f}" for hours in (group["hours"].min(), group["hours"].max()))
+        hours = "not measured" if low == "nan" else f"{low} hours" if low == high else f"{low} to {high} hours"
+        text.append(f"- {method} ({recipe}): {group['runs'].iloc[0]} runs, {hours}")
+    text += ["", "<details><summary>Each device, precision and override</summary>", ""]
     text += [
         "| method | recipe | overrides | runs | device | threads | precision | rows behind it | minutes a run | hours |"
     ]
@@ -113,6 +122,8 @@ def page(lines: list[dict[str, Any]], rows: Path, commit: str) -> str:
         )
     runs = table.drop_duplicates(["method", "recipe", "overrides"]).runs.sum()
     text += [
+        "",
+        "</details>",
         "",
         f"{runs:,} runs in all. Sums, over the runs that have rows on the device; what is not measured is in none:",
         "",

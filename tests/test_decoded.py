@@ -110,9 +110,11 @@ def test_a_kept_image_is_checked_as_a_decoded_one(samples, cache):
 def test_what_nobody_read_for_long_is_forgotten(samples, cache):
     load(samples)
     load(samples, 8)
+    (cache / "my_detector.safetensors").write_bytes(b"of somebody who named a folder of theirs")
     for file in cache.iterdir():
         os.utime(file, (0, 0))
     load(samples)  # which is of use still
     load(samples, 12)
     assert {load(samples, size).pixels.shape[-1] for size in (12, 16)} == {12, 16}
-    assert len(list(cache.iterdir())) == 2
+    assert len(list(cache.iterdir())) == 3
+    assert (cache / "my_detector.safetensors").exists()

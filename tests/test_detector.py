@@ -43,6 +43,10 @@ def test_a_rate_that_is_none_is_refused_before_the_training(parts, rate):
         Detector("stpm", teacher="random").fit(parts, false_alarm_rate=rate)
 
 
+def test_a_rate_may_come_from_an_array():
+    detector.check_rate(np.float32(0.05))
+
+
 def test_the_held_out_good_images_alone_choose_the_threshold(fitted):
     tested = fitted.tested()
     good = tested[tested.label == 0]
@@ -156,6 +160,15 @@ def test_a_training_that_nobody_saved_waits_for_a_month(parts, tmp_path, monkeyp
     assert not ours[0].exists()
 
 
+def test_a_home_that_cannot_be_written_costs_no_training(parts, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(detector, "UNFINISHED", tmp_path / "file" / "unfinished")
+    with pytest.warns(UserWarning, match="will not be kept, unless you name an out_dir: .*cannot be written to"):
+        found = Detector("stpm", teacher="random", scale="small", overrides=FAST, device="cpu").fit(parts)
+    assert found.trained.out_dir is None
+    found.save(tmp_path / "x.safetensors")
+
+
 def test_scores_are_those_of_the_run_whatever_the_chunk(fitted, parts, monkeypatch):
     whole = fitted.score(parts).set_index("image").score
     for image, score in fitted.tested().set_index("image").score.items():
@@ -175,6 +188,9 @@ def test_the_report_is_whole(fitted, parts, tmp_path):
     pictures = sorted(p.relative_to(tmp_path / "out/overlays").as_posix() for p in tmp_path.rglob("overlays/*/*.png"))
     assert pictures == sorted(scores.image)
     assert Detector.load(tmp_path / "out/detector.safetensors").threshold == fitted.threshold
+    shutil.copy(tmp_path / "out/overlays" / pictures[0], tmp_path / "out/overlays/of_before.png")
+    fitted.report(tmp_path / "out")
+    assert not (tmp_path / "out/overlays/of_before.png").exists()
 
 
 def test_of_the_images_that_chose_the_threshold_no_share_is_shown():

@@ -456,6 +456,8 @@ def test_a_row_is_no_folder_of_rows(tmp_path):
 
 def test_the_command_of_a_users_folder_says_that_its_place_is_to_be_filled_in():
     assert "-r category PATH/TO/parts" in results.command(make(dataset="folder", category="parts"))
+    of_files = results.command(make(teacher="bundled+own.safetensors"))
+    assert of_files.endswith("-r teacher bundled+PATH/TO/own.safetensors")
 
 
 def test_one_name_is_a_list_of_one(tmp_path):

@@ -94,6 +94,25 @@ def test_a_run_trains_once_and_what_was_predicted_before_is_forgotten(data_root)
         run.fit()
 
 
+def test_a_refused_state_is_no_training(data_root, tmp_path):
+    run = prepared(data_root, out_dir=tmp_path)
+    resume = results.row_path(tmp_path, run.identity).with_suffix(".resume")
+    resume.write_bytes(b"half a file")
+    with pytest.raises(ValueError, match="delete it"):
+        run.fit()
+    resume.unlink()
+    assert run.fit().steps == 1
+
+
+def test_a_row_that_breaks_the_schema_costs_no_picture_of_an_earlier_one(trained, tmp_path):
+    _, run = trained
+    picture = run.write(tmp_path).with_suffix(".png")
+    picture.write_bytes(b"earlier")
+    with pytest.raises(ValueError, match="steps"):
+        run.write(tmp_path, dataclasses.replace(run.row(), steps=-1))
+    assert picture.read_bytes() == b"earlier"
+
+
 def test_the_state_of_a_training_with_another_teacher_is_refused(data_root, tmp_path, monkeypatch):
     import timm
     from safetensors.torch import save_file

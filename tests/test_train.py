@@ -177,6 +177,27 @@ def test_an_interrupt_while_a_state_is_taken_up_leaves_it_as_it_was(tmp_path, ct
     assert (tmp_path / "r").read_bytes() == before
 
 
+def test_an_interrupt_while_statistics_settle_keeps_all_steps(tmp_path, ctrl_c, monkeypatch):
+    images = tiny_images(3, seed=7)
+    expected, history = trained("destseg", settle=True)
+    monkeypatch.setattr(train.Training, "settle", lambda *_: ctrl_c(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        trained("destseg", settle=True, resume=tmp_path / "r")
+    monkeypatch.undo()
+    kept = torch.load(tmp_path / "r", weights_only=True)
+    assert kept["step"] == sum(history.losses["stage"] == "student")
+    resumed, _ = trained("destseg", settle=True, resume=tmp_path / "r")
+    assert np.array_equal(predict(expected, images).maps, predict(resumed, images).maps)
+
+
+def test_who_only_ends_a_run_has_not_trained_it(tmp_path, monkeypatch):
+    trained("stpm", resume=tmp_path / "r")
+    monkeypatch.setattr(train, "commit", lambda: "another")
+    _, history = trained("stpm", resume=tmp_path / "r")
+    assert len(history.made_by) == 1
+    assert "another" not in history.made_by[0]
+
+
 def interrupted(when, resume, strike):
     """Train as `trained` does, with a Ctrl-C in the third of six losses."""
     method = build("stpm", teacher="random", seed=3, **SHORT["stpm"])

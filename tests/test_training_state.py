@@ -1,7 +1,9 @@
 """The state of an unfinished training: back as it was."""
 
+import pytest
 import torch
 
+from adlib import training_state
 from adlib.training_state import read_state, write_state
 
 
@@ -11,3 +13,15 @@ def test_training_state_round_trips(tmp_path):
     found = read_state(tmp_path / "s", "x", "cpu")
     assert torch.equal(found["weights"]["a"], torch.arange(3))
     assert found["log"] == [{"loss": 1.5}]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, PermissionError])
+def test_what_is_no_fault_of_the_file_is_not_blamed_on_it(error, tmp_path, monkeypatch):
+    write_state(tmp_path / "s", {"identity": "x"})
+
+    def fail(*_, **__):
+        raise error("elsewhere")
+
+    monkeypatch.setattr(training_state.torch, "load", fail)
+    with pytest.raises(error, match="elsewhere"):
+        read_state(tmp_path / "s", "x", "cpu")

@@ -108,7 +108,7 @@ def of_runs(rows: pd.DataFrame) -> pd.DataFrame:
     """
     alike = ["method", "recipe", "dataset", "scale", "teacher", "precision", "device", "seed"]
     took = rows.assign(took=rows["seconds_train"] + rows["seconds_test"])
-    took = took[[not overrides for overrides in took["overrides"]]]
+    took = took[~took["overrides"].astype(bool)]
     columns = {"categories": ("category", "nunique"), "seconds": ("took", "sum"), "slowest": ("took", "max")}
     return took.groupby(alike, as_index=False).agg(**columns)
 
@@ -122,6 +122,13 @@ def goals(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     time: a bound.
     """
     return pd.DataFrame([_line(goal, tables.get(goal.topic, pd.DataFrame())) for goal in GOALS])
+
+
+def in_short(found: pd.DataFrame) -> str:
+    """Word how many of the goals, as `goals` gives them, are reached, in a sentence."""
+    counts = found["verdict"].value_counts()
+    said = ", ".join(f"{counts[name]} {name}" for name in (REACHED, MISSED, UNDECIDED, NOT_MEASURED) if name in counts)
+    return f"Of {len(found)} goals that were set before anything was measured: {said}."
 
 
 def _line(goal: Goal, rows: pd.DataFrame) -> dict[str, object]:

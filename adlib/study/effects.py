@@ -41,10 +41,10 @@ def _rests_on(group: pd.DataFrame, wanted: int, digits: str, by_chance: Collecti
     decisive: list[set[str]] = []
     left_out = [(name.split("/")[1], {name}) for name in names]
     if 1 < len(by_chance) < len(names):
-        left_out.append(("those by chance", set(by_chance)))
+        left_out.append(("the categories at chance", set(by_chance)))
     with_skill = [name for name in names if name not in by_chance]
     if by_chance and len(with_skill) > 1:
-        left_out += [(f"{name.split('/')[1]} and those by chance", {name, *by_chance}) for name in with_skill]
+        left_out += [(f"{name.split('/')[1]} and the categories at chance", {name, *by_chance}) for name in with_skill]
     for name, without in left_out:
         rest = group[~group["category"].isin(without)]
         mean, low, high = over_seeds(rest) if len(rest) else (math.nan,) * 3

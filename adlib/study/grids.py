@@ -4,6 +4,7 @@ The Snakefile makes what is missing; `benchmarks/cost.py` estimates what that wi
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -111,7 +112,7 @@ def runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             identity = {name: value for name, value in run.items() if name != "precision"}
             path = str(results.row_path(config["rows"], identify(**identity)))
             if path in found:
-                raise ValueError(f"grid {number} has a run that an earlier grid has: {path}")
+                raise ValueError(f"grid {number} has a run twice, or one that an earlier grid has: {path}")
             found[path] = run
     return found
 
@@ -138,7 +139,9 @@ def _product(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "category": category,
                 "seed": seed,
                 "scale": scale,
-                "teacher": grid.get("teacher", "bundled"),
+                "teacher": "+".join(
+                    _as_path(t) if t.endswith(".safetensors") else t for t in sources(grid.get("teacher", "bundled"))
+                ),
                 "overrides": overrides,
                 "precision": precision,
             }
@@ -152,11 +155,16 @@ def _categories(grid: Mapping[str, Any], dataset: str) -> list[str]:
             raise ValueError(
                 "dataset folder: name the folders, relative to the data root or absolute; there is no 'all'"
             )
-        return list(asked)
+        return [_as_path(category) for category in asked]
     published = list(datasets.PUBLISHED[dataset])
     for category in () if asked == "all" else asked:
         check_known(f"{dataset} category", category, {*published, *datasets.categories(dataset)})
     return published if asked == "all" else list(asked)
+
+
+def _as_path(name: str) -> str:
+    """Mark a path without a slash as one: a name alone is what a row has, which does not say where it lies."""
+    return name if {"/", os.sep} & set(name) or name.startswith("~") else f"./{name}"
 
 
 def code(run: Mapping[str, Any]) -> dict[str, str]:

@@ -160,18 +160,19 @@ def longer(rows: pd.DataFrame) -> str:
     order = ranking.mean_image_auroc(whole).groupby(["method", "recipe"]).mean().sort_values(ascending=False)
     best: Any = order.index[0]
     leads = (
-        f"Trained so, {best[0]} ({best[1]}) has the highest mean image AUROC, {order.iloc[0]:.1f}, of {len(order)} "
-        f"methods and recipes on {len(whole[['dataset', 'category']].drop_duplicates())} categories that these have. "
+        f"Trained as long as its source says, {best[0]} ({best[1]}) has the highest mean image AUROC, "
+        f"{order.iloc[0]:.1f}, of {len(order)} methods and recipes on "
+        f"{len(whole[['dataset', 'category']].drop_duplicates())} categories that these have; those not trained so may "
+        "do as well. "
         if len(order) > 1
         else ""
     )
     return (
-        "Trainings of the small scale are short. Where a method was also trained as long as its source "
-        f"says, image AUROC rises by more than {MUCH} points in {(moved > MUCH).sum()} of {len(moved)} cases and falls "
-        f"by more in {(moved < -MUCH).sum() or 'none'}, each of a method by one recipe on a category, {single} of them "
-        "with a single long training; it moves most "
-        f"of {most[0]} ({most[1]}) on {most[3]}, {short[most]:.1f} to {full[most]:.1f}. So an order of methods after "
-        f"short trainings need not be that after full ones. {leads}(teacher bundled; "
+        f"{leads}Against a short training, image AUROC rises by more than {MUCH} points in {(moved > MUCH).sum()} of "
+        f"{len(moved)} cases and falls by more in {(moved < -MUCH).sum() or 'none'}, each of a method by one recipe on "
+        f"a category, {single} of them with a single long training; it moves most of {most[0]} ({most[1]}) on "
+        f"{most[3]}, {short[most]:.1f} to {full[most]:.1f}. So an order of methods after short trainings need not be "
+        "that after full ones (teacher bundled; "
         + "; ".join(f"{scale}: {_seeds_and_precisions(part)}" for scale, part in compared.items())
         + ")"
     )

@@ -16,6 +16,7 @@ import pandas as pd
 from adlib import results, speed
 from adlib.environment import PROJECT
 from adlib.files import replace_between, whole_file
+from adlib.speed import goals
 from adlib.study import claim_tables, claims, guide, paper_tables, tables, verdicts
 from adlib.study.filters import real
 from adlib.study.intervals import holm
@@ -25,9 +26,10 @@ CLAIMS = PROJECT / "results" / "claims.csv"
 README = PROJECT / "README.md"
 BEGIN, END = "<!-- written by python -m adlib.study.publish -->", "<!-- end -->"
 DIFFERENCE = "difference"  # only under the papers' conditions; without any the tables do without the column
-HEADS = ["claim", "metric", "paper", "ours", DIFFERENCE, "verdict", "all lines", "seeds", "under"]
+HEADS = ["claim", "against", "metric", "paper", "ours", DIFFERENCE, "verdict", "all lines", "seeds", "under"]
 NUMBERS = {"paper", "ours", DIFFERENCE, "seeds"}
 NO_BREAK = "\u00a0"
+RESTS = "\\*"  # beside a claim whose verdict rests on single categories; for Markdown
 HOLDS = " †"  # beside a verdict that stays one when all are judged at once
 READING = """<details><summary>How to read the tables</summary>
 
@@ -37,9 +39,13 @@ READING = """<details><summary>How to read the tables</summary>
 - Of a claim that was tested in several settings, a table shows that of the recipe `paper`, nothing overridden, on real
   images; *all lines* sums up every setting (how many), and the paper's notebook shows them. *Under* is a letter of the
   list below the table: the conditions, and the effect in each category.
+- *Against*: what the effect is measured against; a name in brackets is a variant, `memkd(items=0)` MemKD without
+  memories, `stpm(2,3)` STPM of layers 2 and 3.
 - Brackets are 95 % intervals over seeds, of these categories and these test images alone. *Over categories like these*:
   where the mean over further ones may lie. A ratio of times is of the median over turns of one run, and another run
   moves it by more than its interval says.
+- *Inconclusive*: the interval has 0 in it (a ratio's: the bound); or a category does gain the most, of a dataset of
+  which not all were run.
 - pp: percent points; x: times; a number without either was made so that the claim says it is above 0. All else: [how
   to read the study](docs/reading_the_study.md).
 
@@ -59,41 +65,38 @@ def claims_csv(judged: pd.DataFrame) -> str:
 
 def readme(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
     """Word the README's tables: the claims beside what our rows say of them, then each method on each category."""
-    return f"{in_short(rows, judged)}\n\n{claims_table(judged)}\n\n{scores(rows)} {ELSEWHERE}"
+    return f"{in_short(rows, judged)}\n\n{claims_table(judged)}\n\n### Image AUROC by category\n\n{scores(rows)}"
 
 
 def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
-    """Word what a reader wants first: how the first claim of each paper fares, and which method ranks best.
+    """Word what a reader wants first: how each paper's claims fare, which method to take, and how fast it is.
 
     And how much of an order of methods a short training can tell, where a method was also trained to the end.
     """
-    judged = judged.assign(holds=_stay(judged))
-    summed = claim_tables.by_claim(judged).set_index("id")
-    said = ["In short, under the conditions that are named below:", ""]
+    said = [_whole(rows), _best(rows), _fast(rows)]
+    return "\n\n".join([_by_paper(judged), "\n".join(f"- {more}" for more in said if more)])
+
+
+def _by_paper(judged: pd.DataFrame) -> str:
+    """Word how the claims of each paper fare: their numbers in a table, a line a paper and a column a verdict.
+
+    Marked are those of which all that is conclusive rests on single categories.
+    """
+    summed = claim_tables.by_claim(judged)
+    sure = claim_tables.counting(judged) & judged["verdict"].isin([verdicts.SUPPORTED, verdicts.CONTRADICTED])
+    leans = (judged.loc[sure, "rests_on"] != "").groupby(judged.loc[sure, "id"]).all()
+    marked = summed["id"].where(~summed["id"].map(leans).eq(True), summed["id"] + RESTS)
+    of = judged.drop_duplicates("id").set_index("id")["source"]
+    found = [name for name in verdicts.VERDICTS if name in set(summed["verdict"])]
+    lines = [f"| paper | {' | '.join(found)} |", "| --- |" + " --- |" * len(found)]
     for source, (name, _) in PAPERS.items():
-        own = judged[judged["source"] == source.removeprefix("seed")]
+        own = summed[summed["id"].map(of) == source.removeprefix("seed")]
         if len(own):
-            first = own.iloc[0]
-            lines = own[(own["id"] == first["id"]) & claim_tables.main_setting(own)]
-            here = [
-                f" Here {_effect(line)[1]} of {first['metric']}, **{_verdict(line)}**{_trained(line)}."
-                for line in lines.to_dict("records")[:1]
-            ]
-            others = [
-                f"{line['metric']} {_verdict(line)}"
-                for line in lines.to_dict("records")[1:]
-                if line["metric"] != first["metric"] and line["against"] == lines.iloc[0]["against"]
-            ]
-            more = f" Its other metrics: {'; '.join(others)}." if others else ""
-            over = f"{more} Over all settings: {summed.loc[first['id'], 'verdict']}."
-            said.append(f"- **{name}** claims: {first['claim']}.{''.join(here)}{over}")
-    return "\n".join([*said, *(f"- {more}" for more in (_best(rows), _carries(rows)) if more)])
-
-
-def _trained(line: Mapping[Hashable, Any]) -> str:
-    """Word the setting of a line on scores; nothing for a line on times."""
-    of = f"recipe paper, nothing overridden, {line['scale']}, teacher {line['teacher']}; against {line['against']}"
-    return f" ({of}; categories: {line['categories']}, seeds: {line['seeds']})" if line["scale"] else ""
+            cells = [", ".join(marked[own.index[own["verdict"] == verdict]]) for verdict in found]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(
+        [*lines, "", f"{RESTS} All that is conclusive of it rests on single categories, which are named below."]
+    )
 
 
 def _best(rows: pd.DataFrame) -> str:
@@ -101,20 +104,43 @@ def _best(rows: pd.DataFrame) -> str:
     setting = SETTINGS[-1]
     said = guide.standing(results.plain(rows, **setting), speed.read("turns"))
     of = ", ".join(f"{name} {value}" for name, value in setting.items())
-    head = f"**Which method?** ({of}; [which to take](notebooks/which_method.ipynb))"
+    head = f"**And after a short training?** ({of}; [which to take](notebooks/which_method.ipynb))"
     return "\n".join([head, *(f"  - {line}" for line in said)]) if said else ""
 
 
-def _carries(rows: pd.DataFrame) -> str:
+def _whole(rows: pd.DataFrame) -> str:
     said = guide.longer(rows)
-    return f"**How far does that carry?** {said}" if said else ""
+    return f"**Which method?** {said}" if said else ""
+
+
+def _fast(rows: pd.DataFrame) -> str:
+    measured = {topic: speed.read(topic) for topic in {goal.topic for goal in goals.GOALS} - {"runs"}}
+    reached = goals.in_short(goals.goals(measured | {"runs": goals.of_runs(rows)}))
+    return f"**How fast?** {_trains(measured['training'])}{reached} [Which, and where](notebooks/speed.ipynb)."
+
+
+def _trains(timings: pd.DataFrame) -> str:
+    """Say how much faster training is than the authors' way; nothing without timings."""
+    if timings.empty:
+        return ""
+    ours = timings[timings["variant"].isin(["ours", "ours, bf16"])]
+    said = [
+        f"{part['speedup'].min():.1f} to {part['speedup'].max():.1f} times as fast in {precision}"
+        for precision, part in ours.groupby("precision", sort=False)
+    ]
+    of = f"{ours['case'].nunique()} trainings; {' and '.join(ours['device'].unique())}"
+    return f"Training, against the authors' way of it: {', '.join(said)} ({of}). "
 
 
 def claims_table(judged: pd.DataFrame) -> str:
     """Word the judged claims in Markdown: how many fare how, and for each paper a table of those that were tested."""
     counts = claim_tables.by_claim(judged)["verdict"].value_counts()
     said = ", ".join(f"{counts[name]} {name}" for name in verdicts.VERDICTS if name in counts)
-    summed = f"Of {judged['id'].nunique()} claims: {said}; `results/claims.csv` has every line, and why."
+    summed = (
+        f"Of {judged['id'].nunique()} claims: {said}; [claims.csv](results/claims.csv) has every line, and why. In the "
+        "tables a number above 0 agrees with its claim and one below speaks against it; a ratio of times (x) stands "
+        "beside the ratio that the paper prints."
+    )
     tested = judged.assign(holds=_stay(judged))
     tested = tested[tested["verdict"] != verdicts.NOT_TESTED]
     main = claim_tables.main_setting(tested)
@@ -177,6 +203,7 @@ def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
         each = [(str(line["metric"]), *_effect(line), _verdict(line)) for line in group.to_dict("records")]
         cells = [
             str(number) if number == before else f"{number}: {claim}",
+            ", ".join(dict.fromkeys(group["against"] + (" (" + group["timed"] + ")").where(group["timed"] != "", ""))),
             *("<br>".join(texts).replace(" ", NO_BREAK) for texts in zip(*each, strict=True)),
             summed[number] if number in hidden - {before} else "",
             str(seeds or ""),
@@ -207,7 +234,8 @@ def _verdict(line: Mapping[Hashable, Any]) -> str:
 def scores(rows: pd.DataFrame) -> str:
     """Word the image AUROC of each method on each real category, in Markdown: percent, mean and deviation."""
     parts = [(setting, results.plain(real(rows), **setting)) for setting in SETTINGS]
-    return "\n\n".join(_scores(setting, part) for setting, part in parts if len(part))
+    head = f"In percent, mean ± standard deviation over seeds (how many), on real images. {ELSEWHERE}"
+    return "\n\n".join([head, *(_scores(setting, part) for setting, part in parts if len(part))])
 
 
 def _scores(setting: Mapping[str, str], rows: pd.DataFrame) -> str:
@@ -219,7 +247,7 @@ def _scores(setting: Mapping[str, str], rows: pd.DataFrame) -> str:
         of += f", {precision}" if len(group) == len(rows) else f"; {precision}: {', '.join(group['method'].unique())}"
     for note, group in rows.groupby(rows["notes"].map(lambda notes: notes.get("teacher", "")), sort=False):
         of += f"; {', '.join(sorted(group['method'].unique()))}: {note}" if note else ""
-    return "\n".join(lines) + f"\n\nIn percent, mean ± standard deviation over seeds (how many); real images, {of}."
+    return f"**Scale {setting['scale']}** ({of}):\n\n" + "\n".join(lines)
 
 
 def _effect(line: Mapping[Hashable, Any]) -> list[str]:

@@ -127,13 +127,16 @@ def comparable(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shared(of_lines: list[set[str]]) -> set[str]:
-    """Choose, of the sets of categories that the lines have, the one for which lines times categories is the most.
+    """Choose, of what some lines have in common, the categories for which lines times categories is the most.
 
-    The lines are those that have all of the set, at least two. Of equal choices that of more lines; where no two lines
-    share a whole set, what all have in common.
+    The lines are those that have all of them, at least two. Of equal choices that of more lines; of a single line, all
+    that it has.
     """
+    candidates: list[set[str]] = []
+    for own in of_lines:  # with each line, its own set and what it shares with every candidate before
+        candidates += [new for new in [own, *(own & other for other in candidates)] if new and new not in candidates]
     best, most = set.intersection(*of_lines) if of_lines else set(), (0, 0)
-    for candidate in of_lines:
+    for candidate in candidates:
         lines = sum(candidate <= other for other in of_lines)
         if lines >= 2 and (lines * len(candidate), lines) > most:  # one line is no comparison
             best, most = candidate, (lines * len(candidate), lines)

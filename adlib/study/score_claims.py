@@ -51,7 +51,14 @@ def _relative(claim: Mapping[str, str], metric: str, rows: pd.DataFrame) -> list
     names = _baselines(claim)
     also = [ALSO.get(name, name) for name in names]
     more = _against(also, claim, metric, rows) if also != names else []
-    return _against(names, claim, metric, rows) + [line for line in more if line.verdict != NOT_TESTED]
+    lines = _against(names, claim, metric, rows)
+    # At full scale nothing is settled: the rows of both baselines are the same.
+    counted = {_numbers(line) for line in lines}
+    return lines + [line for line in more if _numbers(line) not in counted and line.verdict != NOT_TESTED]
+
+
+def _numbers(line: Line) -> tuple[str | float, ...]:
+    return line.recipe, line.scale, line.teacher, line.precision, line.overrides, line.images, line.effect, line.low
 
 
 def _baselines(claim: Mapping[str, str]) -> list[str]:
@@ -112,9 +119,12 @@ def _the_most(claim: Mapping[str, str], metric: str, rows: pd.DataFrame) -> list
         if value.empty:  # the seeds of both are others
             continue
         others_run = f"the largest of {others.shape[1]} others" if others.shape[1] > 1 else "the only other"
-        conditions = pairs.compared(setting, group, claim["variant"], name)
-        conditions += f"; gain less that of {most.split('/')[1]}, {others_run}"
-        line = replace(judged(value, wanted=1), **pairs.columns(setting), against=name, conditions=conditions)
+        line = replace(
+            judged(value, wanted=1),
+            **pairs.columns(setting),
+            against=f"{name}: its gain less that of {most.split('/')[1]}",
+            conditions=f"{pairs.compared(setting, group, claim['variant'], name)}; {others_run}",
+        )
         every = len(PUBLISHED[dataset]) - 1
         if line.verdict == SUPPORTED and others.shape[1] < every:  # one of those that were not run may gain more
             line = replace(line, verdict=INCONCLUSIVE, why=f"{others.shape[1]} of {every} others", rests_on="")

@@ -53,6 +53,7 @@ def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[Line]:
                     stated=math.nan if stated is None else stated,
                     against=name,
                     recipe=pair["recipe"],
+                    timed=f"{networks}, {pair['way']}",
                     conditions=f"{RATIOS[metric]}, {sides}, {line.conditions}",
                 )
             )

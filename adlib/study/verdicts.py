@@ -52,6 +52,7 @@ class Line:
     overrides: str = ""
     images: str = ""
     textures: str = ""
+    timed: str = ""  # of a line on times or memory: the networks of both sides, and how ours ran
     conditions: str = ""
     # What follows.
     verdict: str = NOT_TESTED

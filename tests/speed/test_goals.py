@@ -74,3 +74,8 @@ def test_every_goal_is_measured_by_the_committed_rows_but_those_of_a_gpu():
     found = goals.goals(tables | {"runs": goals.of_runs(results.read(results.RUNS))})
     without = {goal.words for goal in goals.GOALS if "H100" in goal.where}
     assert set(found.loc[found["verdict"] == goals.NOT_MEASURED, "goal"]) == without
+
+
+def test_the_goals_are_counted_by_verdict():
+    found = pd.DataFrame({"verdict": [goals.MISSED, goals.REACHED, goals.MISSED]})
+    assert goals.in_short(found) == "Of 3 goals that were set before anything was measured: 1 reached, 2 missed."

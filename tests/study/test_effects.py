@@ -15,7 +15,7 @@ def test_a_verdict_that_rests_on_categories_by_chance_together_says_so(row):
     before = {at: 0.79 + 0.02 * (at[1] - 1) if at[0] == "bottle" else 0.3 for at in places}
     found = judged(pd.concat([*rows, table(row, "stpm", before)]), "S3-1", "image_auroc")
     assert found["verdict"] == verdicts.SUPPORTED
-    assert found["rests_on"].startswith("those by chance (without them +1.0 [-")
+    assert found["rests_on"].startswith("the categories at chance (without them +1.0 [-")
 
 
 def test_a_verdict_names_the_categories_that_it_rests_on(row):
@@ -52,6 +52,6 @@ def test_a_verdict_that_a_category_by_chance_would_hide_names_the_other_one(row)
     ours = table(row, "dskd", {(name, seed): base[name] + gains[name] + noise[seed] for name, seed in places})
     found = judged(pd.concat([without, ours]), "S3-1")
     assert found["verdict"] == verdicts.SUPPORTED
-    assert found["rests_on"].startswith("transistor and those by chance (without them +0.1 [")
+    assert found["rests_on"].startswith("transistor and the categories at chance (without them +0.1 [")
     assert "screw +20.0 (chance)" in found["by_category"]
     assert "over categories like these [" in found["by_category"]

@@ -103,6 +103,15 @@ def test_a_folder_of_ones_own_may_be_a_category(tmp_path):
     ((path, run),) = grids.runs(config(grid(datasets={"folder": [str(tmp_path / "parts")]}))).items()
     assert path.startswith("rows/stpm/paper/folder/parts/")
     assert run["category"] == str(tmp_path / "parts")
+    ((path, run),) = grids.runs(config(grid(datasets={"folder": ["parts"]}, teacher="own.safetensors"))).items()
+    assert path.startswith("rows/stpm/paper/folder/parts/small-own_")
+    assert "-r category ./parts " in results.command(run)  # in the data root, not somewhere
+    assert results.command(run).endswith("-r teacher ./own.safetensors")
+
+
+def test_one_value_written_in_two_ways_is_one_run():
+    ((path, _),) = grids.runs(config(grid(overrides={"lr": 1}))).items()
+    assert [path] == [*grids.runs(config(grid(overrides={"lr": 1.0})))]
 
 
 def test_a_grid_without_methods_says_what_it_needs():
@@ -111,7 +120,7 @@ def test_a_grid_without_methods_says_what_it_needs():
 
 
 def test_one_run_in_two_grids_is_refused():
-    with pytest.raises(ValueError, match="grid 2 has a run that an earlier grid has: rows/stpm"):
+    with pytest.raises(ValueError, match="grid 2 has a run twice, or one that an earlier grid has: rows/stpm"):
         grids.runs(config(grid(), grid(seeds=[1, 0])))
 
 

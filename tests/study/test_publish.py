@@ -78,7 +78,7 @@ def test_what_chance_alone_would_give_is_said():
 
 def test_a_verdict_stands_beside_what_was_claimed_and_what_differs():
     _, text = table(line())
-    assert text.startswith("| S2-1: MemKD beats RD | aupro | +0.6 pp | +1.2 pp [+0.5, +2.0] | supported |")
+    assert text.startswith("| S2-1: MemKD beats RD | rd | aupro | +0.6 pp | +1.2 pp [+0.5, +2.0] | supported |")
     assert text.endswith("| supported |  | 3 | small; bottle |")
     assert "difference" not in publish.claims_table(pd.DataFrame([line()]))  # a column without a number
     some, all_of_it = ({"textures": f"DTD, {n} images"} for n in (1200, 5640))
@@ -110,7 +110,7 @@ def test_of_several_settings_that_of_the_paper_is_shown_and_all_are_summed_up():
     assert summed.startswith("Of 1 claims: 1 mixed;")
     both = line(**OURS | {"scale": "full"}, conditions="full")
     _, *lines = table(line(**OURS | others[0] | against), line(**OURS), both)
-    assert [text.split(" | ")[5] for text in lines] == ["mixed (3)", ""]
+    assert [text.split(" | ")[6] for text in lines] == ["mixed (3)", ""]
 
 
 def test_each_paper_has_a_table_that_names_its_notebook():
@@ -118,7 +118,7 @@ def test_each_paper_has_a_table_that_names_its_notebook():
     heads = [line for line in text.splitlines() if line.startswith("### ")]
     assert [head.split(":")[0] for head in heads] == ["### MemKD", "### DSKD"]
     assert heads[0].endswith("(notebooks/memkd.ipynb)")
-    assert text.count("| claim | metric |") == 2
+    assert text.count("| claim | against | metric |") == 2
 
 
 def test_metrics_under_the_same_conditions_share_a_line():
@@ -134,7 +134,8 @@ def test_metrics_under_the_same_conditions_share_a_line():
 
 
 def test_ratios_and_numbers_have_no_points_and_what_is_not_printed_is_empty():
-    ratio = line(unit=verdicts.RATIO, stated=1.3, effect=1.5, low=1.4, high=1.6, seeds=0)
+    ratio = line(unit=verdicts.RATIO, stated=1.3, effect=1.5, low=1.4, high=1.6, seeds=0, timed="resnet18, fast")
+    assert "| rd (resnet18, fast) | aupro |" in table(ratio)[1]
     assert "| 1.3x | 1.5x [1.4, 1.6] | supported |  |  |" in table(ratio)[1]
     assert "| aupro |  | 1.25 [0.5, 2] | supported |" in table(line(unit=verdicts.NUMBER, stated=math.nan))[1]
 
@@ -145,19 +146,26 @@ def test_untested_claims_are_counted_and_not_shown():
     assert summed.startswith("Of 2 claims: 1 supported, 1 not tested here;")
 
 
-def test_the_answer_names_the_claim_its_verdict_and_no_winner_without_rows():
+def test_the_answer_names_every_claim_by_paper_and_verdict_and_no_winner_without_rows():
     lines = [
         line(**OURS | {"recipe": "code"}, verdict=verdicts.INCONCLUSIVE),
         line(**OURS, verdict=verdicts.DEPENDS, rests_on="pill (alone)"),
-        line(**OURS | {"precision": "bf16"}),
+        line(**OURS | {"precision": "bf16"}, rests_on="pill (alone)"),
+        line(id="S2-2", verdict=verdicts.NOT_TESTED),
+        line(id="S3-1", source="003", verdict=verdicts.NOT_TESTED),
     ]
     rows = results.read(results.RUNS)
     text = publish.in_short(rows.head(0), pd.DataFrame(lines))
-    said = "- **MemKD** claims: MemKD beats RD. Here +1.2 pp [+0.5, +2.0] of aupro, **depends on pill (alone)** "
-    said += "(recipe paper, nothing overridden, small, teacher bundled; against rd; categories: 4, seeds: 3)"
-    assert said in text
-    assert text.endswith("). Over all settings: supported in part.")
-    assert "- **Which method?** (recipe paper, scale small, teacher bundled; " in publish.in_short(
+    assert text.splitlines()[:4] == [
+        "| paper | supported in part | not tested here |",
+        "| --- | --- | --- |",
+        "| MemKD | S2-1\\* | S2-2 |",
+        "| DSKD |  | S3-1 |",
+    ]
+    some = [line(rests_on="pill (alone)"), line(metric="image_auroc")]
+    assert "| MemKD | S2-1 |" in publish.in_short(rows.head(0), pd.DataFrame(some))
+    assert "short training" not in text
+    assert "- **And after a short training?** (recipe paper, scale small, teacher bundled; " in publish.in_short(
         rows, pd.DataFrame(lines)
     )
 
@@ -182,7 +190,13 @@ def test_scores_name_the_precision_and_of_several_whose_it_is():
     one, other = base | {"method": "rd"}, base | {"method": "destseg", "precision": "bf16"}
     one["notes"] = {}
     other["notes"] = {"teacher": "backbone resnet18 in place of wide_resnet50_2"}
-    assert publish.scores(pd.DataFrame([one])).endswith("teacher bundled, fp32.")
-    assert publish.scores(pd.DataFrame([one, other])).endswith(
-        "teacher bundled; fp32: rd; bf16: destseg; destseg: backbone resnet18 in place of wide_resnet50_2."
-    )
+    assert "teacher bundled, fp32):\n" in publish.scores(pd.DataFrame([one]))
+    both = "teacher bundled; fp32: rd; bf16: destseg; destseg: backbone resnet18 in place of wide_resnet50_2):\n"
+    assert both in publish.scores(pd.DataFrame([one, other]))
+
+
+def test_without_timings_nothing_is_said_of_training(monkeypatch):
+    assert " times as fast in fp32, " in publish.in_short(results.read(results.RUNS), pd.DataFrame([line()]))
+    monkeypatch.setattr(publish.speed, "read", lambda _: pd.DataFrame())
+    text = publish.in_short(results.read(results.RUNS).head(0), pd.DataFrame([line()]))
+    assert "- **How fast?** Of 18 goals that were set before anything was measured: 18 not measured here." in text

@@ -110,6 +110,18 @@ def test_a_method_with_few_categories_does_not_take_theirs_from_the_others():
     assert len(ranking.comparable(pd.DataFrame(many[:0], columns=list(many[0])))) == 0
 
 
+def test_what_two_lines_share_may_be_the_most_though_neither_has_just_that():
+    names = [f"c{i}" for i in range(8)]
+    lines = {"stpm": names[:7], "rd": [*names[:6], names[7]], "dskd": names[:1]}
+    kept = ranking.comparable(pd.DataFrame([scored_row(m, name, 0.5) for m, of in lines.items() for name in of]))
+    assert set(kept["method"]) == {"stpm", "rd"}
+    assert set(kept["category"]) == set(names[:6])
+    apart = {"stpm": names[:3], "rd": names[2:5], "dskd": names[4:7]}  # each two share one, and all of them none
+    kept = ranking.comparable(pd.DataFrame([scored_row(m, name, 0.5) for m, of in apart.items() for name in of]))
+    assert set(kept["method"]) == {"stpm", "rd"}
+    assert set(kept["category"]) == {"c2"}
+
+
 def test_the_spread_is_that_of_the_means_of_the_seeds_and_all_else_a_mean():
     rows = [scored_row("stpm", name, value + seed / 10, seed=seed) | {"peak_memory_mib": 100.0 + seed}
             for seed in (0, 1) for name, value in (("bottle", 0.4), ("tile", 0.6))]  # fmt: skip

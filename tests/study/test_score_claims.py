@@ -76,7 +76,8 @@ def test_the_most_is_the_gain_less_the_largest_of_the_others(row):
     rows.append(table(row, "memory_destseg", {(c, seed): 0.5 + gains[c][seed] for c, seed in places}))
     found = lines_of("S0-3", pd.concat(rows))
     assert list(found["effect"]) == pytest.approx([11, 6])  # that it gains, and that it gains most
-    assert found["conditions"].iloc[1].endswith("gain less that of pill, the largest of 2 others")
+    assert found["against"].iloc[1].endswith(": its gain less that of pill")
+    assert found["conditions"].iloc[1].endswith("; the largest of 2 others")
     assert math.isnan(found["stated"].iloc[1])
     assert list(found["verdict"]) == [verdicts.SUPPORTED, verdicts.INCONCLUSIVE]  # others may gain more
     assert list(found["why"]) == ["", "2 of 14 others"]
@@ -100,6 +101,9 @@ def test_stpm_is_a_baseline_as_its_source_has_it_too(row):
     assert [*found["verdict"]] == [verdicts.CONTRADICTED, verdicts.SUPPORTED]
     assert found["conditions"].iloc[1].split("against ")[1].startswith("stpm(settle=off)")
     assert len(lines_of("S3-1", pd.concat([dskd, ours])).query("metric == 'image_auroc'")) == 1
+    whole = [dskd, table(row, "stpm", dict.fromkeys(places, 0.85), config={"settle": False})]
+    whole = pd.concat([part.assign(scale="full") for part in whole])  # as its source has it, which settles nothing
+    assert len(lines_of("S3-1", whole).query("metric == 'image_auroc'")) == 1
 
 
 def test_an_absolute_claim_needs_the_papers_conditions(row):

@@ -19,6 +19,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def is_bare(name: str) -> bool:
+    """Tell whether a text is a name alone, as a row has it, and not a path, which says where something lies."""
+    return not {"/", os.sep} & set(name) and not name.startswith((".", "~"))
+
+
 def is_overlay(path: Path) -> bool:
     """Tell whether a file is a picture that `plots.save_overlay` wrote, not one that somebody took."""
     if path.suffix.lower() != ".png":

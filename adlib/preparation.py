@@ -13,7 +13,7 @@ from adlib.backbones import sources
 from adlib.corrupt import rotation_of
 from adlib.datasets import dtd
 from adlib.device import memory_explained, resolve_device, resolve_precision
-from adlib.files import check_writable
+from adlib.files import check_writable, is_bare
 from adlib.images import IMAGE_SIZE
 from adlib.methods import METHODS, build, mapping, resolve
 from adlib.row import RULES
@@ -156,7 +156,7 @@ def small_epochs(epochs: int, images: int) -> int:
 
 def _label(category: str, data_root: str | Path | None) -> str:
     """Name a category in a row: the user's own folder goes by its last part."""
-    if not {"/", os.sep} & set(category) and not category.startswith((".", "~")):
+    if is_bare(category):
         return category
     return Path(os.path.abspath(Path(datasets.data_root(data_root), Path(category).expanduser()))).name  # no links
 

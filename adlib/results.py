@@ -18,8 +18,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from adlib.backbones import sources
 from adlib.environment import PROJECT
-from adlib.files import whole_file
+from adlib.files import is_bare, whole_file
 from adlib.metrics import METRICS
 from adlib.row import IDENTITY, SCHEMA, Row, as_row, document, from_document, validate
 
@@ -170,7 +171,7 @@ def command(row: Row | Mapping[str, Any] | pd.Series, output: str = "OUT.ipynb")
         if name == "category" and run.get("dataset") == "folder":
             value = _with_path(value)
         if name == "teacher":
-            value = "+".join(_with_path(part) if part.endswith(".safetensors") else part for part in value.split("+"))
+            value = "+".join(_with_path(part) if part.endswith(".safetensors") else part for part in sources(value))
         # -r: as text. Papermill's -p would make the number 1 of the category 01.
         words += ["-p" if name == "seed" else "-r", name, value]
     if run.get("precision", "fp32") != "fp32":  # not of the identity: the run notebook's own is fp32
@@ -184,7 +185,7 @@ def command(row: Row | Mapping[str, Any] | pd.Series, output: str = "OUT.ipynb")
 
 def _with_path(name: str) -> str:
     """A row names a folder of the user's own and a weights file, not where they lie: leave room for that."""
-    return name if "/" in name else f"PATH/TO/{name}"
+    return f"PATH/TO/{name}" if is_bare(name) else name
 
 
 def conditions_text(row: Row | Mapping[str, Any] | pd.Series) -> str:

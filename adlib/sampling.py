@@ -1,13 +1,17 @@
-"""Which images each step of a training sees: everything follows from the seed, nothing from what ran before."""
+"""What each step of a training sees: everything follows from the seed, nothing from what ran before."""
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from adlib.methods.base import Stage
+from adlib.corrupt import Corruption
+from adlib.images import Images, normalise
+from adlib.methods.base import Batch, Stage
 
 # What tells the independent random draws of one step or epoch apart, the last part of `derive`'s path; noise of the
 # loss has none. A new kind of draw takes a new number: one that is taken would repeat its values.
@@ -49,6 +53,40 @@ class Plan:
         return shuffled.repeat(math.ceil(self.batch / len(shuffled)))
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Make the batch of each step: images as a method takes them, pseudo-anomalies, exemplars and their targets."""
+
+    images: Images
+    seed: int
+    corruption: Corruption | None
+    device: str
+
+    def batch(self, stage: Stage, number: int, step: int, index: Tensor, cache: list[Tensor] | None = None) -> Batch:
+        """Make the batch of a step of the stage of this number from the images at `index`.
+
+        With pseudo-anomalies and exemplars where the stage asks for them, and with the targets that `cache` has.
+        """
+        extra = self._exemplars(stage, number, step, cache)
+        if not stage.corrupted:
+            return Batch(self.images.normalised(index), targets=_take(cache, index), **extra)
+        assert self.corruption is not None
+        generator = torch.Generator(self.device)
+        generator.manual_seed(derive(self.seed, number, step, CORRUPTION))
+        clean = self.images.pixels[index].float() / 255
+        base, corrupted, mask = self.corruption(clean, generator)
+        return Batch(normalise(base), normalise(corrupted), mask, **extra)
+
+    def _exemplars(self, stage: Stage, number: int, step: int, cache: list[Tensor] | None) -> dict[str, Any]:
+        """Draw a step's exemplars with their targets: fields of a batch, none where the stage asks for none."""
+        if not stage.exemplars:
+            return {}
+        rng = np.random.default_rng(derive(self.seed, number, step, EXEMPLARS))
+        drawn = torch.from_numpy(rng.integers(len(self.images), size=stage.exemplars))
+        index = drawn.to(self.device, non_blocking=True)
+        return {"exemplars": self.images.normalised(index), "exemplar_targets": _take(cache, index)}
+
+
 def derive(seed: int, *path: int) -> int:
     """Derive an independent 63-bit seed for one place of a run, e.g. (stage, step, CORRUPTION)."""
     entropy = [seed, *(p + 1 for p in path)]
@@ -58,3 +96,7 @@ def derive(seed: int, *path: int) -> int:
 def permutation(count: int, *path: int) -> np.ndarray:
     """Draw a permutation of 0 .. count - 1 for one place of a run."""
     return np.random.default_rng(derive(*path, ORDER)).permutation(count)
+
+
+def _take(cache: list[Tensor] | None, index: Tensor) -> list[Tensor] | None:
+    return None if cache is None else [level[index] for level in cache]

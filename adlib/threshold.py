@@ -49,6 +49,7 @@ class Threshold:
         "Algorithmic Learning in a Random World", 2005.) Raises ValueError for a rate outside of (0, 1) or no score.
         """
         check_rate(rate)
+        rate = float(rate)
         ordered = np.sort(np.asarray(scores, dtype=float))
         if not len(ordered):
             raise ValueError("a threshold needs the scores of held-out good images, got none")

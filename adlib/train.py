@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -24,10 +23,10 @@ from adlib.corrupt import Corruption
 from adlib.device import autocast, keep_memory, resolve_device, resolve_precision, use_true_fp32
 from adlib.environment import commit, device_name
 from adlib.errors import first_line
-from adlib.images import Images, normalise
+from adlib.images import Images
 from adlib.interrupts import interrupt_held
-from adlib.methods.base import Batch, Method, Stage
-from adlib.sampling import CORRUPTION, EXEMPLARS, Plan, derive
+from adlib.methods.base import Method, Stage
+from adlib.sampling import Draws, Plan, derive
 from adlib.training_state import read_state, write_state
 
 FLUSH_EVERY = 25  # steps between reads of the losses; each read makes a GPU wait
@@ -157,6 +156,9 @@ class Training:
     whole: bool = False  # the weights, the optimiser and the step belong together
     pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.draws = Draws(self.images, self.seed, self.corruption, self.device)
+
     def run(self, progress: bool) -> History:
         """Train all stages, from the resume file's state where there is one."""
         stages = self.method.stages()
@@ -246,7 +248,7 @@ class Training:
     def advance(self, stage: Stage, cache: list[Tensor] | None, step: int, index: Tensor) -> dict[str, Tensor]:
         """Make one step on the images at `index` and return its loss terms, without waiting for the device."""
         torch.manual_seed(derive(self.seed, self.stage_number, step))
-        batch = self.draw(stage, index, cache, step)
+        batch = self.draws.batch(stage, self.stage_number, step, index, cache)
         with autocast(self.device, self.precision):
             terms = stage.loss(batch)
         total = torch.stack([v for k, v in terms.items() if not k.startswith("_")]).sum()
@@ -270,28 +272,6 @@ class Training:
         with autocast(self.device, self.precision):
             return cached_features(stage.targets or self.method.targets, self.images, CACHE_BUDGET)
 
-    def draw(self, stage: Stage, index: Tensor, cache: list[Tensor] | None, step: int) -> Batch:
-        """Make the batch of a step from the images at `index`, with pseudo-anomalies where the stage asks for them."""
-        if not stage.corrupted:
-            extra = self.exemplars(stage, cache, step)
-            return Batch(self.images.normalised(index), targets=_take(cache, index), **extra)
-        assert self.corruption is not None
-        generator = torch.Generator(self.device)
-        generator.manual_seed(derive(self.seed, self.stage_number, step, CORRUPTION))
-        clean = self.images.pixels[index].float() / 255
-        base, corrupted, mask = self.corruption(clean, generator)
-        extra = self.exemplars(stage, cache, step)
-        return Batch(normalise(base), normalise(corrupted), mask, **extra)
-
-    def exemplars(self, stage: Stage, cache: list[Tensor] | None, step: int) -> dict[str, Any]:
-        """Draw a step's exemplars with their targets: fields of a batch, none where the stage asks for none."""
-        if not stage.exemplars:
-            return {}
-        rng = np.random.default_rng(derive(self.seed, self.stage_number, step, EXEMPLARS))
-        drawn = torch.from_numpy(rng.integers(len(self.images), size=stage.exemplars))
-        index = drawn.to(self.device, non_blocking=True)
-        return {"exemplars": self.images.normalised(index), "exemplar_targets": _take(cache, index)}
-
     def settle(self, stage: Stage, plan: Plan) -> None:
         """Let BatchNorm take its statistics anew over the batches that follow the last step; no weight moves.
 
@@ -302,7 +282,7 @@ class Training:
         self.whole = False
         (network,) = stage.trains
         batches = plan.batches(plan.steps, self.device, further=1)
-        inputs = (stage.settle(self.draw(stage, index, None, step)) for step, _, index in batches)
+        inputs = (stage.settle(self.draws.batch(stage, self.stage_number, step, index)) for step, _, index in batches)
         with autocast(self.device, self.precision):
             torch.optim.swa_utils.update_bn(inputs, network)
 
@@ -318,7 +298,7 @@ class Training:
         self.method.eval()
         with autocast(self.device, self.precision):
             scores = [
-                stage.select(self.draw(stage, part, cache, 0)).float()
+                stage.select(self.draws.batch(stage, self.stage_number, 0, part, cache)).float()
                 for part in plan.held_out.to(self.device).split(stage.batch)
             ]
         self.train_mode(stage, epoch + 1)
@@ -396,7 +376,3 @@ class Training:
         self.made_by = list(state.get("made_by", ["unknown"]))  # files of before did not say
         self.method.load_state_dict(state["weights"], strict=False)
         return state
-
-
-def _take(cache: list[Tensor] | None, index: Tensor) -> list[Tensor] | None:
-    return None if cache is None else [level[index] for level in cache]

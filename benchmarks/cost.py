@@ -106,7 +106,8 @@ def page(lines: list[dict[str, Any]], rows: Path, commit: str) -> str:
     ]
     for (method, recipe), group in table[table["overrides"] == "{}"].groupby(["method", "recipe"], sort=False):
         low, high = (f"{hours:,.0f}" for hours in (group["hours"].min(), group["hours"].max()))
-        hours = "not measured" if low == "nan" else f"{low} hours" if low == high else f"{low} to {high} hours"
+        took = f"{low} hours" if low == high else f"{low} to {high} hours"
+        hours = "not measured" if group["hours"].isna().all() else took
         text.append(f"- {method} ({recipe}): {group['runs'].iloc[0]} runs, {hours}")
     text += ["", "<details><summary>Each device, precision and override</summary>", ""]
     text += [

@@ -43,10 +43,6 @@ def test_a_rate_that_is_none_is_refused_before_the_training(parts, rate):
         Detector("stpm", teacher="random").fit(parts, false_alarm_rate=rate)
 
 
-def test_a_rate_may_come_from_an_array():
-    detector.check_rate(np.float32(0.05))
-
-
 def test_the_held_out_good_images_alone_choose_the_threshold(fitted):
     tested = fitted.tested()
     good = tested[tested.label == 0]

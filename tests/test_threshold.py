@@ -20,6 +20,12 @@ def test_the_threshold_is_the_kth_smallest_score():
     assert held_out_needed(0.05) == 19
 
 
+def test_a_rate_may_come_from_an_array():
+    found = Threshold.of(np.arange(99.0), np.float32(0.25))
+    assert found == Threshold.of(np.arange(99.0), 0.25)
+    assert type(found.asked) is float  # JSON, in which a detector is saved, knows no other
+
+
 def test_the_threshold_keeps_its_promise_on_average_and_its_interval_on_each():
     rng = np.random.default_rng(0)
     rates, inside = [], []

@@ -4,7 +4,6 @@ The Snakefile makes what is missing; `benchmarks/cost.py` estimates what that wi
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -16,6 +15,7 @@ from adlib.backbones import check_source, sources
 from adlib.device import PRECISIONS
 from adlib.environment import PROJECT
 from adlib.errors import check_known
+from adlib.files import is_bare
 from adlib.methods import METHODS, resolve
 from adlib.preparation import identify
 
@@ -164,7 +164,7 @@ def _categories(grid: Mapping[str, Any], dataset: str) -> list[str]:
 
 def _as_path(name: str) -> str:
     """Mark a path without a slash as one: a name alone is what a row has, which does not say where it lies."""
-    return name if {"/", os.sep} & set(name) or name.startswith("~") else f"./{name}"
+    return f"./{name}" if is_bare(name) else name
 
 
 def code(run: Mapping[str, Any]) -> dict[str, str]:

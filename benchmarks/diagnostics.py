@@ -257,8 +257,10 @@ TOPICS: dict[str, Callable[..., Found]] = {
 def main() -> None:
     """Make all rows that are missing."""
     options = _options()
-    conditions = f"teacher {options.teacher}, {options.scale} scale, {json.dumps(_all(options), sort_keys=True)}"
-    conditions += "" if options.precision == "fp32" else f", {options.precision}"
+    overrides = json.dumps(_all(options), sort_keys=True) if _all(options) else ""
+    precision = "" if options.precision == "fp32" else options.precision
+    said = [f"teacher {options.teacher}", f"{options.scale} scale", overrides, precision]
+    conditions = ", ".join(filter(None, said))
     for topic, seed in itertools.product(options.topic, options.seed):
         together = topic == "values"
         for place in [TOGETHER] if together else options.category:

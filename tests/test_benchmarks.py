@@ -143,7 +143,7 @@ def test_a_measurement_that_is_there_is_not_made_again_and_half_of_one_is_replac
 
     measure("0")
     curves = (tmp_path / "curves" / "c.csv").read_text()
-    where = ',mtd,split0,0,"teacher bundled, small scale, {}"'
+    where = ',mtd,split0,0,"teacher bundled, small scale"'
     assert curves.splitlines()[1:] == ["4.0,0.1" + where, "inf," + where]
     (tmp_path / "depth.csv").unlink()  # as if killed before
     measure("0")

@@ -66,6 +66,21 @@ def chance_limit(normal: int, defect: int) -> float:
     return 0.5 + float(stats.norm.ppf(0.95)) * math.sqrt((normal + defect + 1) / (12 * normal * defect))
 
 
+def auroc_error(auroc: float, normal: int, defect: int) -> float:
+    """Standard error of an AUROC (0 to 1) through the choice of so many test images, as if drawn from many alike.
+
+    Hanley and McNeil, "The Meaning and Use of the Area under a ROC Curve", Radiology 143, 1982: exact where scores have
+    exponential distributions, and in use for all others. It needs no single score, so it knows nothing of how alike two
+    methods err on the same images: a difference between them has a smaller error than both together. NaN without both
+    kinds of images.
+    """
+    if not normal or not defect:
+        return math.nan
+    two_defects, two_normal = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)  # both above a normal; one above both
+    beyond = (defect - 1) * (two_defects - auroc**2) + (normal - 1) * (two_normal - auroc**2)
+    return math.sqrt((auroc * (1 - auroc) + beyond) / (normal * defect))
+
+
 def over_categories(values: pd.DataFrame) -> tuple[float, float, float]:
     """Mean of `value` over `category`s, each the mean over its seeds, as drawn from many alike: mean, low, high.
 

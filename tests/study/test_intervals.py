@@ -123,3 +123,19 @@ def test_scores_without_skill_exceed_the_limit_of_chance_in_one_of_twenty_test_s
     auroc = (ranks - 63 * 62 / 2) / (20 * 63)
     assert np.mean(auroc > limit) == pytest.approx(0.05, abs=0.01)
     assert math.isnan(intervals.chance_limit(0, 5))
+
+
+def test_auroc_error_is_that_of_exponential_scores():
+    # Of a defect's score, so many times as large on average as a normal one's: AUROC = times / (1 + times).
+    rng, times, normal, defect = np.random.default_rng(0), 4.0, 20, 12
+    drawn = rng.exponential(size=(4000, normal, 1)) < rng.exponential(times, size=(4000, 1, defect))
+    assert intervals.auroc_error(0.8, normal, defect) == pytest.approx(drawn.mean(axis=(1, 2)).std(), rel=0.03)
+
+
+def test_auroc_error_without_skill_is_that_of_the_rank_sum():
+    assert 0.5 + 1.6449 * intervals.auroc_error(0.5, 20, 63) == pytest.approx(intervals.chance_limit(20, 63), abs=1e-5)
+
+
+def test_auroc_error_of_a_perfect_order_is_none_and_of_one_kind_unknown():
+    assert intervals.auroc_error(1.0, 20, 63) == 0
+    assert math.isnan(intervals.auroc_error(0.8, 20, 0))

@@ -10,8 +10,9 @@ one of the same detector: the first after another process pays for what that one
 threads, which keep spinning for a while. A repetition goes from a host array (uint8 RGB, 256 x 256) to a host map and
 score; the worker times it, without the time of asking. Both environments have the same torch, threads and input.
 
-anomalib's models have its own defaults, with random weights, which changes no time: ResNet-18, for PatchCore Wide
-ResNet-50-2; PatchCore is measured with ResNet-18 as well. `model` is the bare network, its map and score, in eval mode
+anomalib's models have its own defaults, with random weights, which changes no time: STFPM a ResNet-18. PatchCore and
+FastFlow are measured with the Wide ResNet-50-2 behind the numbers that MixedTeacher's paper prints of them, and with
+ResNet-18. `model` is the bare network, its map and score, in eval mode
 and inference mode, fed with normalised images; `pipeline` is anomalib's whole module: resizing, normalising, model,
 post-processing. PatchCore's memory bank has the size that its coreset has for MVTec's bottle: 209 images x 1,024
 patches, of which 10 % (anomalib's default) or 1 % are kept. Where the processor multiplies bf16 faster
@@ -54,7 +55,7 @@ PATCHCORES = {
     "patchcore 10 % resnet18": ("resnet18", 128 + 256, 0.1),
     "patchcore 1 % resnet18": ("resnet18", 128 + 256, 0.01),
 }
-BACKBONE = "resnet18"  # of anomalib's other models
+FASTFLOWS = {f"fastflow {backbone}": backbone for backbone in ("wide_resnet50_2", "resnet18")}
 Key = tuple[str, str, str]  # environment, detector, variant
 
 
@@ -115,7 +116,7 @@ def described(environment: str, detector: str) -> dict[str, str | float]:
     if detector in PATCHCORES:
         backbone, _, share = PATCHCORES[detector]
         return {"method": "patchcore", "recipe": "", "backbone": backbone, "coreset": share}
-    return {"method": detector, "recipe": "", "backbone": BACKBONE, "coreset": ""}
+    return {"method": detector.split()[0], "recipe": "", "backbone": FASTFLOWS.get(detector, "resnet18"), "coreset": ""}
 
 
 class Worker:
@@ -244,7 +245,8 @@ def anomalib_detectors(options: argparse.Namespace) -> dict[tuple[str, str], Cal
         model = PatchcoreModel(("layer2", "layer3"), backbone, pre_trained=False)
         model.memory_bank = torch.rand(round(share * PATCHES), channels)
         found[name, "model"] = results(model)
-    found["fastflow", "model"] = results(FastflowModel((SIZE, SIZE), BACKBONE, pre_trained=False))
+    for name, backbone in FASTFLOWS.items():
+        found[name, "model"] = results(FastflowModel((SIZE, SIZE), backbone, pre_trained=False))
     return found
 
 

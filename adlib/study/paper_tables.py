@@ -301,7 +301,7 @@ def _memory_size(name: str) -> float:
 def _timings(folder: str | Path, names: Sequence[str | None]) -> dict[str, pd.DataFrame]:
     """The times of one image by topic: those that took turns with others' in `peers`, where others are wanted.
 
-    Of ours the fast path by the recipe paper, of all the network that each takes by itself.
+    Of ours the fast path by the recipe paper, of all their own network (`timings.own_backbone`).
     """
     beside = peers(folder)
     ours = beside["environment"] == "adlib"
@@ -320,7 +320,8 @@ def _timed(name: str, convert: Callable[[float], float], times: Mapping[str, pd.
     found = beside[beside["method"] == name]
     if len(found):
         line = found.iloc[0]
-        made_of, variant, topic = f"{line['environment']} {line['version']}", line["variant"], "peers"
+        made_of = f"{line['environment']} {line['version']}, {line['backbone']}"
+        variant, topic = line["variant"], "peers"
     else:
         found = turns[(turns["method"] == name) & (turns["recipe"] == "paper") & (turns["batch"] == 1)]
         found = found[found["backbone"] == found["method"].map(own_backbone)]

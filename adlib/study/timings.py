@@ -7,7 +7,9 @@ import pandas as pd
 from adlib import speed
 from adlib.methods import METHODS, resolve
 
-PEERS = {"patchcore": "wide_resnet50_2", "fastflow": "resnet18"}  # the network that each takes by itself
+# The network behind what MixedTeacher's paper prints of each: PatchCore's is its library's own; FastFlow's columns are
+# those of anomalib's Wide ResNet-50-2 (`contradictions.copies`); of STFPM the library has but one.
+PEERS = {"patchcore": "wide_resnet50_2", "fastflow": "wide_resnet50_2", "stfpm": "resnet18"}
 CORESET = 0.1  # the share of patches that PatchCore's library keeps by itself
 BANK = 209  # images whose patches PatchCore's memory is taken from: of more it is slower
 COLUMNS = ["environment", "method", "recipe", "backbone", "coreset", "variant", "version", "batch"]
@@ -30,5 +32,5 @@ def peers(folder: str | Path) -> pd.DataFrame:
 
 
 def own_backbone(method: str) -> str:
-    """Return the network that a method has by default, ours or one of `PEERS`."""
+    """Return the network that is a method's own: by default of ours, of another library's that of `PEERS`."""
     return str(resolve(method).backbone) if method in METHODS else PEERS[method]

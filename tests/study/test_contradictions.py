@@ -59,6 +59,8 @@ def test_what_a_reader_finds_by_hand_is_found():
 def test_columns_that_are_anothers_results_are_found_whole_or_not_at_all(folder):
     found = copies(paper.paper())
     places = {"Table 2, STPM, image_auroc", *(f"Table 2(b), {name}, image_auroc" for name in ("ST", "PADiM", "AE"))}
+    flows = [("2", "image"), ("4", "image"), ("5", "pixel")]  # of the Wide ResNet-50, not of the ResNet-18
+    places |= {f"Table {number}, FastFlow, {of}_auroc" for number, of in flows}
     assert set(found["where"]) == places
     change(folder / "seed002_table2b_eyecandies.csv", "lollipop,AE,image_auroc_pct,", "lollipop,AE,image_auroc_pct,1")
     assert set(copies(paper.paper(folder))["where"]) == places - {"Table 2(b), AE, image_auroc"}

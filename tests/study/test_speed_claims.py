@@ -128,8 +128,9 @@ def test_turns_alone_are_enough_for_a_verdict_on_them(tmp_path):
     for other in ("inference", "peers"):
         (tmp_path / f"{other}.csv").unlink()
     (claim,) = claims.claims()[lambda table: table["id"] == "S1-4"].to_dict("records")
-    (line,) = speed_claims.judge(claim, "fps", tmp_path)
+    line, of_the_library = speed_claims.judge(claim, "fps", tmp_path)
     assert line.verdict == verdicts.SUPPORTED
+    assert (of_the_library.against, of_the_library.verdict) == ("stfpm", verdicts.NOT_TESTED)
 
 
 def test_memory_is_of_the_machine_that_it_was_measured_on(tmp_path):

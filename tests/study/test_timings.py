@@ -20,7 +20,7 @@ def test_the_committed_times_are_described_as_the_benchmark_describes_its_detect
 def test_of_patchcore_only_its_librarys_own_coreset_is_read(tmp_path):
     line = {"environment": "anomalib", "method": "patchcore", "variant": "model", "batch": 1}
     lines = [line | {"coreset": 0.1}, line | {"coreset": 0.01}, line | {"coreset": 0.1, "batch": 16}]
-    lines += [line | {"method": "stfpm"}]  # which no claim names
+    lines += [line | {"method": "padim"}]  # which no claim names
     pd.DataFrame(lines).to_csv(tmp_path / "peers.csv", index=False)
     (read,) = timings.peers(tmp_path).to_dict("records")
     assert (read["method"], read["recipe"], read["coreset"]) == ("patchcore", "", pytest.approx(0.1))

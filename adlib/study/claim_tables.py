@@ -77,12 +77,27 @@ def main_setting(judged: pd.DataFrame) -> pd.Series:
 
 
 def main_effects(judged: pd.DataFrame) -> pd.Series:
-    """Word the effect of each claim by metric: its first of the `main_setting`, else its first tested."""
+    """Return the effect of each claim as text, by metric: the first line of the `main_setting`, else the first tested.
+
+    Ratios of times are of several others, networks and ways: of those the least and the greatest, and how many.
+    """
     tested = judged[counting(judged)]
-    tested = tested.assign(shown=shown(tested)["effect"], main=main_setting(tested))
-    ordered = tested.sort_values("main", ascending=False, kind="stable")
-    first = ordered.drop_duplicates(["id", "metric"]).sort_index()
-    return (first["metric"] + " " + first["shown"]).groupby(first["id"], sort=False).agg("; ".join)
+    tested = tested.assign(main=main_setting(tested), whole=shown(tested)["effect"])
+    has_main = tested.groupby(["id", "metric"])["main"].transform("any")
+    texts = {
+        key: f"{key[1]} {_range(lines)}"
+        for key, lines in tested[tested["main"] | ~has_main].groupby(["id", "metric"], sort=False)
+    }
+    joined = pd.Series(texts, dtype=object)
+    return joined.groupby(joined.index.get_level_values(0) if len(joined) else [], sort=False).agg("; ".join)
+
+
+def _range(lines: pd.DataFrame) -> str:
+    """Return the effect of lines of one claim and metric as text: of ratios their range, else of the first line."""
+    if len(lines) == 1 or set(lines["unit"]) != {RATIO}:
+        return str(lines["whole"].iloc[0])
+    least, greatest = (speed.three_digits(value) for value in (lines["effect"].min(), lines["effect"].max()))
+    return f"{least}x to {greatest}x ({len(lines)} lines)"
 
 
 def answer(judged: pd.DataFrame) -> str:

@@ -15,6 +15,8 @@ from adlib.study.filters import origins, places
 from adlib.study.verdicts import NUMBER, POINTS, Line, untested
 
 DIAGNOSTICS = PROJECT / "results" / "diagnostics"
+# What a number has in it beside what its claim speaks of.
+CAREFUL = {("S1-11", "pixel_auroc"): "it falls with noise, too, which the claim grants"}
 
 
 def judge(claim: Mapping[str, str], metric: str, folder: Path) -> list[Line]:
@@ -42,6 +44,7 @@ def judge(claim: Mapping[str, str], metric: str, folder: Path) -> list[Line]:
         digits = "+.1f" if metric in METRICS else "+.3g"
         line = judged(group, scope.wanted(claim["dataset"]), digits)
         alone = group["dataset"].iloc[0] == "all"
+        coverage = "" if alone else scope.coverage(claim["dataset"], group)
         lines.append(
             replace(
                 line,
@@ -49,7 +52,7 @@ def judge(claim: Mapping[str, str], metric: str, folder: Path) -> list[Line]:
                 by_category="; ".join(filter(None, apart(group, digits))),
                 images="" if alone else str(images),
                 conditions="; ".join(filter(None, said)),
-                why=line.why or ("" if alone else scope.coverage(claim["dataset"], group)),
+                why="; ".join(filter(None, [line.why or coverage, CAREFUL.get((claim["id"], metric), "")])),
             )
         )
     return lines

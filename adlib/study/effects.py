@@ -61,11 +61,12 @@ def _rests_on(group: pd.DataFrame, wanted: int, digits: str, by_chance: Collecti
 
 
 def apart(group: pd.DataFrame, digits: str, by_chance: Collection[str] = ()) -> list[str]:
-    """Word the effect in each category, without those by chance, and, of enough, over categories like these."""
+    """Word the effect in each category, without those by chance, without the weightiest, and over others like these."""
     _, low, high = over_categories(group)
     enough = group["category"].nunique() >= FEW_CATEGORIES
     others = f"over categories like these [{low:{digits}}, {high:{digits}}]" if enough else ""
-    return [_by_category(group, digits, by_chance), _without(group, by_chance, digits), others]
+    each = [_by_category(group, digits, by_chance), _without(group, by_chance, digits), _weakest(group, digits)]
+    return [*each, others]
 
 
 def _by_category(group: pd.DataFrame, digits: str, by_chance: Collection[str] = ()) -> str:
@@ -76,6 +77,23 @@ def _by_category(group: pd.DataFrame, digits: str, by_chance: Collection[str] = 
         for place, value in each.items()
     ]
     return ", ".join(worded) if len(worded) > 1 else ""
+
+
+def _weakest(group: pd.DataFrame, digits: str) -> str:
+    """Word what is left of a conclusive effect without the category that most of it comes from, the least that is left.
+
+    Nothing where the verdict would be another then: that the effect rests on.
+    """
+    found = verdict(*over_seeds(group)[1:])
+    names = sorted(group["category"].unique())
+    if found == INCONCLUSIVE or len(names) == 1:
+        return ""
+    rest = {name: over_seeds(group[group["category"] != name]) for name in names}
+    name = min(names, key=lambda of: min(abs(bound) for bound in rest[of][1:]))
+    if any(verdict(*rest[of][1:]) != found for of in names):
+        return ""
+    mean, low, high = rest[name]
+    return f"without {str(name).split('/')[1]} still {mean:{digits}} [{low:{digits}}, {high:{digits}}]"
 
 
 def _without(group: pd.DataFrame, by_chance: Collection[str], digits: str) -> str:

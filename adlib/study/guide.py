@@ -155,24 +155,29 @@ def longer(rows: pd.DataFrame) -> str:
         scale: part.set_index(moved.index.names, drop=False).loc[moved.index] for scale, part in trained.items()
     }
     most: Any = moved.abs().idxmax()
-    single = int((compared["full"].groupby(level=[*range(len(moved.index.names))])["seed"].nunique() == 1).sum())
+    single = int((compared["full"].groupby(level=[*range(moved.index.nlevels)])["seed"].nunique() == 1).sum())
     whole = ranking.comparable(trained["full"])
     order = ranking.mean_image_auroc(whole).groupby(["method", "recipe"]).mean().sort_values(ascending=False)
     best: Any = order.index[0]
     leads = (
         f"Trained as long as its source says, {best[0]} ({best[1]}) has the highest mean image AUROC, "
-        f"{order.iloc[0]:.1f}, of {len(order)} methods and recipes on "
+        f"{order.iloc[0]:.1f}, of {', '.join(f'{method} ({recipe})' for method, recipe in order.index)} on "
         f"{len(whole[['dataset', 'category']].drop_duplicates())} categories that these have; those not trained so may "
         "do as well. "
         if len(order) > 1
         else ""
     )
+    steps = {
+        scale: part["steps"].groupby(level=[*range(moved.index.nlevels)]).mean() for scale, part in compared.items()
+    }
+    times = steps["full"] / steps["small"]
     return (
-        f"{leads}Against a short training, image AUROC rises by more than {MUCH} points in {(moved > MUCH).sum()} of "
-        f"{len(moved)} cases and falls by more in {(moved < -MUCH).sum() or 'none'}, each of a method by one recipe on "
-        f"a category, {single} of them with a single long training; it moves most of {most[0]} ({most[1]}) on "
-        f"{most[3]}, {short[most]:.1f} to {full[most]:.1f}. So an order of methods after short trainings need not be "
-        "that after full ones (teacher bundled; "
+        f"{leads}With {times.min():.1f} to {times.max():.0f} times the steps of a short training, image AUROC rises by "
+        f"more than {MUCH} points in {(moved > MUCH).sum()} of {len(moved)} cases and falls by more in "
+        f"{(moved < -MUCH).sum() or 'none'}, each of a method by one recipe on a category, {single} of them with a "
+        f"single long training; it moves most of {most[0]} ({most[1]}) on {most[3]}, {short[most]:.1f} to "
+        f"{full[most]:.1f} ({steps['small'][most]:.0f} to {steps['full'][most]:.0f} steps). So an order of methods "
+        "after short trainings need not be that after full ones (teacher bundled; "
         + "; ".join(f"{scale}: {_seeds_and_precisions(part)}" for scale, part in compared.items())
         + ")"
     )

@@ -30,10 +30,11 @@ def chance_over_seeds(values: pd.DataFrame) -> float:
 
 
 def holm(chances: pd.Series, level: float = 0.05) -> pd.Series:
-    """Tell which p are conclusive when all are judged at once, so that a false one among them has p at most `level`.
+    """Tell which p are conclusive when all are judged at once: without any effect one is so in `level` of all studies.
 
     Holm's step-down method (1979): the smallest of n has to be below level / n, the next below level / (n - 1), until
-    one is not. NaN is not judged.
+    one is not. NaN is not judged. As exact as the p are: those of few seeds are too small far from 0, where one
+    category's spread is much larger than the others'.
     """
     ordered = chances.dropna().sort_values()
     bounds = level / (len(ordered) - pd.Series(range(len(ordered)), ordered.index))

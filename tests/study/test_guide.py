@@ -78,20 +78,22 @@ def test_the_recipes_of_a_method_differ_by_what_its_means_differ():
 
 
 def test_what_longer_training_moves_is_counted():
-    small = pd.DataFrame(scored({"stpm": (0.5, 0.5, 0.5), "rd": (0.9, 0.9, 0.9)})).assign(teacher="bundled")
+    small = pd.DataFrame(scored({"stpm": (0.5, 0.5, 0.5), "rd": (0.9, 0.9, 0.9)})).assign(teacher="bundled", steps=100)
     assert guide.longer(small) == ""
-    full = pd.DataFrame(scored({"stpm": (0.54, 0.9, 0.4)})).assign(teacher="bundled", scale="full")
+    full = pd.DataFrame(scored({"stpm": (0.54, 0.9, 0.4)})).assign(teacher="bundled", scale="full", steps=500)
+    full.loc[full["category"] == "pill", "steps"] = 2000
     said = guide.longer(pd.concat([small, full]))
+    assert said.startswith("With 5.0 to 20 times the steps of a short training, image AUROC rises by more than 5")
     assert "rises by more than 5 points in 1 of 3 cases and falls by more in 1, each of a method" in said
-    assert "most of stpm (paper) on pill, 50.0 to 90.0." in said
+    assert "most of stpm (paper) on pill, 50.0 to 90.0 (100 to 2000 steps)." in said
     by_code = guide.longer(pd.concat([small, full, small.assign(recipe="code"), full.assign(recipe="code")]))
     assert "in 2 of 6 cases and falls by more in 2" in by_code
     assert "small: 1 seed, fp32 (stpm); full: 1 seed, fp32 (stpm)" in said
     assert "highest mean" not in said  # of one method there is no best one
     best = guide.longer(pd.concat([small, full, full.assign(method="rd", image_auroc=0.7)]))
     assert best.startswith(
-        "Trained as long as its source says, rd (paper) has the highest mean image AUROC, 70.0, of 2 methods and "
-        "recipes on 3"
+        "Trained as long as its source says, rd (paper) has the highest mean image AUROC, 70.0, of rd (paper), "
+        "stpm (paper) on 3"
     )
 
 

@@ -247,12 +247,21 @@ def test_a_printed_time_stands_beside_our_median_and_has_no_difference(row, tmp_
     assert beside["difference"].isna().all()
     assert "resnet18, fp32, cpu: A, 2 threads" in beside["conditions"]["STPM", "fps"]
     assert beside["conditions"]["Ours", "fps"] == "not among the methods of turns.csv and peers.csv"
-    peer = {"environment": "anomalib", "method": "fastflow", "backbone": "wide_resnet50_2", "variant": "model", "batch": 1}
+    peer = {
+        "environment": "anomalib",
+        "method": "fastflow",
+        "backbone": "wide_resnet50_2",
+        "variant": "model",
+        "batch": 1,
+    }
     peer |= {"version": "2.7.0"}
     pd.DataFrame([peer | conditions | {"p50_ms": 40.0}]).to_csv(tmp_path / "peers.csv", index=False)
     beside = paper_tables.reproduced(rows, "seed001", "Table 3", timings=tmp_path).set_index(["method", "metric"])
     assert beside["ours"]["FastFlow", "fps"] == "25"
-    assert beside["conditions"]["FastFlow", "fps"] == "anomalib 2.7.0, wide_resnet50_2, fp32, cpu: A, 2 threads, model, peers.csv"
+    assert (
+        beside["conditions"]["FastFlow", "fps"]
+        == "anomalib 2.7.0, wide_resnet50_2, fp32, cpu: A, 2 threads, model, peers.csv"
+    )
     assert "turns.csv" in beside["conditions"]["STPM", "fps"]  # it took no turn with FastFlow
     ours = peer | {"environment": "adlib", "method": "stpm", "recipe": "paper", "variant": "optimised"}
     ours |= {"version": "0.1.0", "backbone": "resnet18"}

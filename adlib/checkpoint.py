@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from adlib.backbones import Provenance
-from adlib.files import sha256, whole_file
+from adlib.files import check_writable, sha256, whole_file
 from adlib.methods import METHODS, name_of, resolve
 from adlib.methods.base import Method
 
@@ -27,6 +27,7 @@ def save(method: Method, path: str | Path, detector: dict[str, Any] | None = Non
     `detector`: what turns it into a detector, such as its threshold; see `adlib.Detector.save`.
     """
     path = _checked(path)
+    check_writable(path.parent)
     name = name_of(method)
     if name is None:
         raise ValueError(f"a checkpoint names its method: add {type(method).__name__} to adlib.methods.METHODS first")
@@ -63,7 +64,7 @@ def load(path: str | Path) -> Method:
             )
     try:
         description = json.loads(beside.read_text())
-        found = description["format"]
+        found, weights = description["format"], description["sha256"]
         config = resolve(description["method"], **description["config"])
         provenance = Provenance(**description["teacher"])
     except (ValueError, KeyError, TypeError) as error:
@@ -76,7 +77,7 @@ def load(path: str | Path) -> Method:
         raise ValueError(
             f"{path} is not a complete checkpoint ({path.stat().st_size} bytes: {error}); train again or copy it again"
         ) from error
-    if description.get("sha256", actual := sha256(path)) != actual:  # files of before do not say
+    if weights != sha256(path):
         raise ValueError(
             f"{beside} describes other weights than those in {path.name}: the files are of two savings, perhaps as "
             "one was interrupted or a copy left one file out; save or copy both again"

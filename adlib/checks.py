@@ -6,7 +6,7 @@ stops anything but images that cannot train at all.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from adlib.threshold import held_out_needed
 DARK = 32  # of 255: no pixel is brighter in what was stored with 8 to 12 bits and read as having 16
 FEW = 30  # training images; of MVTec AD's fifteen categories, fourteen have over 200 and the least has 60
 SHAPE = 1.1  # longest ratio of width to height over the shortest, from which resizing squeezes parts differently
+SHARPER = 1.5  # ratio of the sides of good images and defects from which one is the sharper at 256 x 256
 TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 DETAIL = 128  # pixels a side at which images are compared
 # Correlation of fine detail from which two images are one photograph. On MVTec's bottle, screw, pill and transistor,
@@ -34,6 +35,7 @@ DETAIL = 128  # pixels a side at which images are compared
 NEAR = 0.95
 BORDER = 16  # pixels
 LIGHT = 0.95  # share of the pairs of a defect and a good image in which the one is brighter, or darker
+MOST = 0.5  # of an image, from which a mask rather marks what is good
 FEW_DEFECTS = 5  # below, the light of so few photographs may well differ by chance
 CONFIDENCE = 0.05  # chance of calling good images and defects different where they are not
 
@@ -62,7 +64,8 @@ def check_files(samples: pd.DataFrame, false_alarm_rate: float) -> list[str]:
             f"{needed} held-out good images on, and there are {held_out}: the threshold is their "
             f"highest score, which promises {1 / (held_out + 1):.1%}. Add good images, or ask for a higher rate."
         )
-    return found + _sizes(samples) + _two_names(samples)
+    sizes = {path: _size(path) for path in samples["image"]}
+    return found + _sizes(sizes) + _resolutions(samples, sizes) + _two_names(samples)
 
 
 def check_masks(samples: pd.DataFrame, masks: Sequence[Path]) -> list[str]:
@@ -95,17 +98,25 @@ def check_dark(train: Images) -> list[str]:
     ]
 
 
-def check_empty_masks(test: Images) -> list[str]:
-    """Look for masks that outline nothing at the size that is measured at."""
+def check_areas(test: Images) -> list[str]:
+    """Look for masks that outline nothing at the size that is measured at, or nearly all: white may mean good there."""
+    found = []
     empty = test.table.loc[test.table["mask"].notna().to_numpy() & ~test.mask_known.numpy(), "image"]
-    if empty.empty:
-        return []
-    size = test.masks.shape[-1]
-    return [
-        f"Masks without a defect: {_count(len(empty), 'mask is', 'masks are')} empty at {size} x {size} pixels "
-        f"({_some(empty)}): the defect is thinner than a pixel there, or painted too dark, where white, 255, is meant. "
-        "What the test says of where the defects are leaves them out."
-    ]
+    if len(empty):
+        size = test.masks.shape[-1]
+        found.append(
+            f"Masks without a defect: {_count(len(empty), 'mask is', 'masks are')} empty at {size} x {size} pixels "
+            f"({_some(empty)}): the defect is thinner than a pixel there, or painted too dark, where white, 255, is "
+            "meant. What the test says of where the defects are leaves them out."
+        )
+    outlined = test.masks[test.mask_known & (test.labels == 1)]
+    if len(outlined) and (median := float(outlined.float().mean(dim=(1, 2)).median())) > MOST:
+        found.append(
+            f"Masks of nearly all: half of the masks mark {median:.0%} of their image as defect, or more. White, 255, "
+            "is defect, black good: if yours are the other way round, invert them; until then what the test says of "
+            "where the defects are is wrong."
+        )
+    return found
 
 
 def check_duplicates(train: Images, test: Images) -> list[str]:
@@ -239,8 +250,19 @@ def detail(pixels: Tensor) -> Tensor:
     return torch.cat(vectors)
 
 
-def _sizes(samples: pd.DataFrame) -> list[str]:
-    sizes = {path: _size(path) for path in samples["image"]}
+def _resolutions(samples: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Compare how many pixels good images and defects have: a detector may tell cameras apart, and not parts."""
+    sides = samples["image"].map(lambda path: math.sqrt(math.prod(sizes[path])))
+    good, defects = (sides[samples["label"] == label].median() for label in (0, 1))
+    if not max(good, defects) / min(good, defects) > SHARPER:  # also without a defect
+        return []
+    return [
+        f"Good images and defects are of different resolution: {good:.0f} and {defects:.0f} pixels a side in the "
+        "median. The detector may tell the cameras apart, and not the parts: photograph both in the same way."
+    ]
+
+
+def _sizes(sizes: Mapping[str, tuple[int, int]]) -> list[str]:
     kinds = Counter(sizes.values())
     shapes = [width / height for width, height in kinds]
     if max(shapes) / min(shapes) < SHAPE:

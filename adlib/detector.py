@@ -1,10 +1,11 @@
 """From a folder of your own good images to a detector with a threshold, and from there to scores, a report and ONNX.
 
     detector = adlib.Detector("stpm").fit("my_parts", progress=True)
-    detector.score("new_parts").to_csv("scores.csv")
+    detector.score("new_parts").to_csv("scores.csv", index=False)
     detector.save("my_parts.safetensors")
 
-and elsewhere `adlib.Detector.load("my_parts.safetensors").score("more_parts")`. `fit` reads a folder as
+and elsewhere `adlib.Detector.load("my_parts.safetensors").score("more_parts")`, or in a shell
+`python -m adlib my_parts.safetensors more_parts`. `fit` reads a folder as
 `adlib.datasets.folder` describes; only good images are needed.
 """
 
@@ -14,7 +15,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -49,6 +50,7 @@ class _Learned:
 
     method: Method
     threshold: Threshold
+    held_out: tuple[float, ...]  # scores of good images, which the threshold was chosen from
     colours: Normalize  # the one range for all maps of this detector
     run: Run | None = None  # of `fit`, with its images
 
@@ -58,7 +60,7 @@ class Detector:
 
     Args:
         method: a name in `adlib.METHODS`.
-        teacher: see `adlib.backbones`.
+        teacher: 'bundled', 'imagenet', 'random', or the path of a `.safetensors` file; see `adlib.backbones`.
         recipe: 'paper' or 'code', see `adlib.methods`.
         scale: 'full' trains as long as the source does, 'small' for minutes.
         seed: of all random draws.
@@ -73,13 +75,14 @@ class Detector:
         self,
         method: str = "stpm",
         *,
-        teacher: str = "bundled",
+        teacher: str | Path = "bundled",
         recipe: str = "paper",
         scale: str = "full",
         seed: int = 0,
         device: str = "auto",
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
+        teacher = str(teacher)
         resolve(method, recipe, scale, **mapping(overrides))  # a wrong name is an error here, not after the images
         for source in sources(teacher):
             check_source(source)
@@ -138,6 +141,11 @@ class Detector:
         if self._learned is not None and self._learned.run is None:
             raise ValueError("this detector was loaded, to score with: to train one, make a new Detector(method, ...)")
         check_rate(false_alarm_rate)
+        if not isinstance(root, str | PathLike):
+            raise ValueError(
+                f"fit takes a folder of images, got {root!r}; papermill takes a name that is a number as text with -r: "
+                "-r root 2024"
+            )
         root = Path(root).expanduser().absolute()
         if not root.is_dir():
             raise FileNotFoundError(f"no folder of images {root}; {root.parent} holds: {found_in(root.parent)}")
@@ -147,7 +155,7 @@ class Detector:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", images.UnknownMask)  # masks are welcome here, not expected
             run = prepare(dataset="folder", category=str(root), out_dir=unfinished, **self._options)
-        findings += checks.check_dark(run.train) + checks.check_empty_masks(run.test)
+        findings += checks.check_dark(run.train) + checks.check_areas(run.test)
         findings += checks.check_duplicates(run.train, run.test) + checks.check_brightness(run.test)
         for finding in findings if progress else ():
             print(finding)
@@ -169,19 +177,31 @@ class Detector:
                 "The teacher is untrained: teacher='random' shows that everything works, and is a poor detector."
             )
         # All at once: a fit that fails leaves the detector of before as it was.
-        self._learned = _Learned(run.method, threshold, plots.scale_of(run.predicted.maps), run)
+        colours = plots.scale_of(run.predicted.maps)
+        self._learned = _Learned(run.method, threshold, tuple(scores[good].tolist()), colours, run)
         for finding in findings[before:] if progress else ():
             print(finding)
         self._root, self.findings = root, tuple(findings)
         return self
 
+    def choose_threshold(self, false_alarm_rate: float) -> Threshold:
+        """Choose another threshold from the same held-out good images, without a training, also after `load`.
+
+        Return it; ValueError for a rate that is not between 0 and 1.
+        """
+        learned = self._known()
+        threshold = Threshold.of(learned.held_out, false_alarm_rate)
+        self._learned = replace(learned, threshold=threshold)
+        return threshold
+
     def score(self, folder: str | Path, *, overlays: str | Path | None = None, progress: bool = False) -> pd.DataFrame:
         """Score all images in a folder and its sub-folders, or one image: image, score, alarm; the worst first.
 
         Paths are relative to the folder. Mask folders and overlays of adlib are left out. `overlays`: a folder that
-        then gets a picture of each image with its anomaly map, all on one scale; what is there and is no overlay is
-        never replaced. An image that cannot be read has no score (NaN) and raises an alarm, as nobody knows that it is
-        good; a warning names it. ValueError where none can be read, or where an overlay would replace another file.
+        then gets a picture of each image, as the method sees it (256 x 256), with its anomaly map, all on one scale;
+        what is there and is no overlay is never replaced. An image that cannot be read has no score (NaN) and raises an
+        alarm, as nobody knows that it is good; a warning names it. ValueError where none can be read, or where an
+        overlay would replace another file.
         """
         threshold = self.threshold  # an untrained detector is an error now
         if not isinstance(folder, str | PathLike):
@@ -195,6 +215,7 @@ class Detector:
         names = {path: path.relative_to(home).as_posix() for path in paths}
         drawn = None if overlays is None else Path(overlays).expanduser().absolute()
         if drawn is not None:
+            check_writable(drawn)
             _check_overlays(drawn, names.values())
         rows, broken = [], dict[str, str]()
         with tqdm(total=len(paths), disable=not progress, unit="image", desc="scoring") as bar:
@@ -230,6 +251,7 @@ class Detector:
         learned = self._known()
         more = {
             "threshold": asdict(learned.threshold),
+            "held_out": list(learned.held_out),
             "colours": [float(learned.colours.vmin or 0), float(learned.colours.vmax or 1)],
         }
         written = checkpoint.save(learned.method, path, more)
@@ -248,7 +270,8 @@ class Detector:
             colours = Normalize(float(low), float(high), clip=True)
             numbers = {name: float(value) for name, value in saved["threshold"].items()}
             threshold = Threshold(held_out=int(numbers.pop("held_out")), **numbers)
-            detector._learned = _Learned(method, threshold, colours)
+            held_out = tuple(float(score) for score in saved["held_out"])
+            detector._learned = _Learned(method, threshold, held_out, colours)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{Path(path).with_suffix('.json')} does not describe a detector of this version: {error!r}"

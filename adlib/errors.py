@@ -9,8 +9,9 @@ def check_known(kind: str, name: object, names: Iterable[object]) -> None:
     listed = sorted({str(one) for one in names})
     if name in listed:
         return
-    close = difflib.get_close_matches(str(name), listed, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else "."
+    any_case = {one.lower(): one for one in listed}
+    close = difflib.get_close_matches(str(name).lower(), any_case, n=1)
+    hint = f"; did you mean {any_case[close[0]]!r}?" if close else "."
     raise ValueError(f"unknown {kind} {name!r}{hint} Known: {', '.join(listed)}")
 
 

@@ -27,13 +27,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from adlib import decoded
-from adlib.datasets.table import COLUMNS
+from adlib.datasets.table import COLUMNS, NOT_READ
 
 IMAGE_SIZE = 256  # pixels a side that all methods see, and that everything is measured at
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet, RGB
 PREPROCESS = ("resize", "resize_nearest")
 CLASS_INDICES = 16  # a mask below this holds class numbers (VisA), not gray levels
 MANY = 200  # images from which a progress bar is worth its lines
+ENOUGH_REFUSED = 10  # files after which no more are decoded
 
 # What PIL's readers raise on a broken file: not only OSError.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
@@ -194,8 +195,16 @@ def _open(path: str) -> Image.Image:
             return ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise FileNotFoundError(f"no such file: {path}") from None
-    except (*_BROKEN, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot decode {path}: {error}") from error
+    except Image.DecompressionBombError:
+        raise ValueError(
+            f"{path} is larger than the {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels that Pillow opens: "
+            "crop it to the part or scale it down; or raise PIL.Image.MAX_IMAGE_PIXELS where you trust the file"
+        ) from None
+    except _BROKEN as error:
+        unread = f"{Path(path).suffix} is not read here: convert it to PNG or JPEG"
+        raise ValueError(
+            f"cannot decode {path}: {unread if Path(path).suffix.lower() in NOT_READ else error}"
+        ) from error
 
 
 def _decode(
@@ -238,16 +247,31 @@ def _to_tensor(image: Image.Image) -> Tensor:
 
 
 def _in_parallel(decode: Callable[[int], None], count: int, workers: int | None, progress: bool | None) -> None:
-    """Run `decode(i)` for all i in threads: PIL works outside the interpreter lock."""
+    """Run `decode(i)` for all i in threads, as PIL works outside the interpreter lock; then name all refused files."""
     workers = _cores() if workers is None else workers
     if workers < 1:
         raise ValueError(f"workers must be at least 1, found {workers}")
     # None lets tqdm decide: silent where stderr is no terminal, as in an executed notebook.
     silent = (None if count >= MANY else True) if progress is None else not progress
-    with ThreadPoolExecutor(workers) as pool:
-        done = pool.map(decode, range(count))  # one broken file cancels those still waiting
-        for _ in tqdm(done, total=count, disable=silent, desc="decoding", leave=False):
+    refused: dict[int, Exception] = {}
+
+    def attempt(i: int) -> None:
+        if len(refused) >= ENOUGH_REFUSED:
+            return
+        try:
+            decode(i)
+        except (ValueError, FileNotFoundError) as error:
+            refused[i] = error
+
+    with ThreadPoolExecutor(workers) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from half of Pillow's limit on
+        for _ in tqdm(pool.map(attempt, range(count)), total=count, disable=silent, desc="decoding", leave=False):
             pass
+    if refused:
+        errors = [refused[i] for i in sorted(refused)]
+        more = "\nand perhaps more: the others were not looked at" if len(errors) >= ENOUGH_REFUSED else ""
+        said = "\n".join(map(str, errors)) + more
+        raise (FileNotFoundError if isinstance(errors[0], FileNotFoundError) else ValueError)(said) from errors[0]
 
 
 def _cores() -> int:

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from adlib import plots
-from adlib.files import whole_file
+from adlib.files import check_writable, whole_file
 
 if TYPE_CHECKING:
     from adlib.detector import Detector
@@ -33,7 +33,7 @@ def write(detector: "Detector", folder: Path) -> Path:
     the place of another file in `overlays/`.
     """
     run = detector.trained
-    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder)
     detector.draw_tested(folder / "overlays")
     tested = detector.tested()
     with whole_file(folder / "scores.csv") as temporary:
@@ -57,7 +57,7 @@ def write(detector: "Detector", folder: Path) -> Path:
         _picture(gallery(detector)),
         "<h2>To use it</h2>",
         '<pre>import adlib\n\ndetector = adlib.Detector.load("detector.safetensors")\n'
-        'detector.score("new_parts").to_csv("scores.csv")\ndetector.export("detector.onnx")</pre>',
+        'detector.score("new_parts").to_csv("scores.csv", index=False)\ndetector.export("detector.onnx")</pre>',
     ]
     page = f"<!doctype html><meta charset=utf-8><title>adlib</title><style>{STYLE}</style>\n" + "\n".join(parts)
     with whole_file(folder / "report.html") as temporary:

@@ -67,7 +67,14 @@ class Run:
         corruption = self._corruption()
         begun, self.begun = self.begun, True
         self.prediction = None
-        made_of = [self.method.provenance.sha256, self.data_sha256, self.notes.get("textures", "")]
+        made_of = {
+            "run": self.identity,
+            "config": self.config,
+            "precision": self.precision,
+            "teacher": self.method.provenance.sha256,
+            "images": self.data_sha256,
+            "textures": self.notes.get("textures", ""),
+        }
         try:
             with memory_explained(f"{self.identity['method']} trained on {self.device}"):
                 self.history = fit(
@@ -78,7 +85,7 @@ class Run:
                     device=self.device,
                     precision=self.precision,
                     resume=resume,
-                    identity=f"{self.identity} {self.config} {self.precision} {' '.join(made_of)}",
+                    identity="\n".join(f"{name}: {value}" for name, value in made_of.items()),
                     save_every=save_every,
                     progress=progress,
                     compile=compile,

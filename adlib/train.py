@@ -373,6 +373,6 @@ class Training:
         self.stage_number = state["stage"]
         for name in ("step", "seconds", "log", "best", "selected"):
             setattr(self, name, state[name])
-        self.made_by = list(state.get("made_by", ["unknown"]))  # files of before did not say
+        self.made_by = state["made_by"]
         self.method.load_state_dict(state["weights"], strict=False)
         return state

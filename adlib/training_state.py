@@ -1,5 +1,6 @@
 """The state of an unfinished training as one file, from which the training goes on; read without executing code."""
 
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 def read_state(path: Path, identity: str, device: str) -> dict[str, Any]:
     """Read the state of an unfinished training, without executing anything in it.
 
-    Raises ValueError if the file is damaged or belongs to another training. What is no fault of the file goes through:
-    OSError where it cannot be read, torch.OutOfMemoryError.
+    `identity`: what the training is of, a line a part ("images: ..."). Raises ValueError if the file is damaged or
+    belongs to another training. What is no fault of the file goes through: OSError where it cannot be read,
+    torch.OutOfMemoryError.
     """
     try:
         state = torch.load(path, map_location=device, weights_only=True)
@@ -31,11 +33,12 @@ def read_state(path: Path, identity: str, device: str) -> dict[str, Any]:
             "delete it to train from the beginning"
         ) from error
     if found != identity:
-        pairs = zip(found, identity, strict=False)
-        same = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(found), len(identity)))
-        expected, other = (text[max(0, same - 60) : same + 60] for text in (identity, found))
+        lines = zip_longest(str(found).splitlines(), identity.splitlines(), fillvalue="")
+        theirs, ours = next((a, b) for a, b in lines if a != b)
+        same = next((i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), 0)
+        expected, other = (text[max(0, same - 60) : same + 60] for text in (ours, theirs))
         raise ValueError(
-            f"{path} belongs to another training: expected {expected!r}, found {other!r} where they "
-            "differ; delete it or choose another folder"
+            f"{path} belongs to another training; its {ours.split(':')[0]} differ: expected {expected!r}, found "
+            f"{other!r}. Delete it to train anew, or choose another folder"
         )
     return state

@@ -51,10 +51,26 @@ def test_masks_that_are_empty_at_the_size_measured_are_told(tmp_path):
     Image.new("RGB", (64, 64), (255, 0, 0)).save(tmp_path / "masks/bent/001.png")  # painted red: dark gray
     with pytest.warns(images.UnknownMask):
         loaded = images.load(table(tmp_path), size=64)
-    (found,) = checks.check_empty_masks(loaded)
+    found, nearly_all = checks.check_areas(loaded)  # the other mask is white all over
     assert found.startswith("Masks without a defect: 1 mask is empty at 64 x 64 pixels (bent/001.png)")
     known = (loaded.labels == 0) | loaded.mask_known
-    assert checks.check_empty_masks(loaded.subset(known.nonzero().flatten())) == []
+    assert checks.check_areas(loaded.subset(known.nonzero().flatten())) == [nearly_all]
+    assert nearly_all.startswith("Masks of nearly all: half of the masks mark 100% of their image as defect, or more.")
+    loaded.masks[:, 32:] = False
+    assert checks.check_areas(loaded.subset(known.nonzero().flatten())) == []
+
+
+def test_good_images_and_defects_of_different_resolution_are_told(tmp_path):
+    write(tmp_path / "good", 20)
+    for i in range(5):
+        picture = Image.new("RGB", (160, 160))
+        (tmp_path / "bent").mkdir(exist_ok=True)
+        picture.save(tmp_path / "bent" / f"{i}.png")
+    found = [text for text in checks.check_files(table(tmp_path), 0.5) if "resolution" in text]
+    assert found[0].startswith("Good images and defects are of different resolution: 64 and 160 pixels a side")
+    for i in range(5):
+        Image.new("RGB", (90, 90)).save(tmp_path / "bent" / f"{i}.png")
+    assert not [text for text in checks.check_files(table(tmp_path), 0.5) if "resolution" in text]
 
 
 def test_few_images_and_an_early_rate_are_told(tmp_path):

@@ -297,12 +297,15 @@ def test_truncated_images_are_named(tmp_path, noise, suffix, kept):
         one(path)
 
 
-def test_flipped_bytes_are_named_and_end_the_work(tmp_path, noise, monkeypatch):
+def test_all_files_with_flipped_bytes_are_named_and_many_end_the_work(tmp_path, noise, monkeypatch):
     good = save(noise, tmp_path / "good.png")
-    bad = save(noise, tmp_path / "bad.png")
-    data = bytearray(bad.read_bytes())
-    data[60:400] = bytes(340)
-    bad.write_bytes(bytes(data))
+    bad = [save(noise, tmp_path / f"bad{i}.png") for i in range(12)]
+    for path in bad:
+        data = bytearray(path.read_bytes())
+        data[60:400] = bytes(340)
+        path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match=r"(?s)cannot decode .*bad0\.png.*\ncannot decode .*bad1\.png[^\n]*\Z"):
+        images.load(table(*[sample(good)] * 5, sample(bad[0]), sample(good), sample(bad[1])), size=8, workers=2)
     opened, read = [], images.read_image
 
     def slow(path):
@@ -311,9 +314,15 @@ def test_flipped_bytes_are_named_and_end_the_work(tmp_path, noise, monkeypatch):
         return read(path)
 
     monkeypatch.setattr(images, "read_image", slow)
-    with pytest.raises(ValueError, match=r"cannot decode .*bad\.png"):
-        images.load(table(sample(bad), *[sample(good)] * 200), size=8, workers=2)
-    assert len(opened) < 200
+    with pytest.raises(ValueError, match="the others were not looked at"):
+        images.load(table(*map(sample, bad), *[sample(good)] * 200), size=8, workers=2)
+    assert len(opened) < 20
+
+
+def test_a_format_that_is_not_read_is_said_to_be(tmp_path):
+    (tmp_path / "a.heic").write_bytes(b"anything")
+    with pytest.raises(ValueError, match=r"a\.heic: \.heic is not read here: convert it to PNG or JPEG"):
+        images.read_image(str(tmp_path / "a.heic"))
 
 
 def test_mask_of_another_size_names_both_files(tmp_path, noise):

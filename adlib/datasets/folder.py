@@ -7,10 +7,10 @@ Accepted, with images of any type in `table.EXTENSIONS`:
     (c) images directly inside whose names begin with their kind: good_01.jpg, scratch_07.jpg
     (d) images directly inside, all normal
 
-`good` may also be called ok or normal, in any case. Masks, where there are any: <stem>.png, <stem>_mask.png or
-<stem>-mask.png in ground_truth/<defect> or masks/<defect>. An image that lies anywhere else is a ValueError, as no
-label can be told: none is left out unsaid. Folders may be symbolic links. Pictures that adlib drew (`files.is_overlay`)
-are no images of parts.
+`good` may also be called ok or normal; the case of these names, and of train and test, is free. Masks, where there are
+any: <stem>.png, <stem>_mask.png or <stem>-mask.png in ground_truth/<defect> or masks/<defect>. An image that lies
+anywhere else is a ValueError, as no label can be told: none is left out unsaid. Folders may be symbolic links. Pictures
+that adlib drew (`files.is_overlay`) are no images of parts.
 
 Where no normal test image lies in `test`, every fifth normal image of a seeded shuffle is held out for testing; with
 fewer than five none is.
@@ -25,14 +25,14 @@ import pandas as pd
 from adlib.files import is_overlay
 
 from . import table as listing
-from .table import EXTENSIONS, GOOD, Sample, folders_in, found_in, table
+from .table import EXTENSIONS, GOOD, NOT_READ, Sample, folders_in, found_in, table
 
-# Images that this package cannot read: listed with the others, so that decoding names them and none is left out unsaid.
-NOT_READ = {".heic", ".heif", ".avif", ".jxl", ".psd", ".dng", ".raw", ".cr2", ".nef", ".arw"}
 HOLD_OUT = 5
 SEED = 0
 MASKS = ("ground_truth", "masks")
 NORMAL = (GOOD, "ok", "normal")  # names of the folder, or first words of the files, that hold normal parts
+# Names of folders beside that of the normal parts that are no kind of defect.
+NO_KIND = re.compile(r"(?:test|val|valid|validation|train\w*|(?:good|ok|normal)[^a-z]\w*)", re.IGNORECASE)
 # Words that no name of a normal part has: (d) must not train on defects because nobody called the others good.
 DEFECTIVE = ("bad", "nok", "ng", "ko", "defect", "defective", "anomaly", "faulty")
 
@@ -51,7 +51,7 @@ def samples(root: Path, category: str) -> pd.DataFrame:
             f"the data root {root}, which holds: {found_in(Path(root))}"
         )
     kinds = _kinds(home)
-    if "train" in kinds:
+    if _named("train", home):
         return table(_complete(_train_and_test(home), home, "train/good, test/good or test/<defect>"))
     if good := _normal(kinds, home):
         rows = [*_held_out(_normal_images(home / good)), *_defects(home, home, kinds)]
@@ -101,8 +101,16 @@ def _is_mask(path: Path, home: Path) -> bool:
 
 
 def _complete(rows: list[Sample], home: Path, places: str) -> list[Sample]:
-    """The rows unchanged; ValueError if `home` has an image that is not among them."""
+    """The rows unchanged; ValueError if `home` has an image that is not among them, or one that is another's mask."""
     listed = {row.image for row in rows}
+    for path in sorted(listed):
+        if (stem := _without_mask(path.stem)) != path.stem and any(
+            path.with_name(stem + end) in listed for end in {*EXTENSIONS, path.suffix}
+        ):
+            raise ValueError(
+                f"{path} looks like the mask of the image beside it, and would be taken for a part: move masks to "
+                f"{home / 'masks'}/<defect>/"
+            )
     if stray := [path for path in images_below(home) if path not in listed]:
         others = f" and {len(stray) - 1} more" if len(stray) > 1 else ""
         raise ValueError(
@@ -117,11 +125,22 @@ def _kinds(folder: Path) -> list[str]:
 
 
 def _normal(names: list[str], home: Path) -> str | None:
-    """The name that means normal parts; ValueError for several, as none may be left out."""
+    """The name that means normal parts; ValueError for several, or beside a folder that is no kind of defect."""
     found = [name for name in names if name.lower() in NORMAL]
     if len(found) > 1:
         raise ValueError(f"{home} has {' and '.join(found)}: put all images of normal parts into one of them")
+    if found and (others := [name for name in names if NO_KIND.fullmatch(name) and images_below(home / name)]):
+        raise ValueError(
+            f"{home / others[0]} would be taken for a kind of defect, as all folders beside {found[0]}/ are: name it "
+            f"after its defect, or move good parts to {home / found[0]}; parts to test on lie in test/good and "
+            "test/<defect> beside train/good"
+        )
     return found[0] if found else None
+
+
+def _named(name: str, home: Path) -> str | None:
+    """The sub-folder of this name, in any case."""
+    return next((found for found in folders_in(home) if found.lower() == name), None)
 
 
 def _normal_images(folder: Path) -> list[Path]:
@@ -135,18 +154,17 @@ def _normal_images(folder: Path) -> list[Path]:
 
 
 def _train_and_test(home: Path) -> list[Sample]:
-    inside = home / "train"
+    inside, outside = home / str(_named("train", home)), home / (_named("test", home) or "test")
     good = _normal(folders_in(inside), inside)
     if others := [name for name in folders_in(inside) if name != good and images_in(inside / name)]:
         raise ValueError(
-            f"{inside / others[0]}: only normal parts are trained on, in {inside / GOOD}; move it to test/"
+            f"{inside / others[0]}: only normal parts are trained on, in {inside / GOOD}; move it to {outside}"
         )
     train = _normal_images(inside / good if good else inside)
-    kinds = _kinds(home / "test")
-    tested = _normal(kinds, home / "test") or GOOD
-    normal = images_in(home / "test" / tested)
+    kinds = _kinds(outside)
+    normal = images_in(outside / (_normal(kinds, outside) or GOOD))
     rows = [Sample(image, "train") for image in train] if normal else _held_out(train)
-    return rows + [Sample(image, "test") for image in normal] + _defects(home, home / "test", kinds)
+    return rows + [Sample(image, "test") for image in normal] + _defects(home, outside, kinds)
 
 
 def _by_name(home: Path) -> list[Sample]:
@@ -200,7 +218,11 @@ def _masks(home: Path, defect: str) -> dict[str, Path]:
     """The masks of a kind of defect, by the stem of their image."""
     parents = [home / name for name in folders_in(home) if name.lower() in MASKS]
     folders = [parent / name for parent in parents for name in folders_in(parent) if name.lower() == defect.lower()]
-    return {re.sub("[-_]mask$", "", path.stem): path for folder in folders for path in images_in(folder)}
+    return {_without_mask(path.stem): path for folder in folders for path in images_in(folder)}
+
+
+def _without_mask(stem: str) -> str:
+    return re.sub("[-_]mask$", "", stem)
 
 
 def _defects(home: Path, parent: Path, names: list[str]) -> list[Sample]:

@@ -9,7 +9,10 @@ from typing import NamedTuple
 import pandas as pd
 
 COLUMNS = ["image", "mask", "label", "defect", "split"]
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2", ".pgm", ".ppm"}
+EXTENSIONS = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".tga"}
+EXTENSIONS |= {".jp2", ".j2k", ".pbm", ".pgm", ".ppm", ".pnm"}
+# Images that this package cannot read: listed with the others, so that decoding names them and none is left out unsaid.
+NOT_READ = {".heic", ".heif", ".avif", ".jxl", ".psd", ".dng", ".raw", ".cr2", ".nef", ".arw"}
 GOOD = "good"
 
 

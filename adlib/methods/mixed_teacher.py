@@ -150,7 +150,7 @@ class MixedTeacher(Method):
     def __init__(self, config: MixedTeacherConfig, teacher: str | Provenance) -> None:
         super().__init__()
         self.config = config
-        first, second = two_sources(teacher)
+        first, second = two_sources(teacher, config.parts == "both")
         loaded = []
         if config.parts != "efficientnet":
             self.teacher = Teacher(config.backbone, first, range(max(config.levels) + 1))
@@ -271,14 +271,22 @@ def fuse(resnet: Tensor, efficient: Tensor, fusion: str) -> Tensor:
     return resnet * (high - low) * efficient
 
 
-def two_sources(teacher: str | Provenance) -> tuple[str | Provenance, str | Provenance]:
-    """Split 'a.safetensors+b.safetensors' into the ResNet's and the EfficientNet's source; one word serves both."""
+def two_sources(teacher: str | Provenance, both: bool = True) -> tuple[str | Provenance, str | Provenance]:
+    """Split 'a.safetensors+b.safetensors' into the ResNet's and the EfficientNet's source; one word serves both.
+
+    Raises ValueError for more than two, and for a single file where `both` networks are wanted.
+    """
     if isinstance(teacher, Provenance):  # of a checkpoint: `_joined` named both
         parts = sources(teacher.source)
         return replace(teacher, source=parts[0]), replace(teacher, source=parts[-1])
     parts = sources(teacher)
     if len(parts) > 2:
         raise ValueError(f"teacher takes one source or two joined by one '+', got {teacher!r}")
+    if both and len(parts) == 1 and parts[0].endswith(".safetensors"):
+        raise ValueError(
+            f"a file has the weights of one network, and two teachers are needed: give '{teacher}+bundled', or a "
+            "second file after the '+', the ResNet's first"
+        )
     return parts[0], parts[-1]
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from adlib import datasets, results
@@ -155,6 +156,9 @@ def _categories(grid: Mapping[str, Any], dataset: str) -> list[str]:
             raise ValueError(
                 "dataset folder: name the folders, relative to the data root or absolute; there is no 'all'"
             )
+        for category in asked:
+            if not (home := datasets.data_root() / Path(category).expanduser()).is_dir():
+                raise FileNotFoundError(f"no folder of images {home}: name it absolute, or relative to the data root")
         return [_as_path(category) for category in asked]
     published = list(datasets.PUBLISHED[dataset])
     for category in () if asked == "all" else asked:

@@ -244,3 +244,38 @@ def test_no_image_is_left_out_for_its_format(tmp_path, name):
     (tmp_path / "good" / name).write_bytes(b"what this is nobody knows")
     assert str(tmp_path / "good" / name) in set(datasets.load("folder", str(tmp_path))["image"])
     assert tmp_path / "good" / name in images_below(tmp_path)
+
+
+@pytest.mark.parametrize("image", ["good/a.png", "train/good/a.png", "a.png", "good_a.jpg"])
+def test_a_mask_beside_its_image_is_no_part(tmp_path, image):
+    for number in range(6):
+        layouts.picture((tmp_path / image).with_name(f"good_{number}.png"))
+    layouts.picture(tmp_path / image)
+    layouts.picture((tmp_path / image).with_name(f"{(tmp_path / image).stem}_mask.png"), 255)
+    with pytest.raises(ValueError, match=r"a_mask\.png looks like the mask of the image beside it.*masks/<defect>/"):
+        datasets.load("folder", str(tmp_path))
+
+
+@pytest.mark.parametrize("folder", ["test", "Val", "validation", "good_new", "ok-2", "train_2"])
+def test_a_folder_that_is_no_kind_of_defect_is_not_taken_for_one(tmp_path, folder):
+    for number in range(6):
+        layouts.picture(tmp_path / f"good/{number}.png")
+    layouts.picture(tmp_path / folder / "a.png")
+    with pytest.raises(ValueError, match=rf"{folder} would be taken for a kind of defect"):
+        datasets.load("folder", str(tmp_path))
+
+
+def test_a_kind_of_defect_may_begin_like_another_word(tmp_path):
+    for name in [*(f"good/{number}.png" for number in range(6)), "goods/a.png", "tested/a.png"]:
+        layouts.picture(tmp_path / name)
+    assert set(datasets.load("folder", str(tmp_path))["defect"]) == {"good", "goods", "tested"}
+
+
+def test_the_case_of_train_and_test_is_free(tmp_path):
+    for name in ("Train/Good/a.png", "TEST/OK/b.png", "TEST/bent/c.png"):
+        layouts.picture(tmp_path / name)
+    assert counts(datasets.load("folder", str(tmp_path))) == {
+        ("train", "good"): 1,
+        ("test", "good"): 1,
+        ("test", "bent"): 1,
+    }

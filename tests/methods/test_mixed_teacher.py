@@ -138,7 +138,9 @@ def test_two_sources_are_loaded_named_and_kept(tmp_path):
     adlib.save(method, tmp_path / "method.safetensors")
     assert adlib.load(tmp_path / "method.safetensors").provenance == method.provenance
     assert two_sources("imagenet") == ("imagenet", "imagenet")
-    assert two_sources("/c++/t.safetensors") == ("/c++/t.safetensors", "/c++/t.safetensors")
+    assert two_sources("/c++/t.safetensors", both=False) == ("/c++/t.safetensors", "/c++/t.safetensors")
+    with pytest.raises(ValueError, match=r"two teachers are needed: give '/c\+\+/t.safetensors\+bundled'"):
+        two_sources("/c++/t.safetensors")
     assert two_sources("/c++/t.safetensors+bundled") == ("/c++/t.safetensors", "bundled")
     loaded = two_sources(Provenance("a.safetensors+random", "a+b", "0"))  # of a checkpoint
     assert [source.source for source in loaded] == ["a.safetensors", "random"]

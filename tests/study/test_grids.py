@@ -99,7 +99,11 @@ def test_a_grid_that_is_none_is_refused():
         grids.runs(config("stpm"))
 
 
-def test_a_folder_of_ones_own_may_be_a_category(tmp_path):
+def test_a_folder_of_ones_own_may_be_a_category(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADLIB_DATA", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"no folder of images .*parts: name it absolute"):
+        grids.runs(config(grid(datasets={"folder": ["parts"]})))
+    (tmp_path / "parts").mkdir()
     ((path, run),) = grids.runs(config(grid(datasets={"folder": [str(tmp_path / "parts")]}))).items()
     assert path.startswith("rows/stpm/paper/folder/parts/")
     assert run["category"] == str(tmp_path / "parts")

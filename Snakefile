@@ -19,7 +19,7 @@ configfile: "config.yaml"
 
 PYTHON = shlex.quote(sys.executable)
 RUNS = grids.runs(config)  # the path of each row -> the parameters of its run
-ROWS, REPORT = (str(Path(config[name]).expanduser()) for name in ("rows", "report"))  # ./rows/ is rows: how RUNS has it
+ROWS, REPORT = (str(Path(config[name]).expanduser()) for name in ("rows", "report"))  # normalised, as in RUNS
 INTO = shlex.quote(ROWS)
 MADE = {row for row in RUNS if Path(row).exists()}
 

@@ -75,7 +75,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(temporary)) or isinstance(error.__cause__, OSError):
-            raise  # of what was read meanwhile, or of another file that this has been said of
+            raise  # an error of another file, or one that is worded already
         raise OSError(
             error.errno,
             f"{path} could not be written ({error.strerror}); make room or choose another folder, then run again",

@@ -90,7 +90,7 @@ def _still_there(file: IO[bytes], path: Path) -> bool:
 
 
 def _state(row: Path) -> tuple[int, int] | None:
-    """Tell one file of a name from another."""
+    """Identify a file: another of the same name has another identity."""
     try:
         found = row.stat()
     except FileNotFoundError:

@@ -162,7 +162,7 @@ def _label(category: str, data_root: str | Path | None) -> str:
 
 
 def _exchanged(wanted: Any, used: Any) -> str:
-    """Word which networks of a config were exchanged for others, as their weights do not ship; empty if none."""
+    """Return as text which networks of a config were exchanged, as their weights do not ship; empty if none."""
     before = dataclasses.asdict(wanted)
     return "; ".join(
         f"{name} {value} in place of {before[name]}, {'to go with it' if name == 'student' else 'which does not ship'}"

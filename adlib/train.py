@@ -75,11 +75,16 @@ def fit(
     Args:
         method: from `adlib.build`; moved to the device and trained in place.
         images: the training images, all normal.
+        seed: of the order of images, of pseudo-anomalies and of what a method draws; the weights are the builder's.
         corruption: makes the pseudo-anomalies; needed by methods such as DeSTSeg.
+        device: 'auto' (a free GPU, else the CPU), 'cpu', 'cuda'.
+        precision: 'fp32', 'bf16' (autocast), or 'auto': bf16 where the device is faster at it.
         resume: file that holds the state of an unfinished training. Written every `save_every` seconds and on an
             interrupt and at the end; if it exists, the training goes on from it. The caller deletes it once the result
             is safe.
         identity: says what is trained; a resume file of another identity is refused.
+        save_every: seconds.
+        progress: show a bar, a step a tick.
         compile: hand each stage's loss to torch.compile: a minute or more at its first step, and results that differ by
             rounding. On the CPUs of `results/speed/training.csv` it makes no step faster; a GPU was not measured.
 

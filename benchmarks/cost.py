@@ -97,7 +97,7 @@ def estimate(runs: list[dict[str, Any]], rows: pd.DataFrame) -> list[dict[str, A
 
 
 def page(lines: list[dict[str, Any]], rows: Path, commit: str) -> str:
-    """Word the table for the page: hours by method, recipe, device and precision, their sums, and disk."""
+    """Return the table for the page: hours by method, recipe, device and precision, their sums, and disk."""
     table = pd.DataFrame(lines)
     text = [
         f"`{STUDY.name}`, estimated at commit {commit[:12]}: hours of all runs of a method without overrides, from the",

@@ -116,3 +116,11 @@ def test_a_parameter_reaches_the_notebook_as_a_literal():
     (cell,) = [cell for cell in cells if "injected-parameters" in cell.metadata.get("tags", [])]
     found = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(cell.source).body}
     assert found == given
+
+
+def test_weights_are_read_where_they_are_whole_and_safe(tmp_path):
+    """The refusals above are not because nothing loads."""
+    from safetensors.torch import save_file
+
+    save_file(dict(feature_network("resnet18", (1,), seed=1).state_dict()), tmp_path / "w.safetensors")
+    assert Teacher("resnet18", str(tmp_path / "w.safetensors"), (1,)).provenance.name == "w.safetensors"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from adlib.errors import check_known
-from adlib.methods.base import Batch, Deviation, Method, Stage, configured, seeded
+from adlib.methods.base import Batch, Deviation, Method, MethodConfig, Recipes, Stage, configured, seeded
 from adlib.methods.destseg import DeSTSeg
 from adlib.methods.dskd import DSKD
 from adlib.methods.memkd import MemKD
@@ -38,6 +38,8 @@ __all__ = [
     "Batch",
     "Deviation",
     "Method",
+    "MethodConfig",
+    "Recipes",
     "Stage",
     "build",
     "mapping",

@@ -93,9 +93,9 @@ class MethodConfig:
 class Method(nn.Module, ABC):
     """Base of all methods: holds the config and the frozen teacher.
 
-    A subclass sets `Config` (a frozen dataclass whose defaults are the recipe `paper`), `RECIPES` (fields that a recipe
-    changes) and `SMALL` (fields that the scale `small` changes; its epochs are meant for 200 images), builds its
-    networks, and writes `stages` and `anomaly_map`. One with a stage on pseudo-anomalies (`Stage.corrupted`) has to
+    A subclass sets `Config` (a frozen dataclass that extends `MethodConfig`; its defaults are the recipe `paper`),
+    `RECIPES` (fields that a recipe changes) and `SMALL` (fields that the scale `small` changes; its epochs are meant
+    for 200 images), builds its networks, and writes `stages` and `anomaly_map`. One with a stage on pseudo-anomalies (`Stage.corrupted`) has to
     have `rotation` ('auto', 'none', 'slight', 'full'), `corruption_probability` and `perlin_threshold`.
 
     Attributes that hold frozen networks begin with 'teacher', and no others do: an unfinished training is kept without

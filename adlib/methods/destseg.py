@@ -167,6 +167,31 @@ def _conv(channels_in: int, channels_out: int, kernel: int, rate: int = 1) -> nn
     )
 
 
+def focal_and_l1(logits: Tensor, mask: Tensor, gamma: float) -> dict[str, Tensor]:
+    """Compute both terms of L_seg from logits and a {0, 1} mask of one shape: means over batch and pixels.
+
+    focal = mean(-(1 - p)^gamma log p) with p the probability given to the true class; l1 = mean(|sigmoid - mask|) =
+    mean(1 - p).
+    """
+    signed = logits * (2 * mask - 1)  # log p = logsigmoid of the logit towards the true class
+    wrong = torch.sigmoid(-signed)
+    return {"focal": -(wrong.pow(gamma) * F.logsigmoid(signed)).mean(), "l1": wrong.mean()}
+
+
+@contextmanager
+def batch_norm_mode(network: nn.Module, training: bool) -> Iterator[None]:
+    """Let BatchNorm run on the batch's statistics, or on the running ones, and change none; modes return afterwards."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [(m.training, m.track_running_stats) for m in norms]
+    for norm in norms:
+        norm.training, norm.track_running_stats = training, not training
+    try:
+        yield
+    finally:
+        for norm, (mode, tracked) in zip(norms, before, strict=True):
+            norm.training, norm.track_running_stats = mode, tracked
+
+
 class DeSTSeg(Method):
     """Teacher, denoising student, segmentation network; trained one after the other."""
 
@@ -369,28 +394,3 @@ class DeSTSeg(Method):
         SETTLED,
         Deviation("seeds", "-", "none set", "one seed a run; at least three wherever a verdict is given"),
     )
-
-
-def focal_and_l1(logits: Tensor, mask: Tensor, gamma: float) -> dict[str, Tensor]:
-    """Compute both terms of L_seg from logits and a {0, 1} mask of one shape: means over batch and pixels.
-
-    focal = mean(-(1 - p)^gamma log p) with p the probability given to the true class; l1 = mean(|sigmoid - mask|) =
-    mean(1 - p).
-    """
-    signed = logits * (2 * mask - 1)  # log p = logsigmoid of the logit towards the true class
-    wrong = torch.sigmoid(-signed)
-    return {"focal": -(wrong.pow(gamma) * F.logsigmoid(signed)).mean(), "l1": wrong.mean()}
-
-
-@contextmanager
-def batch_norm_mode(network: nn.Module, training: bool) -> Iterator[None]:
-    """Let BatchNorm run on the batch's statistics, or on the running ones, and change none; modes return afterwards."""
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    before = [(m.training, m.track_running_stats) for m in norms]
-    for norm in norms:
-        norm.training, norm.track_running_stats = training, not training
-    try:
-        yield
-    finally:
-        for norm, (mode, tracked) in zip(norms, before, strict=True):
-            norm.training, norm.track_running_stats = mode, tracked

@@ -83,6 +83,17 @@ class DSKDConfig(MethodConfig):
             raise ValueError("students='encoder' has no loss but the encoder's")
 
 
+def _l2(taught: Tensor, learned: Tensor, form: str) -> Tensor:
+    if form == "raw_mse":
+        return (taught.float() - learned.float()).square().mean()
+    return 0.5 * squared_distance(taught, learned).mean()
+
+
+def _distance(taught: Tensor, learned: Tensor, form: str) -> Tensor:
+    # Half the squared distance would be the cosine distance again.
+    return cosine_distance(taught, learned) if form == "cosine" else squared_distance(taught, learned).sqrt()
+
+
 class DSKD(Method):
     """Teacher, encoder student, deep feature embedding, decoder student."""
 
@@ -132,7 +143,7 @@ class DSKD(Method):
             loss=self.loss,
             batch=c.batch,
             epochs=c.epochs,
-            select=self.validation_loss if c.validation else None,
+            select=self.selection_score if c.validation else None,
             validation=c.validation,
         )
         return [stage]
@@ -175,7 +186,7 @@ class DSKD(Method):
         """Name the teacher's maps by their levels."""
         return dict(zip(self.taught, targets, strict=True))
 
-    def validation_loss(self, batch: Batch) -> Tensor:
+    def selection_score(self, batch: Batch) -> Tensor:
         """Average the anomaly map of each image: (B,)."""
         targets = self.targets_of(batch)
         return self.map_of(batch.image, targets).mean(dim=(1, 2))
@@ -242,14 +253,3 @@ class DSKD(Method):
         ),
         Deviation("parameters", "not known", "none published", "18,165,952 train; decoder stages finer than needed go"),
     )
-
-
-def _l2(taught: Tensor, learned: Tensor, form: str) -> Tensor:
-    if form == "raw_mse":
-        return (taught.float() - learned.float()).square().mean()
-    return 0.5 * squared_distance(taught, learned).mean()
-
-
-def _distance(taught: Tensor, learned: Tensor, form: str) -> Tensor:
-    # Half the squared distance would be the cosine distance again.
-    return cosine_distance(taught, learned) if form == "cosine" else squared_distance(taught, learned).sqrt()

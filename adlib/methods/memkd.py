@@ -126,7 +126,7 @@ class MemoryRD(CosineDistillation):
         """Make one memory."""
 
     def learners(self) -> tuple[nn.Module, ...]:
-        """Return bottleneck, decoder and memories."""
+        """Return bottleneck, decoder, memories and the convolutions that fuse what they recall."""
         return self.bottleneck, self.decoder, self.memories, self.fuse
 
     def student_maps(self, images: Tensor, features: Sequence[Tensor]) -> list[Tensor]:

@@ -128,9 +128,47 @@ class Pair:
         """Reduce the pixel terms (Eq. 6, 7), one term a level."""
         return level_losses(self.distances(batch), self.names, self.config)
 
-    def validation_loss(self, batch: Batch) -> Tensor:
+    def selection_score(self, batch: Batch) -> Tensor:
         """Sum the levels' means for each image: (B,)."""
         return image_losses(self.distances(batch))
+
+
+def fuse(resnet: Tensor, efficient: Tensor, fusion: str) -> Tensor:
+    """Multiply the maps (N, H, W) of both pairs and the extent, maximum - minimum, of the second (Eq. 11)."""
+    low, high = efficient.amin(dim=(1, 2), keepdim=True), efficient.amax(dim=(1, 2), keepdim=True)
+    if fusion == "prose":
+        return resnet * (efficient - low)  # ((A - low) / extent) * extent
+    if fusion == "code":
+        efficient = F.normalize(efficient, dim=1)
+    return resnet * (high - low) * efficient
+
+
+def two_sources(teacher: str | Provenance, both: bool = True) -> tuple[str | Provenance, str | Provenance]:
+    """Split 'a.safetensors+b.safetensors' into the ResNet's and the EfficientNet's source; one word serves both.
+
+    Raises ValueError for more than two, and for a single file where `both` networks are wanted.
+    """
+    if isinstance(teacher, Provenance):  # of a checkpoint: `_joined` named both
+        parts = sources(teacher.source)
+        return replace(teacher, source=parts[0]), replace(teacher, source=parts[-1])
+    parts = sources(teacher)
+    if len(parts) > 2:
+        raise ValueError(f"teacher takes one source or two joined by one '+', got {teacher!r}")
+    if both and len(parts) == 1 and parts[0].endswith(".safetensors"):
+        raise ValueError(
+            f"a file has the weights of one network, and two teachers are needed: give '{teacher}+bundled', or a "
+            "second file after the '+', the ResNet's first"
+        )
+    return parts[0], parts[-1]
+
+
+def _joined(found: list[Provenance]) -> Provenance:
+    """Describe one or two weight sets as one."""
+    if len(found) == 1:
+        return found[0]
+    names = dict.fromkeys(p.source for p in found)
+    digest = hashlib.sha256("".join(p.sha256 for p in found).encode()).hexdigest()
+    return Provenance("+".join(names), "+".join(p.name for p in found), digest)
 
 
 class MixedTeacher(Method):
@@ -192,8 +230,8 @@ class MixedTeacher(Method):
         c, pairs = self.config, self.pairs
         if c.joint and len(pairs) == 2:
             students = [pair.student for pair in pairs]
-            return [matching_stage("students", students, self.loss, self.validation_loss, c)]
-        return [matching_stage(p.name, [p.student], p.loss, p.validation_loss, c, p.targets) for p in pairs]
+            return [matching_stage("students", students, self.loss, self.selection_score, c)]
+        return [matching_stage(p.name, [p.student], p.loss, p.selection_score, c, p.targets) for p in pairs]
 
     def targets(self, images: Tensor) -> list[Tensor]:
         """Compute the ResNet levels, then the EfficientNet stages."""
@@ -215,7 +253,7 @@ class MixedTeacher(Method):
         weighted = {name: self.config.alpha * term for name, term in efficient.items()}
         return resnet | weighted | {"_ratio": ratio.detach()}
 
-    def validation_loss(self, batch: Batch) -> Tensor:
+    def selection_score(self, batch: Batch) -> Tensor:
         """Sum the levels' means of both pairs for each image, weighted as in the loss: (B,)."""
         resnet, efficient = (image_losses(distances) for distances in self.distances(batch))
         return resnet + self.config.alpha * efficient
@@ -259,41 +297,3 @@ class MixedTeacher(Method):
         ),
         Deviation("unused work", "-", "-", "each training runs its own teacher only, up to the last stage it needs"),
     )
-
-
-def fuse(resnet: Tensor, efficient: Tensor, fusion: str) -> Tensor:
-    """Multiply the maps (N, H, W) of both pairs and the extent, maximum - minimum, of the second (Eq. 11)."""
-    low, high = efficient.amin(dim=(1, 2), keepdim=True), efficient.amax(dim=(1, 2), keepdim=True)
-    if fusion == "prose":
-        return resnet * (efficient - low)  # ((A - low) / extent) * extent
-    if fusion == "code":
-        efficient = F.normalize(efficient, dim=1)
-    return resnet * (high - low) * efficient
-
-
-def two_sources(teacher: str | Provenance, both: bool = True) -> tuple[str | Provenance, str | Provenance]:
-    """Split 'a.safetensors+b.safetensors' into the ResNet's and the EfficientNet's source; one word serves both.
-
-    Raises ValueError for more than two, and for a single file where `both` networks are wanted.
-    """
-    if isinstance(teacher, Provenance):  # of a checkpoint: `_joined` named both
-        parts = sources(teacher.source)
-        return replace(teacher, source=parts[0]), replace(teacher, source=parts[-1])
-    parts = sources(teacher)
-    if len(parts) > 2:
-        raise ValueError(f"teacher takes one source or two joined by one '+', got {teacher!r}")
-    if both and len(parts) == 1 and parts[0].endswith(".safetensors"):
-        raise ValueError(
-            f"a file has the weights of one network, and two teachers are needed: give '{teacher}+bundled', or a "
-            "second file after the '+', the ResNet's first"
-        )
-    return parts[0], parts[-1]
-
-
-def _joined(found: list[Provenance]) -> Provenance:
-    """Describe one or two weight sets as one."""
-    if len(found) == 1:
-        return found[0]
-    names = dict.fromkeys(p.source for p in found)
-    digest = hashlib.sha256("".join(p.sha256 for p in found).encode()).hexdigest()
-    return Provenance("+".join(names), "+".join(p.name for p in found), digest)

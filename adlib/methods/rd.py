@@ -88,7 +88,7 @@ class CosineDistillation(Method):
         return {f"level{k}": distance(f, s).mean() for k, f, s in zip(LEVELS, features, maps, strict=True)}
 
     def anomaly_map(self, images: Tensor) -> Tensor:
-        """Sum the upsampled cosine distances of the three levels and blur the sum: (N, H, W)."""
+        """Fuse the upsampled cosine distances of the three levels (`fusion`) and blur the result: (N, H, W)."""
         c, size = self.config, images.shape[-2:]
         features = self.features(images)
         pairs = zip(features, self.student_maps(images, features), strict=True)

@@ -85,6 +85,77 @@ class ReducedNetwork(nn.Module):
         return [maps[level] for level in self.levels]
 
 
+def pooled(maps: list[Tensor], config: ReducedStudentConfig) -> list[Tensor]:
+    """Choose the teacher's maps and average 2 x 2 pixels of each (Eq. 1), but for the stem's."""
+    stem = F.max_pool2d(maps[0], 3, 2, 1) if config.stem == "pooled" else maps[0]
+    return [F.avg_pool2d(maps[k], 2, ceil_mode=True) if k else stem for k in config.levels]
+
+
+def pixel_terms(targets: Sequence[Tensor], outputs: Sequence[Tensor], is_squared: bool) -> list[Tensor]:
+    """Compute half the (squared) distance of unit features at each level (Eq. 2, 5): (N, h_l, w_l)."""
+    squares = [squared_distance(t, s) for t, s in zip(targets, outputs, strict=True)]
+    return [0.5 * (d if is_squared else (d + 1e-12).sqrt()) for d in squares]
+
+
+def level_losses(distances: list[Tensor], names: list[str], config: ReducedStudentConfig) -> dict[str, Tensor]:
+    """Reduce pixel terms to one named loss a level; their sum is the loss (Eq. 4, 7)."""
+    share = 1 / len(distances) if config.level_reduction == "mean" else 1.0
+    images = [d.mean(dim=(1, 2)) for d in distances]
+    return {
+        n: share * (d.sum() if config.batch_reduction == "sum" else d.mean())
+        for n, d in zip(names, images, strict=True)
+    }
+
+
+def image_losses(distances: list[Tensor]) -> Tensor:
+    """Sum the levels' means over pixels: (N,)."""
+    return torch.stack([d.mean(dim=(1, 2)) for d in distances]).sum(dim=0)
+
+
+def added(distances: list[Tensor], size: Sequence[int], divide_by_area: bool) -> Tensor:
+    """Upsample pixel terms to `size` and add the levels (Eq. 9, 10): (N, H, W)."""
+    areas = [d[0].numel() if divide_by_area else 1 for d in distances]
+    return fuse_levels([d / a for d, a in zip(distances, areas, strict=True)], size)
+
+
+def reduced(maps: Tensor, image_score: str) -> Tensor:
+    """Reduce maps (N, H, W) to their sums or maxima: (N,)."""
+    return maps.sum(dim=(1, 2)) if image_score == "sum" else maps.amax(dim=(1, 2))
+
+
+def matching_stage(
+    name: str,
+    trains: Sequence[nn.Module],
+    loss: Callable[[Batch], dict[str, Tensor]],
+    selection_score: Callable[[Batch], Tensor],
+    config: ReducedStudentConfig,
+    targets: Callable[[Tensor], list[Tensor]] | None = None,
+) -> Stage:
+    """Make the stage that trains students by the config's optimiser and schedule and keeps the best epoch."""
+    parameters = [p for module in trains for p in module.parameters()]
+    if config.optimiser == "adam":
+        optimiser: torch.optim.Optimizer = torch.optim.Adam(parameters, config.lr, weight_decay=config.weight_decay)
+    else:
+        optimiser = torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=config.weight_decay)
+    return Stage(
+        name=name,
+        trains=tuple(trains),
+        optimiser=optimiser,
+        loss=loss,
+        batch=config.batch,
+        epochs=config.epochs,
+        schedule=partial(_one_cycle, 10 * config.lr) if config.one_cycle else None,
+        frozen_statistics_from=1 if config.freeze_statistics else None,
+        select=selection_score,
+        validation=config.validation,
+        targets=targets,
+    )
+
+
+def _one_cycle(peak: float, optimiser: torch.optim.Optimizer, steps: int) -> OneCycleLR:
+    return OneCycleLR(optimiser, max_lr=peak, total_steps=steps)
+
+
 class ReducedStudent(Method):
     """A teacher whose maps are pooled to half their size, and a thin student of them."""
 
@@ -129,13 +200,13 @@ class ReducedStudent(Method):
 
     def stages(self) -> list[Stage]:
         """Return the single stage: the student, best epoch by the loss of the held-out images."""
-        return [matching_stage("student", [self.student], self.loss, self.validation_loss, self.config)]
+        return [matching_stage("student", [self.student], self.loss, self.selection_score, self.config)]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Reduce the pixel terms (Eq. 3, 4), one term a level."""
         return level_losses(self.distances(batch), [f"level{k}" for k in self.config.levels], self.config)
 
-    def validation_loss(self, batch: Batch) -> Tensor:
+    def selection_score(self, batch: Batch) -> Tensor:
         """Sum the levels' means for each image: (B,)."""
         return image_losses(self.distances(batch))
 
@@ -222,74 +293,3 @@ class ReducedStudent(Method):
         ),
         Deviation("normalisation of maps", "-", "minimum and maximum of the test set", "not done: no rank changes"),
     )
-
-
-def pooled(maps: list[Tensor], config: ReducedStudentConfig) -> list[Tensor]:
-    """Choose the teacher's maps and average 2 x 2 pixels of each (Eq. 1), but for the stem's."""
-    stem = F.max_pool2d(maps[0], 3, 2, 1) if config.stem == "pooled" else maps[0]
-    return [F.avg_pool2d(maps[k], 2, ceil_mode=True) if k else stem for k in config.levels]
-
-
-def pixel_terms(targets: Sequence[Tensor], outputs: Sequence[Tensor], is_squared: bool) -> list[Tensor]:
-    """Compute half the (squared) distance of unit features at each level (Eq. 2, 5): (N, h_l, w_l)."""
-    squares = [squared_distance(t, s) for t, s in zip(targets, outputs, strict=True)]
-    return [0.5 * (d if is_squared else (d + 1e-12).sqrt()) for d in squares]
-
-
-def level_losses(distances: list[Tensor], names: list[str], config: ReducedStudentConfig) -> dict[str, Tensor]:
-    """Reduce pixel terms to one named loss a level; their sum is the loss (Eq. 4, 7)."""
-    share = 1 / len(distances) if config.level_reduction == "mean" else 1.0
-    images = [d.mean(dim=(1, 2)) for d in distances]
-    return {
-        n: share * (d.sum() if config.batch_reduction == "sum" else d.mean())
-        for n, d in zip(names, images, strict=True)
-    }
-
-
-def image_losses(distances: list[Tensor]) -> Tensor:
-    """Sum the levels' means over pixels: (N,)."""
-    return torch.stack([d.mean(dim=(1, 2)) for d in distances]).sum(dim=0)
-
-
-def added(distances: list[Tensor], size: Sequence[int], divide_by_area: bool) -> Tensor:
-    """Upsample pixel terms to `size` and add the levels (Eq. 9, 10): (N, H, W)."""
-    areas = [d[0].numel() if divide_by_area else 1 for d in distances]
-    return fuse_levels([d / a for d, a in zip(distances, areas, strict=True)], size)
-
-
-def reduced(maps: Tensor, image_score: str) -> Tensor:
-    """Reduce maps (N, H, W) to their sums or maxima: (N,)."""
-    return maps.sum(dim=(1, 2)) if image_score == "sum" else maps.amax(dim=(1, 2))
-
-
-def matching_stage(
-    name: str,
-    trains: Sequence[nn.Module],
-    loss: Callable[[Batch], dict[str, Tensor]],
-    validation_loss: Callable[[Batch], Tensor],
-    config: ReducedStudentConfig,
-    targets: Callable[[Tensor], list[Tensor]] | None = None,
-) -> Stage:
-    """Make the stage that trains students by the config's optimiser and schedule and keeps the best epoch."""
-    parameters = [p for module in trains for p in module.parameters()]
-    if config.optimiser == "adam":
-        optimiser: torch.optim.Optimizer = torch.optim.Adam(parameters, config.lr, weight_decay=config.weight_decay)
-    else:
-        optimiser = torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=config.weight_decay)
-    return Stage(
-        name=name,
-        trains=tuple(trains),
-        optimiser=optimiser,
-        loss=loss,
-        batch=config.batch,
-        epochs=config.epochs,
-        schedule=partial(_one_cycle, 10 * config.lr) if config.one_cycle else None,
-        frozen_statistics_from=1 if config.freeze_statistics else None,
-        select=validation_loss,
-        validation=config.validation,
-        targets=targets,
-    )
-
-
-def _one_cycle(peak: float, optimiser: torch.optim.Optimizer, steps: int) -> OneCycleLR:
-    return OneCycleLR(optimiser, max_lr=peak, total_steps=steps)

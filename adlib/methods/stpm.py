@@ -73,7 +73,7 @@ class STPM(Method):
                 loss=self.loss,
                 batch=c.batch,
                 epochs=c.epochs,
-                select=lambda batch: self.fuse(self.distances(batch), batch.image).mean(dim=(1, 2)),
+                select=self.selection_score,
                 validation=c.validation,
                 settle=(lambda batch: batch.image) if c.settle else None,
             )
@@ -83,6 +83,10 @@ class STPM(Method):
         """Compute the squared distance of unit features at each level: (N, h_l, w_l) in [0, 4]."""
         pairs = zip(self.targets_of(batch), self.student(batch.image), strict=True)
         return [squared_distance(t, s) for t, s in pairs]
+
+    def selection_score(self, batch: Batch) -> Tensor:
+        """Average the anomaly map of each image: (B,)."""
+        return self.fuse(self.distances(batch), batch.image).mean(dim=(1, 2))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Sum over levels of the distance averaged over batch and positions (Eq. 1 to 3), one term a level."""

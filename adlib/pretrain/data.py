@@ -49,7 +49,7 @@ def read(
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
     """Read folders and zips of groups: uint8 (N, 3, canvas, canvas) a group, and the number of files of each.
 
-    Adds the groups `procedural` (our own textures, see `adlib.corrupt`) and `plain` (linear colour gradients, such as
+    Adds the groups `procedural` (our own textures, see `adlib.textures`) and `plain` (linear colour gradients, such as
     product photographs have behind the object), and splits `held out` from `photographs`. Small images are laid out
     `rounds` times, in different neighbourhoods. Raises ValueError where there is no image, or a
     group has the name of one of these.

@@ -125,7 +125,7 @@ def goals(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def in_short(found: pd.DataFrame) -> str:
-    """Word how many of the goals, as `goals` gives them, are reached, in a sentence."""
+    """Return a sentence: how many of the goals, as `goals` gives them, are reached."""
     counts = found["verdict"].value_counts()
     said = ", ".join(f"{counts[name]} {name}" for name in (REACHED, MISSED, UNDECIDED, NOT_MEASURED) if name in counts)
     return f"Of {len(found)} goals that were set before anything was measured: {said}."

@@ -51,7 +51,7 @@ def shown(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 def three_digits(value: Any) -> str:
-    """Word a number with three significant digits, from 100 on a whole one; NaN is empty, what is no float as it is."""
+    """Return a number as text, three significant digits, from 100 on a whole one; NaN is empty, no float as it is."""
     if not isinstance(value, float):
         return str(value)
     return "" if np.isnan(value) else f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

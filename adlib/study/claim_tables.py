@@ -35,7 +35,7 @@ def spelt_out(judged: pd.DataFrame) -> str:
 
 
 def worded_conditions(judged: pd.DataFrame) -> pd.Series:
-    """Word the conditions of each judged line, and why it has no verdict or is not of all that the claim is of."""
+    """Return each judged line's conditions as text, and why it has no verdict or is not of all of its claim."""
     why = ("(" + judged["why"] + ")").where(judged["why"] != "", "")
     return (judged["conditions"] + " " + why).str.strip()
 
@@ -50,7 +50,7 @@ def by_claim(judged: pd.DataFrame) -> pd.DataFrame:
 
 
 def counting(judged: pd.DataFrame) -> pd.Series:
-    """Tell the lines that count: the tested ones, without stand-ins for the paper's score where there are others.
+    """Return a mask of the lines that count: those tested, without stand-ins for the paper's score beside others.
 
     A stand-in is DeSTSeg without its segmentation network (`STAND_IN`), and counts where a metric of a claim has no
     other line.
@@ -69,7 +69,7 @@ def _over(lines: pd.DataFrame) -> str:
 
 
 def main_setting(judged: pd.DataFrame) -> pd.Series:
-    """Tell the lines of the main setting: the recipe of the paper's text, nothing overridden, no generated images.
+    """Return a mask of the lines of the main setting: the paper's recipe, nothing overridden, no generated images.
 
     A line on times has one recipe alone, that of the method which the claim is about.
     """
@@ -101,7 +101,7 @@ def _range(lines: pd.DataFrame) -> str:
 
 
 def answer(judged: pd.DataFrame) -> str:
-    """Word how the claims fare over all their lines, in Markdown: a list of claims a verdict, each with its effect."""
+    """Return in Markdown how the claims fare over all their lines: a list of claims a verdict, each with its effect."""
     summed, effects = by_claim(judged), main_effects(judged).to_dict()
     said = []
     for name in VERDICTS:

@@ -49,7 +49,7 @@ def _rests_on(group: pd.DataFrame, wanted: int, digits: str, by_chance: Collecti
         rest = group[~group["category"].isin(without)]
         mean, low, high = over_seeds(rest) if len(rest) else (math.nan,) * 3
         if verdict(low, high) == found or any(part < without for part in decisive):
-            continue  # nothing new: what a part of it decides is named already
+            continue  # a part of it changes the verdict already
         decisive.append(without)
         which = "it" if len(without) == 1 else "them"
         left = f"without {which} {mean:{digits}} [{low:{digits}}, {high:{digits}}]" if len(rest) else "alone"
@@ -61,7 +61,7 @@ def _rests_on(group: pd.DataFrame, wanted: int, digits: str, by_chance: Collecti
 
 
 def apart(group: pd.DataFrame, digits: str, by_chance: Collection[str] = ()) -> list[str]:
-    """Word the effect in each category, without those by chance, without the weightiest, and over others like these."""
+    """Return texts: the effect by category, without those by chance, without the weightiest, over others like these."""
     _, low, high = over_categories(group)
     enough = group["category"].nunique() >= FEW_CATEGORIES
     others = f"over categories like these [{low:{digits}}, {high:{digits}}]" if enough else ""
@@ -70,7 +70,7 @@ def apart(group: pd.DataFrame, digits: str, by_chance: Collection[str] = ()) -> 
 
 
 def _by_category(group: pd.DataFrame, digits: str, by_chance: Collection[str] = ()) -> str:
-    """Word the mean effect in each category, where there are several: an interval over seeds hides how they differ."""
+    """Return as text the mean effect in each of several categories: an interval over seeds hides how they differ."""
     each = group.groupby("category")["value"].mean()
     worded = [
         f"{str(place).split('/')[1]} {value:{digits}}{' (chance)' * (place in by_chance)}"
@@ -80,7 +80,7 @@ def _by_category(group: pd.DataFrame, digits: str, by_chance: Collection[str] = 
 
 
 def _weakest(group: pd.DataFrame, digits: str) -> str:
-    """Word what is left of a conclusive effect without the category that most of it comes from, the least that is left.
+    """Return as text what is left of a conclusive effect without the category whose absence leaves least of it.
 
     Nothing where the verdict would be another then: that the effect rests on.
     """
@@ -97,7 +97,7 @@ def _weakest(group: pd.DataFrame, digits: str) -> str:
 
 
 def _without(group: pd.DataFrame, by_chance: Collection[str], digits: str) -> str:
-    """Word what is left of an effect without the categories by chance; nothing where none or all of them are."""
+    """Return as text what is left of an effect without the categories by chance; nothing where none or all are."""
     rest = group[~group["category"].isin(by_chance)]
     if rest.empty or not len(by_chance):
         return ""

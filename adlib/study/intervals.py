@@ -30,7 +30,7 @@ def chance_over_seeds(values: pd.DataFrame) -> float:
 
 
 def holm(chances: pd.Series, level: float = 0.05) -> pd.Series:
-    """Tell which p are conclusive when all are judged at once: without any effect one is so in `level` of all studies.
+    """Return a mask of the p that are conclusive when all are judged at once: in `level` of studies of nothing, any is.
 
     Holm's step-down method (1979): the smallest of n has to be below level / n, the next below level / (n - 1), until
     one is not. NaN is not judged. As exact as the p are: those of few seeds are too small far from 0, where one

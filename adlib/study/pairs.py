@@ -63,7 +63,7 @@ def chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
 
 
 def _of_one_teacher(paired: pd.DataFrame, suffix: str) -> pd.Series:
-    """Tell the pairs whose teachers are not different files of one name; of other networks no hash can be compared."""
+    """Return a mask of the pairs whose teachers are not two files of one name; no hash tells other networks apart."""
     sides = [paired["weights"], paired[f"weights{suffix}"]]
     comparable = (paired["backbone"] == paired[f"backbone{suffix}"]) & sides[0].ne("") & sides[1].ne("")
     return ~comparable | (sides[0] == sides[1])
@@ -82,7 +82,7 @@ def columns(setting: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def conditions(setting: tuple[Any, ...], group: pd.DataFrame) -> str:
-    """Word what the variant was trained under, and on which categories."""
+    """Return as text what the variant was trained under, and on which categories."""
     recipe, scale, teacher, precision, overrides, images, textures = setting
     changed = [] if overrides == "{}" else [overrides]
     said = [recipe, scale, f"teacher {teacher}", *sorted(group["networks"].unique()), *_trained(group), precision]
@@ -92,12 +92,12 @@ def conditions(setting: tuple[Any, ...], group: pd.DataFrame) -> str:
 
 
 def compared(setting: tuple[Any, ...], group: pd.DataFrame, variant: str, baseline: str) -> str:
-    """Word `conditions`, which side is set against which, and in what the training of the baseline differs."""
+    """Return `conditions`, which side is set against which, and in what the training of the baseline differs."""
     return f"{conditions(setting, group)}; {variant} against {baseline}{_otherwise(group, baseline)}"
 
 
 def _otherwise(group: pd.DataFrame, baseline: str) -> str:
-    """Word in what the training of the baseline differs, and of which devices the rows are, if of several."""
+    """Return as text in what the baseline's training differs, and of which devices the rows are, if of several."""
     suffix = f" {baseline}"
     theirs = _trained(group, suffix)
     text = "" if theirs == _trained(group) else f" ({', '.join(theirs)})"
@@ -105,7 +105,7 @@ def _otherwise(group: pd.DataFrame, baseline: str) -> str:
 
 
 def _devices(group: pd.DataFrame, suffix: str) -> str:
-    """Word which devices the rows of both sides are of, and of how many pairs the two rows are of different ones."""
+    """Return as text which devices the rows are of, and of how many pairs the two rows are of different ones."""
     ours, theirs = group["device"], group[f"device{suffix}"]
     named = " and ".join(sorted({*ours, *theirs}))
     most = int((ours != theirs).sum())
@@ -120,7 +120,7 @@ def _devices(group: pd.DataFrame, suffix: str) -> str:
 
 
 def _trained(group: pd.DataFrame, suffix: str = "") -> list[str]:
-    """Word how many steps were trained, and of how many rows BatchNorm's statistics were taken anew after them."""
+    """Return as text how many steps were trained, and of how many rows BatchNorm's statistics were taken anew."""
     least, most = group[f"steps{suffix}"].min(), group[f"steps{suffix}"].max()
     steps = f"{least} steps" if least == most else f"{least} to {most} steps"
     settled = group[f"settle{suffix}"]

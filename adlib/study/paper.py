@@ -40,7 +40,7 @@ PRINTED_DATASETS = {
     "BTAD": "btad",
 }
 # What pseudo-anomalies are made of under the papers' conditions, as a row notes it: where there are any, all of DTD.
-TEXTURES = ("", "DTD, 5640 images")
+ALL_OF_DTD = ("", "DTD, 5640 images")
 # Printed name -> (ours, divisor that makes a fraction of it). PRO is the exact AUPRO's neighbour only:
 # which variant the paper of MemKD computed is not said, the other one is STPM's own.
 PRINTED_METRICS = {
@@ -124,7 +124,7 @@ def departures(
     parts += [f"{scale} scale"] if scale != "full" else []
     parts += [f"recipe {recipe}"] if recipe != "paper" else []
     parts += [precision] if precision != "fp32" else []
-    parts += [f"pseudo-anomalies of {textures}"] if textures not in TEXTURES else []
+    parts += [f"pseudo-anomalies of {textures}"] if textures not in ALL_OF_DTD else []
     return ", ".join([*parts, overrides] if overrides else parts)
 
 

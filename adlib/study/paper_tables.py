@@ -16,11 +16,11 @@ from adlib.datasets import PUBLISHED, kind
 from adlib.layers import Memory, NRMemory
 from adlib.methods import build
 from adlib.study.paper import (
+    ALL_OF_DTD,
     FOLDER,
     PRINTED_CATEGORIES,
     PRINTED_DATASETS,
     PRINTED_METRICS,
-    TEXTURES,
     departures,
     paper,
 )
@@ -136,7 +136,7 @@ def to_fill(beside: pd.DataFrame) -> list[str]:
 
 
 def command(runs: Sequence[Run]) -> str:
-    """Word the shell line of one run, or of several that differ in their category: a loop (`for` sorts first)."""
+    """Return the shell line of one run, or of several that differ in their category: a loop (`for` sorts first)."""
     method, overrides, dataset, category = runs[0]
     run = {"method": method, "recipe": "paper", "dataset": dataset, "seed": 0, "scale": "full", "teacher": "imagenet"}
     run["overrides"] = json.loads(overrides)
@@ -346,7 +346,7 @@ def _nearest(found: pd.DataFrame) -> tuple[tuple[Any, ...], pd.DataFrame]:
         key = (
             likeness,
             precision == "fp32",
-            textures in TEXTURES,
+            textures in ALL_OF_DTD,
             group["category"].nunique(),
             group["seed"].nunique(),
         )

@@ -59,17 +59,17 @@ ELSEWHERE = "Recipe `code`, generated images, other teachers and metrics: [the s
 
 
 def claims_csv(judged: pd.DataFrame) -> str:
-    """Word `results/claims.csv`: what `claims.judge` gives, with four digits."""
+    """Return the text of `results/claims.csv`: what `claims.judge` gives, with four digits."""
     return judged.to_csv(index=False, float_format="%.4g", lineterminator="\n")
 
 
 def readme(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
-    """Word the README's tables: the claims beside what our rows say of them, then each method on each category."""
+    """Return the README's tables in Markdown: the claims beside what our rows say, then each method by category."""
     return f"{in_short(rows, judged)}\n\n{claims_table(judged)}\n\n### Image AUROC by category\n\n{scores(rows)}"
 
 
 def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
-    """Word what a reader wants first: how each paper's claims fare, which method to take, and how fast it is.
+    """Return in Markdown what a reader wants first: how each paper's claims fare, which method to take, how fast it is.
 
     And how much of an order of methods a short training can tell, where a method was also trained to the end.
     """
@@ -78,7 +78,7 @@ def in_short(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
 
 
 def _by_paper(judged: pd.DataFrame) -> str:
-    """Word how the claims of each paper fare: their numbers in a table, a line a paper and a column a verdict.
+    """Return how the claims of each paper fare: a table in Markdown, a line a paper and a column a verdict.
 
     Marked are those of which all that is conclusive rests on single categories.
     """
@@ -133,7 +133,7 @@ def _trains(timings: pd.DataFrame) -> str:
 
 
 def claims_table(judged: pd.DataFrame) -> str:
-    """Word the judged claims in Markdown: how many fare how, and for each paper a table of those that were tested."""
+    """Return the judged claims in Markdown: how many fare how, and for each paper a table of those that were tested."""
     counts = claim_tables.by_claim(judged)["verdict"].value_counts()
     said = ", ".join(f"{counts[name]} {name}" for name in verdicts.VERDICTS if name in counts)
     summed = (
@@ -169,14 +169,14 @@ def _at_once(judged: pd.DataFrame) -> str:
 
 
 def _stay(judged: pd.DataFrame) -> pd.Series:
-    """Tell the lines that are conclusive also when all are judged at once."""
+    """Return a mask of the lines that are conclusive also when all are judged at once."""
     chances = judged.loc[judged["p"].notna() & claim_tables.counting(judged), "p"]
     sure = judged["verdict"].isin([verdicts.SUPPORTED, verdicts.CONTRADICTED])
     return sure & holm(chances).reindex(judged.index, fill_value=False)
 
 
 def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
-    """Word the claims of a paper: a line a claim and conditions; the claim is named in its first line.
+    """Return a paper's claims as a table in Markdown: a line a claim and conditions; the first line names the claim.
 
     Of `tested` the lines whose `shown` is False count only in what is said of all. Metrics of one claim under the same
     conditions stand in one line of the table, below each other: their cells do not wrap, so that they stay level. The
@@ -218,13 +218,13 @@ def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
 
 
 def _apart(line: Mapping[Hashable, Any]) -> str:
-    """Word the effect in each category, and what the verdict would be without one that it rests or depends on."""
+    """Return as text the effect in each category, and what it would be without one that the verdict hangs on."""
     leans = f"{'depends' if line['verdict'] == verdicts.DEPENDS else 'rests'} on {line['rests_on']}"
     return "; ".join(filter(None, [line["by_category"], leans if line["rests_on"] else ""]))
 
 
 def _verdict(line: Mapping[Hashable, Any]) -> str:
-    """Word a verdict in brief: what it rests on is named, the effect without it stands in the list below."""
+    """Return a verdict in brief: what it rests on is named, the effect without it stands in the list below."""
     on = re.sub(r" \(without[^()]*\)", "", line["rests_on"])
     if line["verdict"] == verdicts.DEPENDS:
         return f"depends on {on}"
@@ -232,7 +232,7 @@ def _verdict(line: Mapping[Hashable, Any]) -> str:
 
 
 def scores(rows: pd.DataFrame) -> str:
-    """Word the image AUROC of each method on each real category, in Markdown: percent, mean and deviation."""
+    """Return the image AUROC of each method on each real category, in Markdown: percent, mean and deviation."""
     parts = [(setting, results.plain(real(rows), **setting)) for setting in SETTINGS]
     head = f"In percent, mean ± standard deviation over seeds (how many), on real images. {ELSEWHERE}"
     return "\n\n".join([head, *(_scores(setting, part) for setting, part in parts if len(part))])
@@ -251,7 +251,7 @@ def _scores(setting: Mapping[str, str], rows: pd.DataFrame) -> str:
 
 
 def _effect(line: Mapping[Hashable, Any]) -> list[str]:
-    """Word the columns paper, ours and difference."""
+    """Return the texts of the columns paper, ours and difference."""
     points = line["unit"] == verdicts.POINTS
     digits, sign, unit = ("1f", "+", " pp") if points else ("3g", "", "x" if line["unit"] == verdicts.RATIO else "")
     effect, low, high, stated = (line[name] for name in ("effect", "low", "high", "stated"))

@@ -24,7 +24,7 @@ from adlib.study.verdicts import RATIO, Line, about, at_least, lower, untested
 APART = 0.03  # share by which a ratio may differ in another run on the same machine: what is nearer is no verdict
 WAYS = {"optimised": "ours as the fast path", "plain": "ours as plain modules"}
 RATIOS = {"fps": "images a second", "seconds": "median latency", "memory": "peak memory"}
-RULES = ("at_least", "about", "lower")  # of `claims.RULES` those of a ratio
+RULES = ("at_least", "about", "lower")  # of those that `claims.claims` names the ones for a ratio
 
 
 def judge(claim: Mapping[str, Any], metric: str, timings: Path) -> list[Line]:

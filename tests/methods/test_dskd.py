@@ -171,5 +171,5 @@ def test_what_has_no_meaning_is_refused(overrides, message):
 def test_epochs_are_chosen_by_the_mean_of_the_map():
     method = build("dskd", teacher="random").eval()
     images = torch.randn(2, 3, 64, 64)
-    found = method.validation_loss(Batch(images))
+    found = method.selection_score(Batch(images))
     torch.testing.assert_close(found, method.anomaly_map(images).mean((1, 2)))

@@ -202,4 +202,4 @@ def test_epochs_are_chosen_by_both_pairs_weighted_as_in_the_loss():
     resnet, efficient = (
         sum(distance.mean((1, 2)) for distance in pair.distances(Batch(IMAGES))) for pair in method.pairs
     )
-    torch.testing.assert_close(method.validation_loss(Batch(IMAGES)), resnet + 0.1 * efficient)
+    torch.testing.assert_close(method.selection_score(Batch(IMAGES)), resnet + 0.1 * efficient)

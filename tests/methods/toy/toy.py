@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher
 from adlib.layers import cosine_distance, resize
-from adlib.methods import Batch, Deviation, Method, Stage
-from adlib.methods.base import Recipes
+from adlib.methods import Batch, Deviation, Method, MethodConfig, Recipes, Stage
 
 
 @dataclass(frozen=True)
-class ToyConfig:
+class ToyConfig(MethodConfig):
     """Hyper-parameters; the defaults are the recipe `paper`."""
 
     backbone: str = "resnet18"

@@ -95,8 +95,9 @@ class Method(nn.Module, ABC):
 
     A subclass sets `Config` (a frozen dataclass that extends `MethodConfig`; its defaults are the recipe `paper`),
     `RECIPES` (fields that a recipe changes) and `SMALL` (fields that the scale `small` changes; its epochs are meant
-    for 200 images), builds its networks, and writes `stages` and `anomaly_map`. One with a stage on pseudo-anomalies (`Stage.corrupted`) has to
-    have `rotation` ('auto', 'none', 'slight', 'full'), `corruption_probability` and `perlin_threshold`.
+    for 200 images), builds its networks, and writes `stages` and `anomaly_map`. One with a stage on pseudo-anomalies
+    (`Stage.corrupted`) has to have `rotation` ('auto', 'none', 'slight', 'full'), `corruption_probability` and
+    `perlin_threshold`.
 
     Attributes that hold frozen networks begin with 'teacher', and no others do: an unfinished training is kept without
     them (`learned_state`).

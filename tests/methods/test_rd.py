@@ -8,11 +8,9 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from adlib.backbones import Provenance
-from adlib.checkpoint import load, save
 from adlib.layers import flat_cosine_distance
 from adlib.methods import METHODS, build, resolve
 from adlib.methods.base import Batch, Method
-from adlib.predict import predict
 from adlib.reverse import OneClassBottleneck, ReverseDecoder, check_sides
 from adlib.train import fit
 from tests.conftest import tiny_images
@@ -36,8 +34,6 @@ def test_parameters_are_those_of_the_used_networks():
     wide = weightless("rd")
     assert parameters(wide.bottleneck) == 58_885_120
     assert parameters(wide.decoder) == 24_917_504
-    assert parameters(wide) == 83_802_624
-    assert parameters(weightless("rd", backbone="resnet18")) == 15_383_168
     assert parameters(wide.teacher) == 0
     assert not [name for name in wide.teacher.state_dict() if "layer4" in name]
 
@@ -130,14 +126,6 @@ def test_every_parameter_learns_and_the_loss_falls():
     }
     losses = fit(method, tiny_images(4), device="cpu").losses["loss"]
     assert losses.iloc[-1] < 0.8 * losses.iloc[0]
-
-
-def test_save_and_load_give_the_same_maps(tmp_path):
-    method = rd(epochs=1)
-    fit(method, tiny_images(4), device="cpu")
-    again = load(save(method, tmp_path / "rd.safetensors"))
-    before, after = (predict(m, tiny_images(2, defects=1), device="cpu").maps for m in (method, again))
-    np.testing.assert_array_equal(before, after)
 
 
 def test_what_cannot_work_is_refused():

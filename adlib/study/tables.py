@@ -47,17 +47,16 @@ def by_category(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     return grid.rename_axis(columns=metric).fillna("not run")
 
 
-def paired_differences(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Compare every two methods on the categories and seeds that both have, in percent points.
+def paired_differences(rows: pd.DataFrame, metric: str, between: str = "method") -> pd.DataFrame:
+    """Compare every two methods, or values of another column, on the categories and seeds of both, in percent points.
 
     Columns better, worse, difference (the mean over categories of the mean over seeds), low, high (its 95 %
     interval, `intervals.over_categories`: NaN of one), pairs, categories, excludes_0 (whether the interval does, each
     difference for itself), after_holm (whether it stays so when all are judged at once: `intervals.holm`); the largest
-    first.
-    `rows` are of one setting: one row a method, category and seed.
+    first. `rows` have one row a method (or value of `between`), category and seed.
     """
     keys = ["dataset", "category", "seed"]
-    values = rows.pivot(index=keys, columns="method", values=metric).astype(float)
+    values = rows.pivot(index=keys, columns=between, values=metric).astype(float)
     lines, chances = [], []
     for a, b in combinations(values.columns, 2):
         both = (100 * (values[a] - values[b])).dropna().rename("value").reset_index()

@@ -29,6 +29,8 @@ def test_every_two_methods_are_compared_where_both_were_run():
             if v is not None
         ]
     )
+    by_column = tables.paired_differences(rows.assign(setting=rows["method"], method="rd"), "aupro", between="setting")
+    pd.testing.assert_frame_equal(by_column, tables.paired_differences(rows, "aupro"))
     found = tables.paired_differences(rows, "aupro").set_index(["better", "worse"])
     assert list(found.index) == [("c", "b"), ("a", "b"), ("c", "a")]
     assert found.loc[("a", "b"), ["difference", "low", "high", "pairs", "categories"]].tolist() == pytest.approx(

@@ -34,8 +34,8 @@ from adlib.environment import environment
 from adlib.layers import resize
 from adlib.run import Run
 from adlib.study import diagnostics
-from adlib.study.diagnostic_claims import DIAGNOSTICS
-from adlib.study.effects import TOGETHER
+from adlib.study.claims.diagnostics import DIAGNOSTICS
+from adlib.study.claims.effects import TOGETHER
 
 ALARMS = 0.01  # share of the pixels of normal test images that the threshold lets through
 MOVED = 0.1  # cosine distance of a memory's items from their beginning, above which it holds what it has learnt

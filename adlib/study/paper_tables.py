@@ -24,7 +24,7 @@ from adlib.study.paper import (
     departures,
     paper,
 )
-from adlib.study.timings import own_backbone, peers
+from adlib.study.peers import own_backbone, peers
 from adlib.study.variants import VARIANTS, select
 
 OURS = ["ours", "seeds", "difference", "conditions", "runs"]
@@ -301,7 +301,7 @@ def _memory_size(name: str) -> float:
 def _timings(folder: str | Path, names: Sequence[str | None]) -> dict[str, pd.DataFrame]:
     """The times of one image by topic: those that took turns with others' in `peers`, where others are wanted.
 
-    Of ours the fast path by the recipe paper, of all their own network (`timings.own_backbone`).
+    Of ours the fast path by the recipe paper, of all their own network (`peers.own_backbone`).
     """
     beside = peers(folder)
     ours = beside["environment"] == "adlib"

@@ -17,7 +17,9 @@ from adlib import results, speed
 from adlib.environment import PROJECT
 from adlib.files import replace_between, whole_file
 from adlib.speed import goals
-from adlib.study import claim_tables, claims, guide, paper_tables, tables, verdicts
+from adlib.study import claims, guide, paper_tables, tables
+from adlib.study.claims import tables as claim_tables
+from adlib.study.claims import verdicts
 from adlib.study.filters import real
 from adlib.study.intervals import holm
 from adlib.study.paper import PAPERS, departures

@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 
 from adlib.study import diagnostics
-from adlib.study.diagnostic_claims import DIAGNOSTICS
+from adlib.study.claims.diagnostics import DIAGNOSTICS
 
 
 def test_the_abrupt_rise_is_the_step_between_the_stages():

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from adlib import METHODS
-from adlib.study import paper, timings, variants
+from adlib.study import paper, peers, variants
 
 
 def value(dataset, category, method, metric, source):
@@ -70,7 +70,7 @@ def test_every_alias_is_used_and_names_a_method():
     aliases = pd.read_csv(paper.FOLDER / "aliases.csv", dtype=str, keep_default_na=False)
     printed = paper.paper().rename(columns={"method": "paper_method"})[["source", "table", "paper_method"]]
     assert len(aliases.merge(printed.drop_duplicates())) == len(aliases)
-    assert set(aliases["method"]) <= {*METHODS, *variants.VARIANTS, *timings.PEERS}
+    assert set(aliases["method"]) <= {*METHODS, *variants.VARIANTS, *peers.PEERS}
     assert paper.paper_numbers()["value"].between(0, 1).all()
 
 

@@ -6,7 +6,8 @@ import re
 import pandas as pd
 
 from adlib import results
-from adlib.study import publish, verdicts
+from adlib.study import publish
+from adlib.study.claims import verdicts
 from adlib.study.publish import HOLDS
 
 
@@ -179,7 +180,7 @@ def test_how_far_scores_move_with_a_full_training_is_said():
     other = [row | {"precision": "bf16"} if row["scale"] == "full" else row for row in rows]
     text = publish.in_short(pd.DataFrame(rows), pd.DataFrame([line()]))
     assert "rises by more than 5 points in 1 of 2 cases and falls by more in none, each of a method" in text
-    assert "most of rd (paper) on pill, 55.0 to 90.0." in text
+    assert "most of rd (paper) on pill, 55.0 to 90.0 (" in text
     assert "(teacher bundled; small: 1 to 2 seeds, fp32 (rd); full: 1 seed, fp32 (rd))" in text
     assert "full: 1 seed, bf16 (rd))" in publish.in_short(pd.DataFrame(other), pd.DataFrame([line()]))
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from adlib.study import verdicts
+from adlib.study.claims import verdicts
 from tests.study.planted import judged, table, without_items
 
 

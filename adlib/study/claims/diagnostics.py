@@ -1,0 +1,58 @@
+"""Judge the claims on what is inside a method or its maps, by the numbers that `benchmarks/diagnostics.py` wrote."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from adlib.environment import PROJECT
+from adlib.metrics import METRICS
+from adlib.study.claims import pairs, scope
+from adlib.study.claims.effects import TOGETHER, apart, judged
+from adlib.study.claims.verdicts import NUMBER, POINTS, Line, untested
+from adlib.study.filters import origins, places
+
+DIAGNOSTICS = PROJECT / "results" / "diagnostics"
+# What a number has in it beside what its claim speaks of.
+CAREFUL = {("S1-11", "pixel_auroc"): "it falls with noise, too, which the claim grants"}
+
+
+def judge(claim: Mapping[str, str], metric: str, folder: Path) -> list[Line]:
+    """Judge a diagnostic by the numbers in a folder: a line for each of their conditions, real images apart."""
+    tables = [pd.read_csv(path, keep_default_na=False) for path in sorted(folder.glob("*.csv"))]
+    found = pd.concat(tables) if tables else pd.DataFrame(columns=["id", "metric"])
+    found = found[(found["id"] == claim["id"]) & (found["metric"] == metric)]
+    at = zip(found["dataset"], found["category"], strict=True) if len(found) else ()
+    found = found[[dataset == "all" or scope.in_scope(claim["dataset"], dataset, category) for dataset, category in at]]
+    if found.empty:
+        return [untested("a diagnostic: no such measurement is committed")]
+    found["value"] = pd.to_numeric(found["value"])
+    lines = []
+    for (conditions, images), group in found.groupby(["conditions", origins(found)], sort=True):
+        if group["value"].isna().all():
+            lines.append(replace(untested("; ".join(group["why"].unique())), conditions=str(conditions)))
+            continue
+        group = group.dropna(subset="value")
+        group = pairs.with_enough_seeds(group.assign(category=places(group)))
+        parts = pd.DataFrame([json.loads(text) for text in group["parts"]]).mean()
+        made_of = ", ".join(f"{name} {value:.3g}" for name, value in parts.items())
+        named = ", ".join(sorted(set(group["category"]) - {TOGETHER}))  # what compares categories has named them
+        devices = " and ".join(sorted(group["device"].unique()))
+        said = [str(conditions), named, f"mean {made_of}" if made_of else "", f"on {devices}"]
+        digits = "+.1f" if metric in METRICS else "+.3g"
+        line = judged(group, scope.wanted(claim["dataset"]), digits)
+        alone = group["dataset"].iloc[0] == "all"
+        coverage = "" if alone else scope.coverage(claim["dataset"], group)
+        lines.append(
+            replace(
+                line,
+                unit=POINTS if metric in METRICS else NUMBER,
+                by_category="; ".join(filter(None, apart(group, digits))),
+                images="" if alone else str(images),
+                conditions="; ".join(filter(None, said)),
+                why="; ".join(filter(None, [line.why or coverage, CAREFUL.get((claim["id"], metric), "")])),
+            )
+        )
+    return lines

@@ -1,0 +1,98 @@
+"""What is read of judged claims, and what their lines come to."""
+
+import pandas as pd
+
+from adlib.study.claims import tables as claim_tables
+from adlib.study.claims import verdicts
+
+
+def test_the_answer_names_every_claim_once(committed_verdicts):
+    heads = [line for line in claim_tables.answer(committed_verdicts).splitlines() if line.startswith("- **")]
+    claims = [line for line in claim_tables.answer(committed_verdicts).splitlines() if line.startswith("  - ")]
+    numbers = [line.removeprefix("  - ").split(":")[0] for line in claims]
+    assert sorted(numbers) == sorted(committed_verdicts["id"].unique())
+    assert sum(int(line.rsplit("(", 1)[1][:-1]) for line in heads) == len(claims)
+
+
+def test_the_main_effect_is_that_of_the_papers_recipe_where_there_is_one():
+    columns = {
+        "printed": "",
+        "pairs": 3,
+        "categories": 1,
+        "seeds": 3,
+        "rests_on": "",
+        "by_category": "",
+        "conditions": "",
+    }
+    columns |= {"why": "", "unit": verdicts.POINTS, "verdict": verdicts.SUPPORTED, "claim": "x", "against": "rd"}
+    lines = [
+        ("a", "aupro", "code", "", "real", 1.0),
+        ("a", "aupro", "paper", "", "real", 2.0),
+        ("a", "iap", "paper", "", "generated", 3.0),
+        ("b", "aupro", "paper", '{"lr": 1}', "real", 4.0),
+    ]
+    judged = pd.DataFrame(lines, columns=["id", "metric", "recipe", "overrides", "images", "effect"]).assign(**columns)
+    judged = judged.assign(low=judged["effect"] - 0.5, high=judged["effect"] + 0.5)
+    found = claim_tables.main_effects(judged).to_dict()
+    assert found == {"a": "aupro 2 pp [1.5, 2.5]; iap 3 pp [2.5, 3.5]", "b": "aupro 4 pp [3.5, 4.5]"}
+    times = judged.assign(id="c", metric="seconds", unit=verdicts.RATIO, recipe="paper", overrides="", images="")
+    assert claim_tables.main_effects(times)["c"] == "seconds 1x to 4x (4 lines)"
+    assert claim_tables.main_effects(times.iloc[:1])["c"] == "seconds 1x [0.5, 1.5]"
+
+
+def test_a_claim_over_its_lines():
+    lines = [("a", "x", verdicts.SUPPORTED), ("a", "x", verdicts.INCONCLUSIVE), ("b", "y", verdicts.NOT_TESTED)]
+    lines += [("c", "z", verdicts.SUPPORTED), ("c", "z", verdicts.CONTRADICTED), ("c", "z", verdicts.INCONCLUSIVE)]
+    lines += [("d", "w", verdicts.CONTRADICTED), ("d", "w", verdicts.CONTRADICTED), ("d", "w", verdicts.NOT_TESTED)]
+    lines += [("e", "v", verdicts.CONTRADICTED), ("e", "v", verdicts.INCONCLUSIVE)]
+    lines += [("f", "u", verdicts.DEPENDS), ("f", "u", verdicts.INCONCLUSIVE)]
+    lines += [("g", "t", verdicts.DEPENDS), ("g", "t", verdicts.SUPPORTED)]
+    judged = pd.DataFrame(lines, columns=["id", "claim", "verdict"]).assign(
+        overrides="", metric="aupro", unit=verdicts.POINTS, against="rd"
+    )
+    ours = judged.iloc[:1].assign(verdict=verdicts.CONTRADICTED, overrides='{"map": "dest"}')
+    # A stand-in counts where nothing else does, of one metric.
+    judged = pd.concat([judged, ours, ours.assign(id="h", claim="s"), ours.assign(id="b", claim="y", metric="iap")])
+    found = claim_tables.by_claim(judged).set_index("id")["verdict"]
+    assert found.to_dict() == {
+        "a": "supported in part",
+        "b": verdicts.CONTRADICTED,
+        "c": verdicts.MIXED,
+        "d": verdicts.CONTRADICTED,
+        "e": "contradicted in part",
+        "f": verdicts.DEPENDS,
+        "g": "supported in part",
+        "h": verdicts.CONTRADICTED,
+    }
+    assert set(found) <= set(verdicts.VERDICTS)
+
+
+def test_a_claim_on_times_over_several_others_fails_where_it_fails_against_one():
+    lines = [("fastflow", verdicts.CONTRADICTED), ("fastflow", verdicts.CONTRADICTED)]
+    lines += [("patchcore", verdicts.SUPPORTED), ("patchcore", verdicts.CONTRADICTED)]
+    judged = pd.DataFrame(lines, columns=["against", "verdict"])
+    judged = judged.assign(id="a", claim="x", overrides="", metric="fps", unit=verdicts.RATIO)
+    assert claim_tables.by_claim(judged)["verdict"].tolist() == [verdicts.CONTRADICTED]
+    assert claim_tables.by_claim(judged.assign(unit=verdicts.POINTS))["verdict"].tolist() == [verdicts.MIXED]
+    assert claim_tables.by_claim(judged.assign(against="fastflow"))["verdict"].tolist() == [verdicts.MIXED]
+    open_still = judged.assign(verdict=[verdicts.INCONCLUSIVE, verdicts.CONTRADICTED, *judged["verdict"][2:]])
+    assert claim_tables.by_claim(open_still)["verdict"].tolist() == [verdicts.MIXED]
+
+
+def test_lines_for_reading_keep_small_effects_and_leave_nothing_as_nan(committed_verdicts):
+    judged = committed_verdicts
+    text = claim_tables.shown(judged.assign(effect=-0.000345, unit=verdicts.RATIO, low=float("nan")))
+    assert set(text["effect"]) == {"-0.000345x"}
+    assert list(text["verdict"]) == list(judged["verdict"])
+    one = judged[judged["id"] == "S0-3"].iloc[:1].assign(effect=3.65, low=-1.15, high=6.16, pairs=9, categories=3)
+    line = claim_tables.shown(one).iloc[0]
+    assert (line["effect"], line["n"]) == ("3.65 pp [-1.15, 6.16]", "9: 3 x 3")
+    assert not claim_tables.shown(judged).isna().any(axis=None)
+
+
+def test_letters_stand_for_conditions_and_why(committed_verdicts):
+    lines = committed_verdicts.iloc[:3].assign(
+        conditions=["small; bottle", "", "small; bottle"], why=["1 of 15", "no rows", "1 of 15"]
+    )
+    assert list(claim_tables.shown(lines)["conditions"]) == ["a", "b", "a"]
+    assert claim_tables.spelt_out(lines) == "- **a**: small; bottle (1 of 15)\n- **b**: (no rows)"

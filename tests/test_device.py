@@ -1,16 +1,20 @@
-"""The GPU lease with pretended devices and killed holders; running out of memory as it is reported."""
+"""The GPU lease with pretended devices and killed holders; devices, precisions; memory kept, and as it runs out."""
 
 import multiprocessing
 import os
+import platform
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 import adlib
 from adlib import device
-from adlib.device import resolve_device
+from adlib.device import resolve_device, resolve_precision
 
 NAMES = ("GPU-a", "GPU-b")
 
@@ -99,3 +103,40 @@ def test_a_method_too_large_for_the_machine_says_so(data_root):
         adlib.prepare(
             "mem_mkd", "mvtec", "bottle", teacher="random", scale="small", overrides=large, data_root=data_root
         )
+
+
+def test_device_and_precision_are_checked(monkeypatch):
+    for capability, chosen in (((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        assert resolve_precision("auto", "cuda:0") == chosen
+    for amx, avx, chosen in ((True, False, "bf16"), (False, True, "bf16"), (False, False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx)
+        assert resolve_precision("auto", "cpu") == chosen
+    with pytest.raises(ValueError, match="unknown precision 'fp16'; did you mean 'bf16'.* Known: auto, bf16, fp32"):
+        resolve_precision("fp16", "cpu")
+    if not torch.cuda.is_available():
+        assert resolve_device("auto") == "cpu"
+        with pytest.raises(ValueError, match="no CUDA device"):
+            resolve_device("cuda")
+
+
+PAGES = """
+import resource, torch
+from adlib.device import keep_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.empty(1 << 26, dtype=torch.uint8).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(min(faults() for _ in range(6)))
+keep_memory()
+print(min(faults() for _ in range(12)))  # the heap grows in the first rounds
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a property of glibc's allocator")
+def test_freed_memory_is_kept_for_the_next_step():
+    clean = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
+    printed = subprocess.check_output([sys.executable, "-c", PAGES], env=clean, cwd=Path(__file__).parents[1])
+    before, after = map(int, printed.split())
+    assert 10 * after < before  # 64 MiB: 16384 pages of 4 KiB, or 32 of 2 MiB

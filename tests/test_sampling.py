@@ -3,7 +3,7 @@
 import torch
 
 from adlib.methods.base import Stage
-from adlib.sampling import Plan
+from adlib.sampling import Plan, derive
 
 
 def stage(**fields):
@@ -21,3 +21,8 @@ def test_what_is_held_out_follows_from_the_seed_and_is_rounded_up():
 def test_two_stages_see_the_images_in_two_orders():
     orders = [Plan(stage(), number, 12, 0).order(0).tolist() for number in (0, 1)]
     assert orders[0] != orders[1]
+
+
+def test_derived_seeds_do_not_collide():
+    seeds = {derive(s, a, b) for s in range(4) for a in range(-1, 6) for b in range(-1, 6)}
+    assert len(seeds) == 4 * 7 * 7

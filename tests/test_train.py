@@ -1,6 +1,5 @@
 import math
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import torch
 import adlib.train as train
 from adlib.backbones import tensors_sha256
 from adlib.corrupt import Corruption
-from adlib.device import resolve_device, resolve_precision
 from adlib.images import normalise
 from adlib.methods import build
 from adlib.methods.base import Method, Stage
@@ -460,11 +458,6 @@ def test_a_loss_that_explodes_names_its_stage_and_step():
         fit(toy, indexed_images(4), device="cpu")
 
 
-def test_derived_seeds_do_not_collide():
-    seeds = {derive(s, a, b) for s in range(4) for a in range(-1, 6) for b in range(-1, 6)}
-    assert len(seeds) == 4 * 7 * 7
-
-
 def test_a_gpu_with_a_number_is_initialised_before_its_memory_is_asked(monkeypatch):
     calls = []
     monkeypatch.setattr(train, "resolve_device", lambda device: device)
@@ -483,22 +476,6 @@ def test_training_and_scoring_keep_fp32_what_it_is():
             flag.allow_tf32 = True
         call()
         assert [flag.allow_tf32 for flag in flags] == [False, False]
-
-
-def test_device_and_precision_are_checked(monkeypatch):
-    for capability, chosen in (((7, 5), "fp32"), ((8, 0), "bf16"), ((9, 0), "bf16")):
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
-        assert resolve_precision("auto", "cuda:0") == chosen
-    for amx, avx, chosen in ((True, False, "bf16"), (False, True, "bf16"), (False, False, "fp32")):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx)
-        assert resolve_precision("auto", "cpu") == chosen
-    with pytest.raises(ValueError, match="unknown precision 'fp16'; did you mean 'bf16'.* Known: auto, bf16, fp32"):
-        resolve_precision("fp16", "cpu")
-    if not torch.cuda.is_available():
-        assert resolve_device("auto") == "cpu"
-        with pytest.raises(ValueError, match="no CUDA device"):
-            resolve_device("cuda")
 
 
 def test_every_stage_is_compiled_if_asked(monkeypatch):
@@ -524,27 +501,6 @@ def test_a_fused_update_is_the_plain_one_also_in_channels_last(kind):
         return torch.cat([p.detach().flatten() for p in layer.parameters()])
 
     assert torch.allclose(weights(True), weights(False), rtol=1e-5, atol=1e-6)
-
-
-PAGES = """
-import resource, torch
-from adlib.device import keep_memory
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.empty(1 << 26, dtype=torch.uint8).fill_(1)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(min(faults() for _ in range(6)))
-keep_memory()
-print(min(faults() for _ in range(12)))  # the heap grows in the first rounds
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a property of glibc's allocator")
-def test_freed_memory_is_kept_for_the_next_step():
-    clean = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}
-    printed = subprocess.check_output([sys.executable, "-c", PAGES], env=clean, cwd=Path(__file__).parents[1])
-    before, after = map(int, printed.split())
-    assert 10 * after < before  # 64 MiB: 16384 pages of 4 KiB, or 32 of 2 MiB
 
 
 def test_the_score_of_an_epoch_is_the_mean_over_all_held_out_images():

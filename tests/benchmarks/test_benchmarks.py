@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parents[2]
 SCRIPTS = sorted({path.stem for path in (PROJECT / "benchmarks").glob("*.py")} - {"common"})
 
 

@@ -37,8 +37,9 @@ def read_state(path: Path, identity: str, device: str) -> dict[str, Any]:
         theirs, ours = next((a, b) for a, b in lines if a != b)
         same = next((i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), 0)
         expected, other = (text[max(0, same - 60) : same + 60] for text in (ours, theirs))
+        part = f"other {ours.split(':')[0]}: " if ":" in ours else ""
         raise ValueError(
-            f"{path} belongs to another training; its {ours.split(':')[0]} differ: expected {expected!r}, found "
-            f"{other!r}. Delete it to train anew, or choose another folder"
+            f"{path} belongs to another training: {part}expected {expected!r}, found {other!r}; delete it to train "
+            "anew, or choose another folder"
         )
     return state

@@ -34,7 +34,7 @@ def read_state(path: Path, identity: str, device: str) -> dict[str, Any]:
         ) from error
     if found != identity:
         lines = zip_longest(str(found).splitlines(), identity.splitlines(), fillvalue="")
-        theirs, ours = next((a, b) for a, b in lines if a != b)
+        theirs, ours = next(((a, b) for a, b in lines if a != b), (str(found), identity))
         same = next((i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), 0)
         expected, other = (text[max(0, same - 60) : same + 60] for text in (ours, theirs))
         part = f"other {ours.split(':')[0]}: " if ":" in ours else ""

@@ -26,7 +26,8 @@ from adlib.threshold import held_out_needed
 DARK = 32  # of 255: no pixel is brighter in what was stored with 8 to 12 bits and read as having 16
 FEW = 30  # training images; of MVTec AD's fifteen categories, fourteen have over 200 and the least has 60
 SHAPE = 1.1  # longest ratio of width to height over the shortest, from which resizing squeezes parts differently
-SHARPER = 1.5  # ratio of the sides of good images and defects from which one is the sharper at 256 x 256
+SHARPER = 1.5  # ratio of the sides of two photographs from which one is the sharper at 256 x 256
+LIGHTER = 32  # of 255: by so much more light or less an image is of another light
 TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 DETAIL = 128  # pixels a side at which images are compared
 # Correlation of fine detail from which two images are one photograph. On MVTec's bottle, screw, pill and transistor,
@@ -150,7 +151,7 @@ def check_brightness(test: Images) -> list[str]:
 
     So it is in MVTec AD's screw (`benchmarks/shortcuts.py`), and no defect is the reason.
     """
-    mean = np.array([float(image.double().mean()) for image in test.pixels])
+    mean = looks(test)["brightness"].to_numpy()
     good, defects = mean[test.labels.numpy() == 0], mean[test.labels.numpy() == 1]
     if min(len(good), len(defects)) < FEW_DEFECTS:
         return []
@@ -163,6 +164,32 @@ def check_brightness(test: Images) -> list[str]:
         "photographed in another light, and what the test says of scores may be of the light. Photograph both in the "
         "same light; until then trust the maps."
     ]
+
+
+def looks(loaded: Images) -> pd.DataFrame:
+    """Measure what changes with the camera and the light: `brightness` (0 to 255) and `side` (pixels), a line an image.
+
+    `side` is the square root of the file's width times height.
+    """
+    brightness = [float(image.double().mean()) for image in loaded.pixels]
+    sides = [math.sqrt(math.prod(_size(path))) for path in loaded.table["image"]]
+    return pd.DataFrame({"brightness": brightness, "side": sides})
+
+
+def check_alike(good: Mapping[str, tuple[float, float]], scored: pd.DataFrame) -> list[str]:
+    """Compare images to score with the least and greatest of what `looks` found of the good ones, by its columns."""
+    found = []
+    for name, unit in (("brightness", "of 255"), ("side", "pixels a side")):
+        low, high = good[name]
+        least, most = (low - LIGHTER, high + LIGHTER) if name == "brightness" else (low / SHARPER, high * SHARPER)
+        outside = int((~scored[name].between(least, most)).sum())
+        if outside > len(scored) / 2:
+            found.append(
+                f"Other images than those learned from: {outside} of {len(scored)} have {scored[name].median():.0f} "
+                f"{unit} (median), where the good ones had {low:.0f} to {high:.0f}. Of another light or camera a score "
+                "says little: photograph as for the training, or train anew."
+            )
+    return found
 
 
 def check_scores(table: pd.DataFrame, threshold: float) -> list[str]:

@@ -52,6 +52,7 @@ class _Learned:
     threshold: Threshold
     held_out: tuple[float, ...]  # scores of good images, which the threshold was chosen from
     colours: Normalize  # the one range for all maps of this detector
+    looks: dict[str, tuple[float, float]]  # least and greatest of what `checks.looks` found of good images
     run: Run | None = None  # of `fit`, with its images
 
 
@@ -178,7 +179,9 @@ class Detector:
             )
         # All at once: a fit that fails leaves the detector of before as it was.
         colours = plots.scale_of(run.predicted.maps)
-        self._learned = _Learned(run.method, threshold, tuple(scores[good].tolist()), colours, run)
+        looks = pd.concat([checks.looks(run.train), checks.looks(run.test)[good]])
+        known = {name: (float(column.min()), float(column.max())) for name, column in looks.items()}
+        self._learned = _Learned(run.method, threshold, tuple(scores[good].tolist()), colours, known, run)
         for finding in findings[before:] if progress else ():
             print(finding)
         self._root, self.findings = root, tuple(findings)
@@ -200,7 +203,8 @@ class Detector:
         Paths are relative to the folder. Mask folders and overlays of adlib are left out. `overlays`: a folder that
         then gets a picture of each image, as the method sees it (256 x 256), with its anomaly map, all on one scale;
         what is there and is no overlay is never replaced. An image that cannot be read has no score (NaN) and raises an
-        alarm, as nobody knows that it is good; a warning names it. ValueError where none can be read, or where an
+        alarm, as nobody knows that it is good; a warning names it, and one says where most are of another light or
+        resolution than the good images were. ValueError where none can be read, or where an
         overlay would replace another file.
         """
         threshold = self.threshold  # an untrained detector is an error now
@@ -217,13 +221,14 @@ class Detector:
         if drawn is not None:
             check_writable(drawn)
             _check_overlays(drawn, names.values())
-        rows, broken = [], dict[str, str]()
+        rows, broken, looks = [], dict[str, str](), []
         with tqdm(total=len(paths), disable=not progress, unit="image", desc="scoring") as bar:
             for part in _parts(paths):
                 loaded, unreadable = self._load(part)
                 broken |= {names[path]: why for path, why in unreadable.items()}
                 if loaded is not None:
                     found = self._predict(loaded)
+                    looks.append(checks.looks(loaded))
                     known = [names[Path(path)] for path in loaded.table["image"]]
                     rows += list(zip(known, found.scores.tolist(), strict=True))
                     if drawn is not None:
@@ -234,6 +239,8 @@ class Detector:
             if not rows:
                 raise ValueError(first)
             warnings.warn(f"{len(broken)} of {len(paths)} images have no score: {first}", stacklevel=2)
+        for finding in checks.check_alike(self._known().looks, pd.concat(looks)):
+            warnings.warn(finding, stacklevel=2)
         table = pd.DataFrame([*rows, *((name, math.nan) for name in broken)], columns=["image", "score"])
         table["alarm"] = ~(table["score"] <= threshold.value)
         return table.sort_values("score", ascending=False, ignore_index=True, na_position="first")
@@ -252,6 +259,7 @@ class Detector:
         more = {
             "threshold": asdict(learned.threshold),
             "held_out": list(learned.held_out),
+            "looks": learned.looks,
             "colours": [float(learned.colours.vmin or 0), float(learned.colours.vmax or 1)],
         }
         written = checkpoint.save(learned.method, path, more)
@@ -271,7 +279,8 @@ class Detector:
             numbers = {name: float(value) for name, value in saved["threshold"].items()}
             threshold = Threshold(held_out=int(numbers.pop("held_out")), **numbers)
             held_out = tuple(float(score) for score in saved["held_out"])
-            detector._learned = _Learned(method, threshold, held_out, colours)
+            looks = {name: (float(low), float(high)) for name, (low, high) in saved["looks"].items()}
+            detector._learned = _Learned(method, threshold, held_out, colours, looks)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{Path(path).with_suffix('.json')} does not describe a detector of this version: {error!r}"

@@ -106,6 +106,23 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_scoring(fitted, part
             refused()
 
 
+def test_images_of_another_light_or_camera_are_told(fitted, parts, tmp_path, recwarn):
+    loaded = Detector.load(fitted.save(tmp_path / "parts.safetensors"), device="cpu")
+    loaded.score(parts)
+    assert not [w for w in recwarn if "Other images" in str(w.message)]
+    for name, change in (
+        ("dark", lambda image: image.point(lambda v: v // 8)),
+        ("large", lambda i: i.resize((400, 400))),
+    ):
+        (tmp_path / name).mkdir()
+        for path in (parts / "good").iterdir():
+            change(Image.open(path)).save(tmp_path / name / path.name)
+    with pytest.warns(UserWarning, match=r"Other images than those learned from: 20 of 20 have \d+ of 255 \(median\)"):
+        loaded.score(tmp_path / "dark")
+    with pytest.warns(UserWarning, match="20 of 20 have 400 pixels a side .*good ones had 64 to 64"):
+        loaded.score(tmp_path / "large")
+
+
 def test_an_image_that_cannot_be_decoded_costs_no_other_its_score_and_is_no_good_part(fitted, parts, tmp_path):
     for name in ("a", "b"):
         shutil.copy(parts / "square/000.png", tmp_path / f"{name}.png")

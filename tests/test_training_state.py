@@ -29,9 +29,7 @@ def test_what_is_no_fault_of_the_file_is_not_blamed_on_it(error, tmp_path, monke
 
 def test_a_state_of_another_training_says_what_differs(tmp_path):
     write_state(tmp_path / "s", {"identity": "run: a\nimages: 123"})
-    with pytest.raises(
-        ValueError, match="training: other images: expected 'images: 124', found 'images: 123'; del"
-    ):
+    with pytest.raises(ValueError, match="training: other images: expected 'images: 124', found 'images: 123'; del"):
         read_state(tmp_path / "s", "run: a\nimages: 124", "cpu")
     with pytest.raises(ValueError, match="belongs to another training"):
         read_state(tmp_path / "s", "run: a", "cpu")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import adlib
-from adlib.files import whole_file
+from adlib.files import check_writable, whole_file
 
 
 def main(words: list[str] | None = None) -> int:
@@ -26,6 +26,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     options = parser.parse_args(words)
     try:
+        if options.csv is not None:
+            check_writable(options.csv.expanduser().absolute().parent)
         detector = adlib.Detector.load(options.detector, options.device)
         if options.false_alarm_rate is not None:
             detector.choose_threshold(options.false_alarm_rate)
@@ -33,8 +35,8 @@ def main(words: list[str] | None = None) -> int:
         if options.csv is not None:
             with whole_file(options.csv.expanduser()) as temporary:
                 scores.to_csv(temporary, index=False)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:  # torch's are RuntimeErrors
+        print(f"error: {error or type(error).__name__}", file=sys.stderr)
         return 2
     if options.csv is None:
         print(scores.to_string(index=False))

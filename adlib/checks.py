@@ -5,6 +5,7 @@ stops anything but images that cannot train at all.
 """
 
 import math
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,18 @@ FEW_DEFECTS = 5  # below, the light of so few photographs may well differ by cha
 CONFIDENCE = 0.05  # chance of calling good images and defects different where they are not
 
 
-def check_files(samples: pd.DataFrame, false_alarm_rate: float) -> list[str]:
+def check_rate(held_out: int, false_alarm_rate: float) -> list[str]:
+    """Compare the number of held-out good images with how many a false-alarm rate needs."""
+    if held_out >= (needed := held_out_needed(false_alarm_rate)):
+        return []
+    return [
+        f"Few held-out images: a false-alarm rate of {false_alarm_rate:.1%} can be promised from "
+        f"{needed} held-out good images on, and there are {held_out}: the threshold is their "
+        f"highest score, which promises {1 / (held_out + 1):.1%}. Add good images, or ask for a higher rate."
+    ]
+
+
+def check_files(samples: pd.DataFrame) -> list[str]:
     """Look at the table of samples: too few images, sizes that differ, one file in two places.
 
     Raises ValueError where no normal image is held out, so that no threshold can be chosen.
@@ -58,12 +70,6 @@ def check_files(samples: pd.DataFrame, false_alarm_rate: float) -> list[str]:
         found.append(
             f"Few images: {train} good images to train on. Below {FEW} a detector hardly learns how much good parts "
             "differ, and good ones will alarm. Photograph more good parts."
-        )
-    if held_out < (needed := held_out_needed(false_alarm_rate)):
-        found.append(
-            f"Few held-out images: a false-alarm rate of {false_alarm_rate:.1%} can be promised from "
-            f"{needed} held-out good images on, and there are {held_out}: the threshold is their "
-            f"highest score, which promises {1 / (held_out + 1):.1%}. Add good images, or ask for a higher rate."
         )
     sizes = {path: _size(path) for path in samples["image"]}
     return found + _sizes(sizes) + _resolutions(samples, sizes) + _two_names(samples)
@@ -151,7 +157,7 @@ def check_brightness(test: Images) -> list[str]:
 
     So it is in MVTec AD's screw (`benchmarks/shortcuts.py`), and no defect is the reason.
     """
-    mean = looks(test)["brightness"].to_numpy()
+    mean = _brightness(test)
     good, defects = mean[test.labels.numpy() == 0], mean[test.labels.numpy() == 1]
     if min(len(good), len(defects)) < FEW_DEFECTS:
         return []
@@ -171,23 +177,22 @@ def looks(loaded: Images) -> pd.DataFrame:
 
     `side` is the square root of the file's width times height.
     """
-    brightness = [float(image.double().mean()) for image in loaded.pixels]
     sides = [math.sqrt(math.prod(_size(path))) for path in loaded.table["image"]]
-    return pd.DataFrame({"brightness": brightness, "side": sides})
+    return pd.DataFrame({"brightness": _brightness(loaded), "side": sides})
 
 
 def check_alike(good: Mapping[str, tuple[float, float]], scored: pd.DataFrame) -> list[str]:
     """Compare images to score with the least and greatest of what `looks` found of the good ones, by its columns."""
     found = []
-    for name, unit in (("brightness", "of 255"), ("side", "pixels a side")):
+    for name, of in (("brightness", "a mean brightness (of 255)"), ("side", "a size (pixels a side)")):
         low, high = good[name]
         least, most = (low - LIGHTER, high + LIGHTER) if name == "brightness" else (low / SHARPER, high * SHARPER)
-        outside = int((~scored[name].between(least, most)).sum())
-        if outside > len(scored) / 2:
+        outside = scored.loc[~scored[name].between(least, most), name]
+        if len(outside) > len(scored) / 2:
             found.append(
-                f"Other images than those learned from: {outside} of {len(scored)} have {scored[name].median():.0f} "
-                f"{unit} (median), where the good ones had {low:.0f} to {high:.0f}. Of another light or camera a score "
-                "says little: photograph as for the training, or train anew."
+                f"Other images than those learned from: {len(outside)} of {len(scored)} have {of} of "
+                f"{outside.min():.0f} to {outside.max():.0f}, where the good ones had {low:.0f} to {high:.0f}. Of "
+                "another light or camera a score says little: photograph as for the training, or train anew."
             )
     return found
 
@@ -277,6 +282,11 @@ def detail(pixels: Tensor) -> Tensor:
     return torch.cat(vectors)
 
 
+def _brightness(loaded: Images) -> NDArray:
+    """Each image's mean over pixels and colours, 0 to 255."""
+    return np.array([float(image.double().mean()) for image in loaded.pixels])
+
+
 def _resolutions(samples: pd.DataFrame, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
     """Compare how many pixels good images and defects have: a detector may tell cameras apart, and not parts."""
     sides = samples["image"].map(lambda path: math.sqrt(math.prod(sizes[path])))
@@ -311,7 +321,10 @@ def _shape(size: tuple[int, int]) -> float:
 def _size(path: str) -> tuple[int, int]:
     """Width and height of an upright image, from its header; (1, 1) for one whose decoding will say what is wrong."""
     try:
-        with Image.open(path) as image:
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(path) as image,
+        ):
             turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
             return (image.height, image.width) if turned else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):

@@ -53,6 +53,7 @@ class _Learned:
     held_out: tuple[float, ...]  # scores of good images, which the threshold was chosen from
     colours: Normalize  # the one range for all maps of this detector
     looks: dict[str, tuple[float, float]]  # least and greatest of what `checks.looks` found of good images
+    findings: tuple[str, ...] = ()  # of `fit`, but for those that hang on the threshold
     run: Run | None = None  # of `fit`, with its images
 
 
@@ -68,8 +69,8 @@ class Detector:
         device: 'auto' (a free GPU, else the CPU), 'cpu', 'cuda'.
         overrides: fields of the method's config.
 
-    After `fit` there are `threshold`, `method`, `findings` (what looks wrong with the images, in sentences) and
-    `trained` (the run, with its images); after `load`, `threshold` and `method` alone.
+    After `fit` there are `threshold`, `method`, `findings` (what looks wrong, in sentences) and `trained` (the run, with
+    its images); after `load`, `threshold` and `method` alone.
     """
 
     def __init__(
@@ -97,7 +98,6 @@ class Detector:
             "device": self.device,
             "overrides": overrides,
         }
-        self.findings: Sequence[str] = ()
         self._learned: _Learned | None = None
         self._root = Path()  # the folder of `fit`, which the paths of its images are relative to
 
@@ -122,6 +122,16 @@ class Detector:
         if run is None:
             raise ValueError("a detector that was loaded does not know its test images: use score(folder)")
         return run
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What looks wrong with the images of `fit` and their scores, in sentences; none for a loaded detector."""
+        if self._learned is None or self._learned.run is None:
+            return ()
+        run, threshold = self._learned.run, self._learned.threshold
+        table = run.test.table.assign(score=run.predicted.scores)
+        found = checks.check_rate(threshold.held_out, threshold.asked) + checks.check_scores(table, threshold.value)
+        return (*self._learned.findings, *found)
 
     def fit(
         self,
@@ -151,23 +161,22 @@ class Detector:
         if not root.is_dir():
             raise FileNotFoundError(f"no folder of images {root}; {root.parent} holds: {found_in(root.parent)}")
         samples = datasets.load("folder", str(root))
-        findings = checks.check_files(samples, false_alarm_rate) + checks.check_masks(samples, masks_below(root))
+        findings = checks.check_files(samples) + checks.check_masks(samples, masks_below(root))
         unfinished = _in_cache(samples) if out_dir is None else Path(out_dir).expanduser()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", images.UnknownMask)  # masks are welcome here, not expected
             run = prepare(dataset="folder", category=str(root), out_dir=unfinished, **self._options)
         findings += checks.check_dark(run.train) + checks.check_areas(run.test)
         findings += checks.check_duplicates(run.train, run.test) + checks.check_brightness(run.test)
-        for finding in findings if progress else ():
-            print(finding)
-        before = len(findings)  # what the images alone show; the rest is of scores
-        run.fit(progress=progress)
         good = run.test.labels.numpy() == 0
+        early = [*findings, *checks.check_rate(int(good.sum()), false_alarm_rate)]
+        for finding in early if progress else ():
+            print(finding)
+        run.fit(progress=progress)
         scores = run.predicted.scores
         threshold = Threshold.of(scores[good], false_alarm_rate)
         seen = predict(run.method, run.train, device=self.device).scores
         findings += checks.check_held_out(seen, scores[good]) + checks.check_border(run.predicted.maps[good])
-        findings += checks.check_scores(run.test.table.assign(score=scores), threshold.value)
         if self._options["scale"] == "small":
             findings.append(
                 "The training was a short one (scale='small'), a first look: before you judge the method or use the"
@@ -181,10 +190,12 @@ class Detector:
         colours = plots.scale_of(run.predicted.maps)
         looks = pd.concat([checks.looks(run.train), checks.looks(run.test)[good]])
         known = {name: (float(column.min()), float(column.max())) for name, column in looks.items()}
-        self._learned = _Learned(run.method, threshold, tuple(scores[good].tolist()), colours, known, run)
-        for finding in findings[before:] if progress else ():
-            print(finding)
-        self._root, self.findings = root, tuple(findings)
+        held_out = tuple(scores[good].tolist())
+        self._learned = _Learned(run.method, threshold, held_out, colours, known, tuple(findings), run)
+        self._root = root
+        for finding in self.findings if progress else ():
+            if finding not in early:
+                print(finding)
         return self
 
     def choose_threshold(self, false_alarm_rate: float) -> Threshold:
@@ -312,7 +323,7 @@ class Detector:
         load = partial(images.load, size=IMAGE_SIZE, preprocess=self.method.preprocess, progress=False)
         try:
             return load(_unlabelled(paths)), {}
-        except (ValueError, OSError):  # it names one file, and there may be more
+        except (ValueError, OSError):  # which of them are broken, each will say for itself
             broken = {}
             for path in paths:
                 try:

@@ -254,9 +254,11 @@ def _in_parallel(decode: Callable[[int], None], count: int, workers: int | None,
     # None lets tqdm decide: silent where stderr is no terminal, as in an executed notebook.
     silent = (None if count >= MANY else True) if progress is None else not progress
     refused: dict[int, Exception] = {}
+    skipped: list[int] = []
 
     def attempt(i: int) -> None:
         if len(refused) >= ENOUGH_REFUSED:
+            skipped.append(i)
             return
         try:
             decode(i)
@@ -269,7 +271,7 @@ def _in_parallel(decode: Callable[[int], None], count: int, workers: int | None,
             pass
     if refused:
         errors = [refused[i] for i in sorted(refused)]
-        more = "\nand perhaps more: the others were not looked at" if len(errors) >= ENOUGH_REFUSED else ""
+        more = f"\nand perhaps more: {len(skipped)} others were not looked at" if skipped else ""
         said = "\n".join(map(str, errors)) + more
         raise (FileNotFoundError if isinstance(errors[0], FileNotFoundError) else ValueError)(said) from errors[0]
 

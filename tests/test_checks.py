@@ -66,31 +66,32 @@ def test_good_images_and_defects_of_different_resolution_are_told(tmp_path):
         picture = Image.new("RGB", (160, 160))
         (tmp_path / "bent").mkdir(exist_ok=True)
         picture.save(tmp_path / "bent" / f"{i}.png")
-    found = [text for text in checks.check_files(table(tmp_path), 0.5) if "resolution" in text]
+    found = [text for text in checks.check_files(table(tmp_path)) if "resolution" in text]
     assert found[0].startswith("Good images and defects are of different resolution: 64 and 160 pixels a side")
     for i in range(5):
         Image.new("RGB", (90, 90)).save(tmp_path / "bent" / f"{i}.png")
-    assert not [text for text in checks.check_files(table(tmp_path), 0.5) if "resolution" in text]
+    assert not [text for text in checks.check_files(table(tmp_path)) if "resolution" in text]
 
 
 def test_few_images_and_an_early_rate_are_told(tmp_path):
     write(tmp_path / "good", 20)
     parts = tmp_path
-    few, early = checks.check_files(table(parts), 0.05)
+    (few,) = checks.check_files(table(parts))
     assert few.startswith("Few images: 16 good images to train on")
+    (early,) = checks.check_rate(4, 0.05)
     assert "from 19 held-out good images on, and there are 4" in early
     assert "promises 20.0%" in early
-    assert len(checks.check_files(table(parts), 0.2)) == 1
+    assert checks.check_rate(4, 0.2) == []
 
 
 def test_sizes_are_told_only_where_shapes_differ(tmp_path):
     home = tmp_path / "sizes"
     write(home / "good", 40)
-    assert checks.check_files(table(home), 0.2) == []
+    assert checks.check_files(table(home)) == []
     Image.new("RGB", (128, 128)).save(home / "good/larger.png")  # of one shape, so nothing is squeezed
-    assert checks.check_files(table(home), 0.2) == []
+    assert checks.check_files(table(home)) == []
     Image.new("RGB", (64, 90)).save(home / "good/tall.png")
-    (found,) = checks.check_files(table(home), 0.2)
+    (found,) = checks.check_files(table(home))
     assert found.startswith("Sizes differ: 3 sizes, from 64 x 90 to ")
     assert "40 have 64 x 64, others are good/larger.png, good/tall.png" in found
 
@@ -100,7 +101,7 @@ def test_one_file_as_good_and_as_defect_is_told(tmp_path):
     write(home / "good", 40)
     write(home / "bad", 2, 2, seed=1)
     (home / "bad/copy.png").write_bytes((home / "good/005.png").read_bytes())
-    (found,) = [text for text in checks.check_files(table(home), 0.2) if text.startswith("One image")]
+    (found,) = [text for text in checks.check_files(table(home)) if text.startswith("One image")]
     assert "1 image lies both among the good ones and among the defects (good/005.png = bad/copy.png)" in found
 
 

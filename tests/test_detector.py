@@ -58,7 +58,10 @@ def test_save_load_and_score_elsewhere_give_the_same(fitted, parts, tmp_path):
     before = fitted.score(parts)
     loaded = Detector.load(fitted.save(tmp_path / "parts.safetensors"), device="cpu")
     assert fitted.choose_threshold(0.5) == loaded.choose_threshold(0.5) == Threshold.of(held_out(fitted), 0.5)
+    assert not any(text.startswith("Few held-out images") for text in fitted.findings)
     assert fitted.threshold.value < fitted.choose_threshold(0.05).value == loaded.choose_threshold(0.05).value
+    assert any("a false-alarm rate of 5.0% can be promised from 19 held-out" in text for text in fitted.findings)
+    assert loaded.findings == ()
     pd.testing.assert_frame_equal(loaded.score(parts), before)
     assert loaded.threshold == fitted.threshold
     assert len(before) == 24
@@ -117,9 +120,11 @@ def test_images_of_another_light_or_camera_are_told(fitted, parts, tmp_path, rec
         (tmp_path / name).mkdir()
         for path in (parts / "good").iterdir():
             change(Image.open(path)).save(tmp_path / name / path.name)
-    with pytest.warns(UserWarning, match=r"Other images than those learned from: 20 of 20 have \d+ of 255 \(median\)"):
+    with pytest.warns(UserWarning, match=r"20 of 20 have a mean brightness \(of 255\) of \d+ to \d+, where"):
         loaded.score(tmp_path / "dark")
-    with pytest.warns(UserWarning, match="20 of 20 have 400 pixels a side .*good ones had 64 to 64"):
+    with pytest.warns(
+        UserWarning, match=r"20 of 20 have a size \(pixels a side\) of 400 to 400, where the good ones had 64 to 64"
+    ):
         loaded.score(tmp_path / "large")
 
 

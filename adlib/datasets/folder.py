@@ -32,7 +32,7 @@ SEED = 0
 MASKS = ("ground_truth", "masks")
 NORMAL = (GOOD, "ok", "normal")  # names of the folder, or first words of the files, that hold normal parts
 # Names of folders beside that of the normal parts that are no kind of defect.
-NO_KIND = re.compile(r"(?:test|val|valid|validation|train\w*|(?:good|ok|normal)[^a-z]\w*)", re.IGNORECASE)
+NO_KIND = re.compile(r"(?:tests?|val|valid|validation)(?:[^a-z].*)?|train.*|(?:good|ok|normal)[^a-z].*", re.IGNORECASE)
 # Words that no name of a normal part has: (d) must not train on defects because nobody called the others good.
 DEFECTIVE = ("bad", "nok", "ng", "ko", "defect", "defective", "anomaly", "faulty")
 
@@ -54,6 +54,7 @@ def samples(root: Path, category: str) -> pd.DataFrame:
     if _named("train", home):
         return table(_complete(_train_and_test(home), home, "train/good, test/good or test/<defect>"))
     if good := _normal(kinds, home):
+        _check_kinds(kinds, home)
         rows = [*_held_out(_normal_images(home / good)), *_defects(home, home, kinds)]
         return table(_complete(rows, home, f"{good}/ or a folder named after their defect"))
     if images_in(home) and not any(images_in(home / name) for name in kinds):
@@ -103,10 +104,9 @@ def _is_mask(path: Path, home: Path) -> bool:
 def _complete(rows: list[Sample], home: Path, places: str) -> list[Sample]:
     """The rows unchanged; ValueError if `home` has an image that is not among them, or one that is another's mask."""
     listed = {row.image for row in rows}
+    stems = {(path.parent, path.stem) for path in listed}
     for path in sorted(listed):
-        if (stem := _without_mask(path.stem)) != path.stem and any(
-            path.with_name(stem + end) in listed for end in {*EXTENSIONS, path.suffix}
-        ):
+        if (stem := _without_mask(path.stem)) != path.stem and (path.parent, stem) in stems:
             raise ValueError(
                 f"{path} looks like the mask of the image beside it, and would be taken for a part: move masks to "
                 f"{home / 'masks'}/<defect>/"
@@ -125,17 +125,21 @@ def _kinds(folder: Path) -> list[str]:
 
 
 def _normal(names: list[str], home: Path) -> str | None:
-    """The name that means normal parts; ValueError for several, or beside a folder that is no kind of defect."""
+    """The name that means normal parts; ValueError for several, as none may be left out."""
     found = [name for name in names if name.lower() in NORMAL]
     if len(found) > 1:
         raise ValueError(f"{home} has {' and '.join(found)}: put all images of normal parts into one of them")
-    if found and (others := [name for name in names if NO_KIND.fullmatch(name) and images_below(home / name)]):
-        raise ValueError(
-            f"{home / others[0]} would be taken for a kind of defect, as all folders beside {found[0]}/ are: name it "
-            f"after its defect, or move good parts to {home / found[0]}; parts to test on lie in test/good and "
-            "test/<defect> beside train/good"
-        )
     return found[0] if found else None
+
+
+def _check_kinds(names: list[str], home: Path) -> None:
+    """Raise ValueError where a folder of `home`, each of which holds a kind of defect, is named otherwise."""
+    for name in names:
+        if NO_KIND.fullmatch(name) and images_below(home / name):
+            raise ValueError(
+                f"{home / name} would be taken for a kind of defect: name it after its defect, or move what is good to "
+                f"{home / GOOD}; parts to test on lie in test/good and test/<defect> beside train/good"
+            )
 
 
 def _named(name: str, home: Path) -> str | None:
@@ -162,6 +166,7 @@ def _train_and_test(home: Path) -> list[Sample]:
         )
     train = _normal_images(inside / good if good else inside)
     kinds = _kinds(outside)
+    _check_kinds(kinds, outside)
     normal = images_in(outside / (_normal(kinds, outside) or GOOD))
     rows = [Sample(image, "train") for image in train] if normal else _held_out(train)
     return rows + [Sample(image, "test") for image in normal] + _defects(home, outside, kinds)
@@ -222,7 +227,7 @@ def _masks(home: Path, defect: str) -> dict[str, Path]:
 
 
 def _without_mask(stem: str) -> str:
-    return re.sub("[-_]mask$", "", stem)
+    return re.sub("[-_]mask$", "", stem, flags=re.IGNORECASE)
 
 
 def _defects(home: Path, parent: Path, names: list[str]) -> list[Sample]:

@@ -86,7 +86,8 @@ def runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Map the path of each row, as `config["rows"]` names its folder, to the parameters of its run.
 
     A grid is the product of its lists; a recipe that a method does not have is left out. Raises ValueError for an
-    unknown name or field, a value of another kind, a grid without a run, and for one run in two grids.
+    unknown name or field, a value of another kind, a grid without a run, and for one run in two grids;
+    FileNotFoundError for a folder of one's own that is not there.
     """
     for name in config:
         check_known("field of a study's config", name, STUDY)

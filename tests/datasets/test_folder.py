@@ -1,5 +1,7 @@
 """A user's own folder, in every arrangement that is accepted."""
 
+import re
+
 import pytest
 from PIL import Image
 
@@ -246,7 +248,7 @@ def test_no_image_is_left_out_for_its_format(tmp_path, name):
     assert tmp_path / "good" / name in images_below(tmp_path)
 
 
-@pytest.mark.parametrize("image", ["good/a.png", "train/good/a.png", "a.png", "good_a.jpg"])
+@pytest.mark.parametrize("image", ["good/a.png", "train/good/a.JPG", "a.png", "good_a.jpg"])
 def test_a_mask_beside_its_image_is_no_part(tmp_path, image):
     for number in range(6):
         layouts.picture((tmp_path / image).with_name(f"good_{number}.png"))
@@ -256,12 +258,24 @@ def test_a_mask_beside_its_image_is_no_part(tmp_path, image):
         datasets.load("folder", str(tmp_path))
 
 
-@pytest.mark.parametrize("folder", ["test", "Val", "validation", "good_new", "ok-2", "train_2"])
+@pytest.mark.parametrize(
+    "folder", ["test", "tests", "test_good", "Val", "validation", "good_new", "ok-2", "good (2) - Copy", "Train2"]
+)
 def test_a_folder_that_is_no_kind_of_defect_is_not_taken_for_one(tmp_path, folder):
     for number in range(6):
         layouts.picture(tmp_path / f"good/{number}.png")
     layouts.picture(tmp_path / folder / "a.png")
-    with pytest.raises(ValueError, match=rf"{folder} would be taken for a kind of defect"):
+    with pytest.raises(ValueError, match=rf"{re.escape(folder)} would be taken for a kind of defect"):
+        datasets.load("folder", str(tmp_path))
+
+
+def test_good_parts_to_test_on_are_no_kind_of_defect_either(tmp_path):
+    for name in ("train/good/a.png", "test/good_2/b.png", "test/bent/c.png"):
+        layouts.picture(tmp_path / name)
+    with pytest.raises(ValueError, match="good_2 would be taken for a kind of defect"):
+        datasets.load("folder", str(tmp_path))
+    (tmp_path / "test/good_2").rename(tmp_path / "train/good_2")
+    with pytest.raises(ValueError, match="good_2: only normal parts are trained on"):
         datasets.load("folder", str(tmp_path))
 
 

@@ -61,7 +61,7 @@ def _rests_on(group: pd.DataFrame, wanted: int, digits: str, by_chance: Collecti
 
 
 def apart(group: pd.DataFrame, digits: str, by_chance: Collection[str] = ()) -> list[str]:
-    """Return texts: the effect by category, without those by chance, without the weightiest, over others like these."""
+    """Return texts: the effect by category, without those by chance, at its weakest, and over others like these."""
     _, low, high = over_categories(group)
     enough = group["category"].nunique() >= FEW_CATEGORIES
     others = f"over categories like these [{low:{digits}}, {high:{digits}}]" if enough else ""

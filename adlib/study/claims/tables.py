@@ -82,6 +82,8 @@ def main_effects(judged: pd.DataFrame) -> pd.Series:
     Ratios of times are of several others, networks and ways: of those the least and the greatest, and how many.
     """
     tested = judged[counting(judged)]
+    if tested.empty:
+        return pd.Series(dtype=object)
     tested = tested.assign(main=main_setting(tested), whole=shown(tested)["effect"])
     has_main = tested.groupby(["id", "metric"])["main"].transform("any")
     texts = {
@@ -89,7 +91,7 @@ def main_effects(judged: pd.DataFrame) -> pd.Series:
         for key, lines in tested[tested["main"] | ~has_main].groupby(["id", "metric"], sort=False)
     }
     joined = pd.Series(texts, dtype=object)
-    return joined.groupby(joined.index.get_level_values(0) if len(joined) else [], sort=False).agg("; ".join)
+    return joined.groupby(level=0, sort=False).agg("; ".join)
 
 
 def _range(lines: pd.DataFrame) -> str:

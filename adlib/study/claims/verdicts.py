@@ -58,7 +58,7 @@ class Line:
     verdict: str = NOT_TESTED
     rests_on: str = ""  # the categories without which the verdict would be another, with the effect without each
     p: float = math.nan  # the chance of such an effect where there is none, of this line for itself
-    why: str = ""  # it has no verdict, or is not of all that the claim speaks of
+    why: str = ""  # it has no verdict, is not of all that the claim speaks of, or has more in it
 
 
 COLUMNS = [field.name for field in fields(Line)]

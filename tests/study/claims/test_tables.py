@@ -35,6 +35,7 @@ def test_the_main_effect_is_that_of_the_papers_recipe_where_there_is_one():
     judged = judged.assign(low=judged["effect"] - 0.5, high=judged["effect"] + 0.5)
     found = claim_tables.main_effects(judged).to_dict()
     assert found == {"a": "aupro 2 pp [1.5, 2.5]; iap 3 pp [2.5, 3.5]", "b": "aupro 4 pp [3.5, 4.5]"}
+    assert claim_tables.main_effects(judged.assign(verdict=verdicts.NOT_TESTED)).empty
     times = judged.assign(id="c", metric="seconds", unit=verdicts.RATIO, recipe="paper", overrides="", images="")
     assert claim_tables.main_effects(times)["c"] == "seconds 1x to 4x (4 lines)"
     assert claim_tables.main_effects(times.iloc[:1])["c"] == "seconds 1x [0.5, 1.5]"

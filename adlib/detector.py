@@ -69,8 +69,8 @@ class Detector:
         device: 'auto' (a free GPU, else the CPU), 'cpu', 'cuda'.
         overrides: fields of the method's config.
 
-    After `fit` there are `threshold`, `method`, `findings` (what looks wrong, in sentences) and `trained` (the run, with
-    its images); after `load`, `threshold` and `method` alone.
+    After `fit` there are `threshold`, `method`, `findings` (what looks wrong, in sentences) and `trained` (the run,
+    with its images); after `load`, `threshold` and `method` alone.
     """
 
     def __init__(

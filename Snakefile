@@ -22,6 +22,7 @@ RUNS = grids.runs(config)  # the path of each row -> the parameters of its run
 ROWS, REPORT = (str(Path(config[name]).expanduser()) for name in ("rows", "report"))  # normalised, as in RUNS
 INTO = shlex.quote(ROWS)
 MADE = {row for row in RUNS if Path(row).exists()}
+grids.check_folders(run for row, run in RUNS.items() if row not in MADE)
 
 onstart:  # one engine at a time on a folder of rows, and none beside the runs that a killed one left behind
     if busy := lease.take_folder(Path(ROWS)):

@@ -108,8 +108,14 @@ def test_folders_may_have_any_name(tmp_path):
     names = ["my parts", "part (1)", "c++"]
     grids = [{"methods": ["stpm"], "datasets": {"folder": [str(tmp_path / name) for name in names]}}]
     folder = stand_in(project(tmp_path / "one project", grids, rows="my rows"))
+    assert "no folder of images" in snakemake(folder)[1]
+    for name in names:
+        (tmp_path / name).mkdir()
     status, said = snakemake(folder)
     assert status == 0, said
+    for name in names:  # what has its row needs no images
+        (tmp_path / name).rmdir()
+    assert snakemake(folder)[0] == 0
     assert sorted(Path(path).parent.name for path in begun(folder)) == sorted(names)
     assert len(list((folder / "my rows").rglob("*.json"))) == 3
 

@@ -5,7 +5,7 @@ The Snakefile makes what is missing; `benchmarks/cost.py` estimates what that wi
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -86,8 +86,7 @@ def runs(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Map the path of each row, as `config["rows"]` names its folder, to the parameters of its run.
 
     A grid is the product of its lists; a recipe that a method does not have is left out. Raises ValueError for an
-    unknown name or field, a value of another kind, a grid without a run, and for one run in two grids;
-    FileNotFoundError for a folder of one's own that is not there.
+    unknown name or field, a value of another kind, a grid without a run, and for one run in two grids.
     """
     for name in config:
         check_known("field of a study's config", name, STUDY)
@@ -157,14 +156,19 @@ def _categories(grid: Mapping[str, Any], dataset: str) -> list[str]:
             raise ValueError(
                 "dataset folder: name the folders, relative to the data root or absolute; there is no 'all'"
             )
-        for category in asked:
-            if not (home := datasets.data_root() / Path(category).expanduser()).is_dir():
-                raise FileNotFoundError(f"no folder of images {home}: name it absolute, or relative to the data root")
         return [_as_path(category) for category in asked]
     published = list(datasets.PUBLISHED[dataset])
     for category in () if asked == "all" else asked:
         check_known(f"{dataset} category", category, {*published, *datasets.categories(dataset)})
     return published if asked == "all" else list(asked)
+
+
+def check_folders(wanted: Iterable[Mapping[str, Any]]) -> None:
+    """Raise FileNotFoundError where a run is of a folder of one's own that is not there."""
+    for run in wanted:
+        home = datasets.data_root() / Path(run["category"]).expanduser()
+        if run["dataset"] == "folder" and not home.is_dir():
+            raise FileNotFoundError(f"no folder of images {home}: name it absolute, or relative to the data root")
 
 
 def _as_path(name: str) -> str:

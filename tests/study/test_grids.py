@@ -101,9 +101,11 @@ def test_a_grid_that_is_none_is_refused():
 
 def test_a_folder_of_ones_own_may_be_a_category(tmp_path, monkeypatch):
     monkeypatch.setenv("ADLIB_DATA", str(tmp_path))
+    parts = grids.runs(config(grid(datasets={"folder": ["parts"]}))).values()
     with pytest.raises(FileNotFoundError, match=r"no folder of images .*parts: name it absolute"):
-        grids.runs(config(grid(datasets={"folder": ["parts"]})))
+        grids.check_folders(parts)
     (tmp_path / "parts").mkdir()
+    grids.check_folders(parts)
     ((path, run),) = grids.runs(config(grid(datasets={"folder": [str(tmp_path / "parts")]}))).items()
     assert path.startswith("rows/stpm/paper/folder/parts/")
     assert run["category"] == str(tmp_path / "parts")

@@ -10,13 +10,9 @@ and elsewhere `adlib.Detector.load("my_parts.safetensors").score("more_parts")`,
 """
 
 import math
-import shutil
-import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -25,10 +21,10 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from tqdm import tqdm
 
-from adlib import checkpoint, checks, datasets, images, plots, report
+from adlib import checkpoint, checks, datasets, images, plots, report, unlabelled
 from adlib.backbones import check_source, sources
-from adlib.datasets.folder import images_below, masks_below
-from adlib.datasets.table import EXTENSIONS, found_in
+from adlib.datasets.folder import masks_below
+from adlib.datasets.table import found_in
 from adlib.device import resolve_device
 from adlib.export import export_onnx
 from adlib.files import check_writable, is_overlay
@@ -38,10 +34,7 @@ from adlib.predict import Prediction, predict
 from adlib.preparation import prepare
 from adlib.run import Run
 from adlib.threshold import FALSE_ALARM_RATE, Threshold, check_rate
-
-AT_ONCE = 256  # images decoded at a time while scoring: a folder may hold more than memory does
-UNFINISHED = Path.home() / ".cache" / "adlib" / "unfinished"  # where an interrupted training waits, unless told
-KEPT = 30 * 86400  # seconds for which it waits there
+from adlib.training_state import waiting_folder
 
 
 @dataclass(frozen=True)
@@ -162,7 +155,7 @@ class Detector:
             raise FileNotFoundError(f"no folder of images {root}; {root.parent} holds: {found_in(root.parent)}")
         samples = datasets.load("folder", str(root))
         findings = checks.check_files(samples) + checks.check_masks(samples, masks_below(root))
-        unfinished = _in_cache(samples) if out_dir is None else Path(out_dir).expanduser()
+        unfinished = waiting_folder(datasets.fingerprint(samples)) if out_dir is None else Path(out_dir).expanduser()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", images.UnknownMask)  # masks are welcome here, not expected
             run = prepare(dataset="folder", category=str(root), out_dir=unfinished, **self._options)
@@ -215,8 +208,8 @@ class Detector:
         then gets a picture of each image, as the method sees it (256 x 256), with its anomaly map, all on one scale;
         what is there and is no overlay is never replaced. An image that cannot be read has no score (NaN) and raises an
         alarm, as nobody knows that it is good; a warning names it, and one says where most are of another light or
-        resolution than the good images were. ValueError where none can be read, or where an
-        overlay would replace another file.
+        resolution than the good images were. ValueError where none can be read, or where an overlay would replace
+        another file.
         """
         threshold = self.threshold  # an untrained detector is an error now
         if not isinstance(folder, str | PathLike):
@@ -226,7 +219,7 @@ class Detector:
             )
         folder = Path(folder).expanduser().absolute()
         home = folder if folder.is_dir() else folder.parent
-        paths = _images_at(folder)
+        paths = unlabelled.images_at(folder)
         names = {path: path.relative_to(home).as_posix() for path in paths}
         drawn = None if overlays is None else Path(overlays).expanduser().absolute()
         if drawn is not None:
@@ -234,8 +227,7 @@ class Detector:
             _check_overlays(drawn, names.values())
         rows, broken, looks = [], dict[str, str](), []
         with tqdm(total=len(paths), disable=not progress, unit="image", desc="scoring") as bar:
-            for part in _parts(paths):
-                loaded, unreadable = self._load(part)
+            for loaded, unreadable in unlabelled.decode(paths, self.method.preprocess):
                 broken |= {names[path]: why for path, why in unreadable.items()}
                 if loaded is not None:
                     found = self._predict(loaded)
@@ -244,7 +236,7 @@ class Detector:
                     rows += list(zip(known, found.scores.tolist(), strict=True))
                     if drawn is not None:
                         self._draw(loaded, found, known, drawn)
-                bar.update(len(part))
+                bar.update(len(loaded or ()) + len(unreadable))
         if broken:
             first = next(iter(broken.values()))
             if not rows:
@@ -318,21 +310,6 @@ class Detector:
             old.unlink()
         self._draw(run.test, run.predicted, names, folder)
 
-    def _load(self, paths: Sequence[Path]) -> tuple[images.Images | None, dict[Path, str]]:
-        """Decode images (None: there is none that can be), and say of each that cannot be read why."""
-        load = partial(images.load, size=IMAGE_SIZE, preprocess=self.method.preprocess, progress=False)
-        try:
-            return load(_unlabelled(paths)), {}
-        except (ValueError, OSError):  # which of them are broken, each will say for itself
-            broken = {}
-            for path in paths:
-                try:
-                    load(_unlabelled([path]))
-                except (ValueError, OSError) as error:
-                    broken[path] = str(error)
-            whole = [path for path in paths if path not in broken]
-            return (load(_unlabelled(whole)) if whole else None), broken
-
     def _predict(self, loaded: images.Images) -> Prediction:
         return predict(self.method, loaded, device=self.device)
 
@@ -352,39 +329,6 @@ class Detector:
         return self._learned
 
 
-def _in_cache(samples: pd.DataFrame) -> Path | None:
-    """Where a training on these images waits once it is interrupted; None, with a warning, where nothing can."""
-    _forget_old(UNFINISHED)
-    folder = UNFINISHED / datasets.fingerprint(samples)[:12]
-    try:
-        check_writable(folder)
-    except OSError as error:
-        warnings.warn(f"an interrupted training will not be kept, unless you name an out_dir: {error}", stacklevel=3)
-        return None
-    return folder
-
-
-def _forget_old(folder: Path) -> None:
-    """Delete the trainings in the cache that nobody went on with or saved."""
-    for kept in folder.iterdir() if folder.is_dir() else ():
-        with suppress(OSError):  # another process may be at it
-            newest = max(path.stat().st_mtime for path in (kept, *kept.rglob("*")))
-            if time.time() - newest > KEPT:
-                shutil.rmtree(kept)
-
-
-def _images_at(folder: Path) -> list[Path]:
-    """All images in a folder and its sub-folders but for masks, hidden ones and overlays; or the one image itself."""
-    if folder.is_file():
-        return [folder]
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder or image {folder}")
-    found = images_below(folder)
-    if not found:
-        raise FileNotFoundError(f"no image in {folder} or below; expected {' '.join(sorted(EXTENSIONS))}")
-    return found
-
-
 def _overlay_of(name: str, folder: Path) -> Path:
     return folder / (name if name.lower().endswith(".png") else f"{name}.png")  # a.jpg is not a.bmp
 
@@ -393,14 +337,3 @@ def _check_overlays(folder: Path, names: Iterable[str]) -> None:
     """Raise ValueError, before the work, if the picture of an image would replace something else."""
     for name in names:
         plots.check_overlay(_overlay_of(name, folder))
-
-
-def _parts(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    for start in range(0, len(paths), AT_ONCE):
-        yield paths[start : start + AT_ONCE]
-
-
-def _unlabelled(paths: Sequence[Path]) -> pd.DataFrame:
-    """The table of images of which nobody says what they show."""
-    texts = [str(path) for path in paths]
-    return pd.DataFrame({"image": texts, "mask": None, "label": 0, "defect": "", "split": "test"})

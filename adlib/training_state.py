@@ -1,12 +1,22 @@
-"""The state of an unfinished training as one file, from which the training goes on; read without executing code."""
+"""The state of an unfinished training as one file, from which the training goes on; read without executing code.
 
+Where it waits, where nobody names a folder: in the cache of the user's home, for a month.
+"""
+
+import shutil
+import time
+import warnings
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from adlib.files import whole_file
+from adlib.files import check_writable, whole_file
+
+UNFINISHED = Path.home() / ".cache" / "adlib" / "unfinished"
+KEPT = 30 * 86400  # seconds
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:
@@ -43,3 +53,24 @@ def read_state(path: Path, identity: str, device: str) -> dict[str, Any]:
             "anew, or choose another folder"
         )
     return state
+
+
+def waiting_folder(data_sha256: str) -> Path | None:
+    """Return where a training on these images waits once it is interrupted; None, with a warning, where nothing can."""
+    _forget_old(UNFINISHED)
+    folder = UNFINISHED / data_sha256[:12]
+    try:
+        check_writable(folder)
+    except OSError as error:
+        warnings.warn(f"an interrupted training will not be kept, unless you name an out_dir: {error}", stacklevel=3)
+        return None
+    return folder
+
+
+def _forget_old(folder: Path) -> None:
+    """Delete the trainings in the cache that nobody went on with or saved."""
+    for kept in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError):  # another process may be at it
+            newest = max(path.stat().st_mtime for path in (kept, *kept.rglob("*")))
+            if time.time() - newest > KEPT:
+                shutil.rmtree(kept)

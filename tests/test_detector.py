@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import adlib
-from adlib import checks, detector, report, train
+from adlib import checks, report, train, training_state, unlabelled
 from adlib.__main__ import main as command
 from adlib.detector import Detector
 from adlib.threshold import Threshold
@@ -193,7 +193,7 @@ def test_a_second_fit_that_fails_leaves_the_detector_as_it_was(parts, tmp_path):
 
 
 def test_a_training_that_nobody_saved_waits_for_a_month(parts, tmp_path, monkeypatch):
-    monkeypatch.setattr(detector, "UNFINISHED", tmp_path)
+    monkeypatch.setattr(training_state, "UNFINISHED", tmp_path)
     for name, age in (("old", 31), ("young", 29)):
         state = tmp_path / name / "stpm/x.resume"
         state.parent.mkdir(parents=True)
@@ -216,7 +216,7 @@ def test_a_training_that_nobody_saved_waits_for_a_month(parts, tmp_path, monkeyp
 
 def test_a_home_that_cannot_be_written_costs_no_training(parts, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(detector, "UNFINISHED", tmp_path / "file" / "unfinished")
+    monkeypatch.setattr(training_state, "UNFINISHED", tmp_path / "file" / "unfinished")
     with pytest.warns(UserWarning, match="will not be kept, unless you name an out_dir: .*cannot be written to"):
         found = Detector("stpm", teacher="random", scale="small", overrides=FAST, device="cpu").fit(parts)
     assert found.trained.out_dir is None
@@ -227,7 +227,7 @@ def test_scores_are_those_of_the_run_whatever_the_chunk(fitted, parts, monkeypat
     whole = fitted.score(parts).set_index("image").score
     for image, score in fitted.tested().set_index("image").score.items():
         assert whole[image] == pytest.approx(score, rel=1e-5)
-    monkeypatch.setattr(detector, "AT_ONCE", 5)
+    monkeypatch.setattr(unlabelled, "AT_ONCE", 5)
     np.testing.assert_allclose(fitted.score(parts).set_index("image").score[whole.index], whole, rtol=1e-5)
 
 

@@ -2,7 +2,7 @@
 
     python -m adlib.study.publish      # after rows were added; a test compares both with the rows
 
-Nothing in them is typed by hand.
+No number in them is typed by hand.
 """
 
 import argparse

@@ -47,7 +47,7 @@ PUBLISHED: dict[str, tuple[str, ...]] = {
 }
 
 
-# Categories whose images are one texture without an outline; all others show an object.
+# Published categories whose images are one texture without an outline; the others show an object.
 TEXTURES = {
     "mvtec": ("carpet", "grid", "leather", "tile", "wood"),
     "mtd": mtd.CATEGORIES,
@@ -57,7 +57,9 @@ TEXTURES = {
 
 
 def kind(dataset: str, category: str) -> str:
-    """Return 'texture' or 'object'."""
+    """Return 'texture' or 'object'; 'part' of a folder of one's own, of which it is not known."""
+    if dataset == "folder":
+        return "part"
     return "texture" if category in TEXTURES.get(dataset, ()) else "object"
 
 

@@ -19,7 +19,7 @@ def origins(rows: pd.DataFrame) -> pd.Series:
 
 
 def kinds(rows: pd.DataFrame) -> pd.Series:
-    """Name the kind of each row's images, 'texture' or 'object' (`datasets.kind`)."""
+    """Name the kind of each row's images, 'texture', 'object' or 'part' (`datasets.kind`)."""
     found = [kind(dataset, category) for dataset, category in zip(rows["dataset"], rows["category"], strict=True)]
     return pd.Series(found, rows.index, dtype=object)
 

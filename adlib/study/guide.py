@@ -200,20 +200,20 @@ def timed_on(timings: pd.DataFrame) -> str:
 def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame]) -> list[str]:
     """Say which method to take, and how far that can be trusted.
 
-    `table` is what `ranking.costs_and_merits` found, `kinds` what `ranking.by_texture_or_object` did.
+    `table` is what `ranking.costs_and_merits` found, `kinds` what `ranking.by_kind` did.
     """
     if table.empty or table["image_auroc"].isna().all():
         return ["No advice: there is no category that all methods were run on."]
     said = []
-    for kind in ranking.KINDS:
-        if kind not in kinds or kinds[kind].empty:
+    for kind, part in kinds.items():
+        if part.empty:
             said.append(f"For {kind}s: no advice, as none was run with all methods.")
             continue
-        best, *others = (line for _, line in kinds[kind].sort_values(kind, ascending=False).iterrows())
+        best, *others = (line for _, line in part.sort_values(kind, ascending=False).iterrows())
         spread = "" if math.isnan(best["spread"]) else f" (seeds ± {best['spread']:.1f})"
         lead = f", {best[kind] - others[0][kind]:.1f} points before {_name(others[0])}" if others else ""
         cost = "" if math.isnan(best["ms"]) else f" {best['ms']:.3g} ms an image;"
-        of = f"{len(kinds[kind])} methods and recipes on {best[f'{kind}s']} {kind}{'s' * (best[f'{kind}s'] > 1)}"
+        of = f"{len(part)} methods and recipes on {best['categories']} {kind}{'s' * (best['categories'] > 1)}"
         said.append(f"For {kind}s: {_name(best)}, image AUROC {best[kind]:.1f}%{spread}{lead};{cost} of {of}.")
     shows, *others = (line for _, line in table.sort_values("aupro", ascending=False).iterrows())
     lead = f", {shows['aupro'] - others[0]['aupro']:.1f} points before {_name(others[0])}" if others else ""
@@ -236,10 +236,11 @@ def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame])
         doubts.append("the teacher is untrained, so that accuracies say nothing about the methods")
     if (few := int(table["seeds"].min())) < ENOUGH_SEEDS:
         doubts.append(f"some lines have {few} seed{'s' * (few > 1)}, too few to tell a difference from chance")
-    counts = {kind: int(part[f"{kind}s"].iloc[0]) for kind, part in kinds.items() if len(part)}
+    counts = {kind: int(part["categories"].iloc[0]) for kind, part in kinds.items() if len(part)}
     if min(counts.values(), default=ENOUGH_CATEGORIES) < ENOUGH_CATEGORIES:
         stand = " and ".join(f"{count} {kind}{'s' * (count > 1)}" for kind, count in counts.items())
-        doubts.append(f"{stand} stand for all, too few to say of others that one method leads the next")
+        verb = "stands" if sum(counts.values()) == 1 else "stand"
+        doubts.append(f"{stand} {verb} for all, too few to say of others that one method leads the next")
     if below := int(table["below_chance"].sum()):
         doubts.append(f"in {below} cases a method is below chance on a category, and that is in its mean, too")
     if any(part["overrides"].any() for part in (table, *kinds.values())):

@@ -14,7 +14,7 @@ from adlib import plots, results
 from adlib.study.filters import kinds, origins, places, real, with_values
 from adlib.study.intervals import critical_difference
 
-KINDS = ("texture", "object")
+KINDS = ("texture", "object", "part")
 MEASURED = ["image_auroc", "aupro", "seconds_train", "peak_memory_mib"]
 CHANCE = 50  # %, image AUROC
 
@@ -53,8 +53,9 @@ def costs_and_merits(rows: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
     """Set accuracy beside cost, a line a method and recipe, for choosing one.
 
     `rows` are of one teacher and scale; `timings` is what `benchmarks/turns.py` writes. Accuracy is the mean
-    image AUROC, in percent, over the categories that all lines share, by kind ('texture', 'object'), NaN where there is
-    none; lines are left out where the others share so many more categories that more can be compared without them.
+    image AUROC, in percent, over the categories that all lines share, and by each kind that
+    they have ('texture', 'object', 'part'); lines are left out where the others share so many more categories that more
+    can be compared without them. `categories` says how many these are.
     `spread` is its standard deviation over the seeds that have all of them, NaN for one. `below_chance` counts the
     categories in which it is below 50 %: there it is no measure of skill, and yet part of the mean. Each line is of one
     setting: the method as it is, or where it was not run so, the `overrides` of which there are most rows. `ms` is the
@@ -70,6 +71,7 @@ def costs_and_merits(rows: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
     lines = rows.groupby(["method", "recipe"], sort=False)["setting"].transform(_usual)
     rows = comparable(rows[rows["setting"] == lines])
     shared = set(rows["place"])
+    present = [kind for kind in KINDS if (rows["kind"] == kind).any()]
     table = []
     for _, part in rows.groupby(["method", "recipe"], sort=False):
         method, recipe, overrides = part[["method", "recipe", "overrides"]].iloc[0]
@@ -84,12 +86,12 @@ def costs_and_merits(rows: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
                 "backbone": backbone,
                 "image_auroc": 100 * averaged["image_auroc"].mean(),
                 "spread": 100 * whole.groupby("seed")["image_auroc"].mean().std(),
-                **{kind: 100 * averaged["image_auroc"][averaged.index.isin([kind], "kind")].mean() for kind in KINDS},
+                **{kind: 100 * averaged["image_auroc"][averaged.index.isin([kind], "kind")].mean() for kind in present},
                 "aupro": 100 * averaged["aupro"].mean(),
                 "ms": _latency(timings, method, recipe, backbone if overrides.keys() <= {"backbone"} else None),
                 "train_s": averaged["seconds_train"].mean(),
                 "peak_mib": averaged["peak_memory_mib"].mean(),
-                **{f"{kind}s": int(averaged.index.isin([kind], "kind").sum()) for kind in KINDS},
+                "categories": len(shared),
                 "below_chance": int((100 * averaged["image_auroc"] < CHANCE).sum()),
                 "seeds": part["seed"].nunique(),
                 "device": " and ".join(sorted(part["device"].unique())),
@@ -143,8 +145,8 @@ def _shared(of_lines: list[set[str]]) -> set[str]:
     return best
 
 
-def by_texture_or_object(rows: pd.DataFrame, timings: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Set accuracy beside cost for textures and for objects alone: what was run on one kind only is compared there."""
+def by_kind(rows: pd.DataFrame, timings: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Set accuracy beside cost for each kind of images alone: what was run on one kind only is compared there."""
     parts = {kind: rows[kinds(rows) == kind] for kind in KINDS}
     return {kind: costs_and_merits(part, timings) for kind, part in parts.items() if len(part)}
 

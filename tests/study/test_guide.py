@@ -7,7 +7,7 @@ from tests.study.planted import ROWS, TIMINGS, scored, scored_row
 
 
 def test_advice_names_the_best_and_the_doubts():
-    table, kinds = ranking.costs_and_merits(ROWS, TIMINGS), ranking.by_texture_or_object(ROWS, TIMINGS)
+    table, kinds = ranking.costs_and_merits(ROWS, TIMINGS), ranking.by_kind(ROWS, TIMINGS)
     doubts, *said = guide.advice(table, "imagenet", kinds)
     assert doubts.startswith("Careful: some lines have 1 seed, too few")
     assert "1 texture and 1 object stand for all, too few to say" in doubts
@@ -33,9 +33,17 @@ def test_a_method_that_was_run_on_objects_alone_is_compared_on_these():
     rows = pd.DataFrame([*both, *(scored_row("destseg", c, 0.9) for c in ("bottle", "pill"))])
     table = ranking.costs_and_merits(rows, TIMINGS)
     assert "destseg" not in set(table["method"])
-    said = guide.advice(table, "", ranking.by_texture_or_object(rows, TIMINGS))
+    said = guide.advice(table, "", ranking.by_kind(rows, TIMINGS))
     assert any(s.startswith("For objects: destseg (paper), image AUROC 90.0%, 40.0 points") for s in said)
     assert any(s.endswith("of 2 methods and recipes on 2 textures.") for s in said)
+
+
+def test_parts_of_ones_own_are_neither_textures_nor_objects():
+    rows = pd.DataFrame([scored_row(m, "/parts", v, dataset="folder") for m, v in {"stpm": 0.9, "rd": 0.8}.items()])
+    doubts, *said = guide.advice(ranking.costs_and_merits(rows, TIMINGS), "", ranking.by_kind(rows, TIMINGS))
+    assert "1 part stands for all" in doubts
+    assert said[0].startswith("For parts: stpm (paper), image AUROC 90.0%, 10.0 points before rd (paper)")
+    assert not any("texture" in line or "object" in line for line in said)
 
 
 def test_the_leader_is_named_with_the_category_that_it_owes_its_lead():

@@ -4,7 +4,9 @@ One colour scale serves all maps of a figure: scaled one by one, a good part wou
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +15,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
@@ -30,6 +33,9 @@ AROUND = 4  # pixels from a defect to the line around it
 BINS = 30
 WEAK_TOO = "anomaly map (colours by its square root)"
 NORMAL, DEFECT = "#4c72b0", "#c44e52"
+# A method has the same colour and marker in every figure; the marker tells apart what some eyes see as one colour.
+COLOURS = dict(zip(METHODS, cycle([*sns.color_palette("colorblind", 10), (0.0, 0.0, 0.0)])))
+MARKERS = dict(zip(METHODS, cycle("os^DvPX<*>hp")))
 AXES = {"resolution": "pixels a side", "items": "items a memory"}  # of `growth`, where the name has no unit
 
 
@@ -45,6 +51,13 @@ def scale_of(maps: NDArray) -> Normalize:
 def weak_too(scale: Normalize) -> Normalize:
     """Spread the low end of a scale by a square root: a missed defect is a weak response, black on a linear scale."""
     return PowerNorm(0.5, scale.vmin, scale.vmax)  # with clip=True a colour bar has ticks from beyond its ends
+
+
+def label_scale(figure: Figure, drawn: AxesImage, scale: Normalize, axes: Sequence[Axes], shrink: float) -> None:
+    """Draw the bar of maps on a scale of `weak_too`, with ticks from its very low end on, where a missed defect is."""
+    bar = figure.colorbar(drawn, ax=axes, label=WEAK_TOO, shrink=shrink, extend="both")
+    ticks = [float(scale.inverse(part)) for part in (0, 0.25, 0.5, 0.75, 1)]
+    bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
 
 
 def show_image(axes: Axes, image: NDArray, mask: NDArray | None = None) -> None:
@@ -116,7 +129,7 @@ def gallery(
             drawn = bottom.imshow(maps[i], cmap=CMAP, norm=scale)
         start = axes[2 * band, 0]
         start.text(-0.08, 0.5, name, rotation=90, ha="right", va="center", fontsize=9, transform=start.transAxes)
-    figure.colorbar(drawn, ax=axes.ravel().tolist(), label=WEAK_TOO, shrink=0.5, extend="both")
+    label_scale(figure, drawn, scale, axes.ravel().tolist(), shrink=0.5)
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -215,29 +228,34 @@ def localised(images: Images, maps: NDArray, index: Sequence[int], title: str = 
         row[0].text(4, 14, images.table.defect.iloc[i], color="white", fontsize=8, backgroundcolor="#00000080")
     for axis, name in zip(axes[0], ("test image", "the defect", "anomaly map"), strict=True):
         axis.set_title(name, fontsize=9)
-    figure.colorbar(drawn, ax=axes[:, 2].tolist(), label=WEAK_TOO, shrink=0.8, extend="both")
+    label_scale(figure, drawn, scale, axes[:, 2].tolist(), shrink=0.8)
     figure.suptitle(title, fontsize=9)
     return figure
 
 
 def every_run(rows: pd.DataFrame, metrics: Sequence[str] = ("image_auroc", "pixel_auroc", "aupro")) -> Figure:
-    """Draw a dot a row, in percent: metrics side by side, a band a category, in it a line a method, in its colour.
+    """Draw a dot a row, in percent: metrics side by side, a band a category, in it a line a method, as in the legend.
 
-    A method has the same colour in every figure; open dots are of the recipe `code`. The dotted line of an AUROC is
-    chance.
+    Open dots are of the recipe `code`. The dotted line of an AUROC is chance.
     """
     rows = rows.assign(place=rows["dataset"] + "/" + rows["category"])
     places = [*dict.fromkeys(rows.sort_values(["dataset", "category"])["place"])]
     methods = [name for name in METHODS if name in set(rows["method"])]
-    colours = dict(zip(METHODS, sns.color_palette("tab20", len(METHODS)), strict=True))
     size = (4 * len(metrics) + 1.5, 0.12 * len(places) * max(3, len(methods)) + 1)
     figure, axes = plt.subplots(1, len(metrics), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for axis, metric in zip(axes[0], metrics, strict=True):
         for at, part in rows.groupby(["place", "method", "recipe"]):
             place, method, recipe = map(str, at)
             line = places.index(place) + (methods.index(method) + 0.5) / len(methods) * 0.9 - 0.45
-            face = "none" if recipe == "code" else colours[method]
-            axis.scatter(100 * part[metric], [line] * len(part), 16, facecolors=face, edgecolors=[colours[method]])
+            face = "none" if recipe == "code" else COLOURS[method]
+            axis.scatter(
+                100 * part[metric],
+                [line] * len(part),
+                18,
+                marker=MARKERS[method],
+                facecolors=face,
+                edgecolors=[COLOURS[method]],
+            )
         for band in range(1, len(places), 2):
             axis.axhspan(band - 0.5, band + 0.5, color="0.95", zorder=0)
         if metric.endswith("auroc"):
@@ -245,61 +263,49 @@ def every_run(rows: pd.DataFrame, metrics: Sequence[str] = ("image_auroc", "pixe
         axis.set(xlabel=f"{metric}, %", ylim=(len(places) - 0.5, -0.5))
         axis.set_yticks(range(len(places)), places)
         sns.despine(ax=axis)
-    dots = [Line2D([], [], color=colours[method], marker="o", linestyle="", label=method) for method in methods]
+    dots = [Line2D([], [], linestyle="", label=method, **_style(method)) for method in methods]
     if (rows["recipe"] == "code").any():
         dots.append(Line2D([], [], color="0.4", marker="o", fillstyle="none", linestyle="", label="recipe code"))
-    figure.legend(handles=dots, loc="outside right center", frameon=False, fontsize=8)
+    title = "from top to bottom\nof each band"
+    figure.legend(handles=dots, loc="outside right center", frameon=False, fontsize=8, title=title, title_fontsize=8)
     return figure
 
 
-def pareto(table: pd.DataFrame, x: str, y: str, label: str) -> Axes:
-    """Draw rows by a cost `x` (logarithmic) and a merit `y`, those that none beats in both joined by a line.
+def _style(method: str, is_open: bool = False) -> dict[str, Any]:
+    """Return how a method's points are drawn, as matplotlib names it."""
+    colour = COLOURS[method]
+    return {
+        "color": colour,
+        "marker": MARKERS[method],
+        "markersize": 5,
+        "markerfacecolor": "none" if is_open else colour,
+        "markeredgewidth": 0.9,
+    }
 
-    A column `spread` of the table is drawn as bars to either side of the merit.
+
+def pareto(table: pd.DataFrame, x: str, y: str) -> Axes:
+    """Draw rows, each a `method` by a `recipe`, by a cost `x` (logarithmic) and a merit `y`.
+
+    Those that none beats in both are joined by a line. A column `spread` is drawn as bars to either side of the merit.
+    The legend has the rows from the highest merit to the lowest; open points are of the recipe `code`.
     """
-    axes = plt.subplots(figsize=(7.5, 4), layout="constrained")[1]
-    known = table.dropna(subset=[x, y])
+    axes = plt.subplots(figsize=(7.5, 4.4), layout="constrained")[1]
+    known = table.dropna(subset=[x, y]).sort_values(y, ascending=False)
     best = known[on_front(known[x], known[y])].sort_values(x)
-    axes.step(best[x], best[y], where="post", color=DEFECT, linewidth=1)
+    axes.step(best[x], best[y], where="post", color="0.5", linewidth=1, zorder=0, label="none is better in both")
     if "spread" in known:
-        axes.errorbar(known[x], known[y], known["spread"], fmt="none", ecolor="0.75", elinewidth=0.8, zorder=0)
-    axes.plot(known[x], known[y], "o", color=NORMAL, markersize=4)
-    axes.plot(best[x], best[y], "o", color=DEFECT, markersize=5, label="none is better in both")
-    axes.legend(frameon=False, fontsize=7, loc="lower right")
+        axes.errorbar(known[x], known[y], known["spread"], fmt="none", ecolor="0.8", elinewidth=0.8, zorder=0)
+    for line in known.to_dict("records"):
+        style = _style(line["method"], line["recipe"] == "code")
+        axes.plot(line[x], line[y], linestyle="", label=f"{line['method']}, {line['recipe']}", **style)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
     axes.set(xscale="log", xlabel=x, ylabel=y)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.12, y=0.1)
     sns.despine(ax=axes)
-    _name_points(axes, known[x], known[y], known[label])
     return axes
-
-
-def _name_points(axes: Axes, x: pd.Series, y: pd.Series, names: pd.Series, gap: float = 0.055) -> None:
-    """Write the names of points to the right of the axes, in the order of their heights, each with a line to its point.
-
-    Beside near points they would lie on each other, or beside another's point. `gap`: between lines of text, in parts
-    of the axes' height.
-    """
-    axes.autoscale_view()  # now, not when it is drawn: heights are in parts of what is shown
-    order = y.sort_values().index
-    heights = axes.transAxes.inverted().transform(axes.transData.transform(np.column_stack([x[order], y[order]])))[:, 1]
-    for i in range(1, len(heights)):
-        heights[i] = max(heights[i], heights[i - 1] + gap)
-    heights -= max(0.0, heights[-1] - 1) if len(heights) else 0.0
-    for i in range(len(heights) - 2, -1, -1):
-        heights[i] = min(heights[i], heights[i + 1] - gap)
-    for at, height in zip(order, heights, strict=True):
-        axes.annotate(
-            names[at],
-            (x[at], y[at]),
-            (1.04, height),
-            textcoords="axes fraction",
-            fontsize=7,
-            va="center",
-            arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2},
-        )
 
 
 def on_front(cost: pd.Series, merit: pd.Series) -> pd.Series:
@@ -314,28 +320,33 @@ def on_front(cost: pd.Series, merit: pd.Series) -> pd.Series:
 def roofline(table: pd.DataFrame) -> Figure:
     """Draw each method's rate over its arithmetic intensity, below the roof of the machine; both axes are logarithmic.
 
-    `table` is what `benchmarks/roofline.py` writes: intensity (FLOP/byte), gflops, peak_gflops, peak_gbytes_per_s. The
-    points of a method are joined, and its largest batch has its name.
+    `table` is what `benchmarks/roofline.py` writes: method, batch, intensity (FLOP/byte), gflops, peak_gflops,
+    peak_gbytes_per_s. The points of a method are joined; those of its largest batch are filled.
     """
     figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
     peak, bandwidth = table["peak_gflops"].iloc[0], table["peak_gbytes_per_s"].iloc[0]
-    ends = np.array([min(table["intensity"].min(), peak / bandwidth) / 2, table["intensity"].max() * 2])
-    along = np.geomspace(ends[0], ends[1], 100)
-    roof = f"roof: {peak:.3g} GFLOP/s, {bandwidth:.3g} GB/s"
+    ridge = peak / bandwidth
+    along = np.array([min(table["intensity"].min(), ridge) / 2, ridge, table["intensity"].max() * 2])
+    roof = f"roof: {peak:.3g} GFLOP/s,\n{bandwidth:.3g} GB/s"
     axes.plot(along, np.minimum(peak, bandwidth * along), "k-", linewidth=1, label=roof)
-    for _, part in table.groupby("method"):
+    largest = table["batch"].max()
+    large = table[table["batch"] == largest].sort_values("gflops", ascending=False)
+    for method in large["method"]:
+        part = table[table["method"] == method].sort_values("batch")
         axes.plot(part["intensity"], part["gflops"], "-", color="0.8", linewidth=0.8, zorder=0)
-    for marker, (batch, part) in zip("osD^", table.groupby("batch"), strict=False):
-        axes.plot(part["intensity"], part["gflops"], marker, markersize=5, label=f"batch {batch}")
+        for line in part.to_dict("records"):
+            filled = line["batch"] == largest
+            axes.plot(line["intensity"], line["gflops"], linestyle="", **_style(method, not filled))
+        axes.plot([], [], linestyle="", label=method, **_style(method))
     axes.set(xscale="log", yscale="log", xlabel="FLOP per byte", ylabel="GFLOP/s")
     for side in (axes.xaxis, axes.yaxis):
         side.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         side.set_major_formatter("{x:g}")
         side.set_minor_locator(NullLocator())
-    axes.legend(frameon=False, fontsize=8)
+    others = ", ".join(str(batch) for batch in sorted(table["batch"].unique()) if batch != largest)
+    title = f"filled: batch {largest}" + (f"\nopen: batch {others}" if others else "")
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5), title=title, title_fontsize=8)
     sns.despine(ax=axes)
-    large = table[table["batch"] == table["batch"].max()]
-    _name_points(axes, large["intensity"], large["gflops"], large["method"])
     return figure
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from adlib import plots
+from adlib.methods import METHODS
 from tests.conftest import tiny_images
 
 
@@ -25,6 +26,9 @@ def test_a_gallery_has_one_scale_on_which_a_weak_response_shows():
     assert len({id(image.norm) for image in drawn}) == 1
     scale = drawn[0].norm
     assert [float(scale(v)) for v in (0, 0.04, 1)] == pytest.approx([0, 0.2, 1], abs=1e-3)
+    bar = figure.axes[-1]
+    low, high = scale.vmin, scale.vmax
+    assert bar.get_yticks().tolist() == pytest.approx([low + (high - low) * p for p in (0, 1 / 16, 1 / 4, 9 / 16, 1)])
     assert float(scale(-0.1)) < 0  # clipped, a tick from beyond an end of the colour bar would stand at that end
     assert float(plots.scale_of(maps)(0.04)) == pytest.approx(0.04, abs=1e-3)  # overlays stay linear
 
@@ -66,6 +70,31 @@ def test_losses_of_each_stage_are_lines_and_the_held_out_score_has_an_axis_of_it
     assert right.get_ylim()[1] < 0.01
 
 
+def test_methods_of_one_colour_to_some_eyes_have_different_markers():
+    assert len(set(plots.MARKERS.values())) == len(set(plots.COLOURS.values())) == len(METHODS)
+
+
+def test_accuracy_and_cost_are_named_from_the_best_down_and_code_is_open():
+    rows = [("rd", "paper", 50, 70), ("stpm", "code", 20, 80), ("stpm", "paper", 30, 60), ("mkd", "paper", None, 90)]
+    table = pd.DataFrame(rows, columns=["method", "recipe", "ms", "image_auroc"])
+    axes = plots.pareto(table, "ms", "image_auroc")
+    points = {line.get_label(): line for line in axes.lines[1:]}
+    assert list(points) == ["stpm, code", "rd, paper", "stpm, paper"]  # what was not timed has no point
+    assert [line.get_markerfacecolor() == "none" for line in points.values()] == [True, False, False]
+    assert axes.lines[0].get_xdata().tolist() == [20]  # the only one that none beats
+
+
+def test_a_roof_has_its_ridge_where_the_peak_meets_the_bandwidth():
+    rows = [("rd", 1, 5.0, 50.0), ("rd", 16, 20.0, 90.0), ("stpm", 1, 8.0, 70.0), ("stpm", 16, 9.0, 95.0)]
+    table = pd.DataFrame(rows, columns=["method", "batch", "intensity", "gflops"])
+    (axes,) = plots.roofline(table.assign(peak_gflops=100.0, peak_gbytes_per_s=10.0)).axes
+    assert axes.lines[0].get_xdata()[1:2].tolist() == [10.0]
+    assert axes.lines[0].get_ydata().tolist() == [25.0, 100.0, 100.0]
+    names = [line.get_label() for line in axes.lines if not line.get_label().startswith("_")]
+    assert names == ["roof: 100 GFLOP/s,\n10 GB/s", "stpm", "rd"]
+    assert axes.get_legend().get_title().get_text() == "filled: batch 16\nopen: batch 1"
+
+
 def test_a_method_has_one_colour_in_every_figure_and_its_code_open_dots():
     rows = pd.DataFrame(
         [
@@ -92,6 +121,8 @@ def test_a_method_has_one_colour_in_every_figure_and_its_code_open_dots():
     assert colours[80] == colours[90] == tuple(alone.axes[0].collections[0].get_edgecolor()[0]) != colours[70]
     filled = {round(float(dots.get_offsets()[0, 0])): len(dots.get_facecolor()) for dots in left.collections}
     assert filled == {70: 1, 80: 1, 90: 0}
+    shapes = {round(float(dots.get_offsets()[0, 0])): dots.get_paths()[0].vertices for dots in left.collections}
+    assert shapes[80].tolist() == shapes[90].tolist() != shapes[70].tolist()
     assert [len(axis.lines) for axis in (left, right)] == [1, 0]  # chance is a half of an AUROC alone
     plt.close("all")
 

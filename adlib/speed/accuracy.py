@@ -28,10 +28,10 @@ def paired(accuracy: pd.DataFrame, training: pd.DataFrame, inference: pd.DataFra
 
     Another processor rounds otherwise, and a training goes another way by that alone.
 
-    Columns: runs, of `seeds` different seeds; mean, difference (mean of variant less `ours`), largest (of their
-    absolute values) and noise (the standard deviation of `ours` from run to run, of one teacher on one device), in
-    percent points; beyond (the mean difference exceeds the noise); gives (how many times as fast the speed-up alone
-    makes training, or one image; NaN where that was not measured).
+    Columns: runs, of `seeds` different seeds; mean, and `ours`, that of the same runs; difference (mean of variant less
+    `ours`), largest (of their absolute values) and noise (the standard deviation of `ours` from run to run, of one
+    teacher on one device), in percent points; beyond (the mean difference exceeds the noise); gives (how many times as
+    fast the speed-up alone makes training, or one image; NaN where that was not measured).
     """
     same = ["case", "teacher", "seed", "device"]
     values = accuracy.melt([*same, "variant"], METRICS, "metric")
@@ -43,6 +43,7 @@ def paired(accuracy: pd.DataFrame, training: pd.DataFrame, inference: pd.DataFra
         runs=("seed", "size"),
         seeds=("seed", "nunique"),
         mean=("value", "mean"),
+        ours=("value_ours", "mean"),
         difference=("difference", "mean"),
         largest=("size", "max"),
     )
@@ -52,7 +53,7 @@ def paired(accuracy: pd.DataFrame, training: pd.DataFrame, inference: pd.DataFra
     free = each["size"] - 1
     pooled = pd.DataFrame({"squares": each["var"] * free, "free": free}).groupby(alike[:3]).sum()
     found["noise"] = (pooled["squares"] / pooled["free"]) ** 0.5
-    percent = ["mean", "difference", "largest", "noise"]
+    percent = ["mean", "ours", "difference", "largest", "noise"]
     found[percent] *= 100
     gives = [_gives(str(case), str(variant), training, inference) for case, _, variant in found.index]
     return found.assign(beyond=found["difference"].abs() > found["noise"], gives=gives)

@@ -70,7 +70,7 @@ GOALS = (
         for recipe in ("paper", "code")
     ),
     Goal(
-        "least share of convolutions in the fast path, one image, of any method",
+        "least share of its time that any method's fast path spends in convolutions, one image",
         "inference",
         "variant == 'optimised' and batch == 1 and size == 256",
         "conv_share",

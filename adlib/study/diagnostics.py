@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 from sklearn.metrics import silhouette_score
+from sklearn.neighbors import NearestNeighbors
 
 # Stages of EfficientNet, which MixedTeacher's Fig. 2 does not name: one as fine as ResNet's layer1, and one it distils.
 BOTTOM_AND_TOP = {"bottom": 2, "top": 6}
 # Steps after which BatchNorm's own statistics have forgotten their beginning, a variance of 1: a tenth less a step, it
 # then weighs a hundredth of the 1e-5 that BatchNorm adds to every variance.
 FORGOTTEN = 153
-SEEN = 0.1  # a silhouette below which no eye sees clusters
+SEEN = 0.1  # the silhouette from which on values count as clusters; one that lies inside another has none
 
 
 def abrupt_rise(losses: pd.DataFrame, window: int = 5, trend: int = 20) -> dict[str, float]:
@@ -149,6 +150,21 @@ def compactness(values: Mapping[str, np.ndarray]) -> float:
     return float(silhouette_score(np.concatenate(list(values.values())), labels, metric="cosine"))
 
 
+def neighbours_alike(points: np.ndarray, labels: np.ndarray, count: int = 5) -> float:
+    """Measure order that a silhouette does not see: the share of each point's nearest ones that bear its label.
+
+    A cluster that lies inside another has a silhouette of about 0. Without any order the share is that of the label
+    among the others. Raises ValueError (scikit-learn's) for no more points than `count`.
+
+    Args:
+        points: (N, D), compared by Euclidean distance.
+        labels: (N,).
+        count: how many neighbours, beside the point itself.
+    """
+    nearest = NearestNeighbors(n_neighbors=count).fit(points).kneighbors(return_distance=False)  # none is its own
+    return float((labels[nearest] == labels[:, None]).mean())
+
+
 def movement(before: np.ndarray, after: np.ndarray) -> float:
     """Measure how far training has moved a memory's items (L, C) from where the seed put them.
 
@@ -162,7 +178,7 @@ def movement(before: np.ndarray, after: np.ndarray) -> float:
 def compact_and_apart(own: float | None, other: float | None, seen: float = SEEN) -> float | None:
     """Judge MemKD's S2-13 by two silhouettes: its values lie together, and more so than MemAE's. Above 0: both hold.
 
-    The lesser margin decides: how far `own` lies above `seen`, below which no eye sees clusters, and above `other`;
+    The lesser margin decides: how far `own` lies above `seen`, below which it counts no clusters, and above `other`;
     values without any order have an `own` of 0, so that one below it denies the claim. In between the values are on
     their way, and nothing is known: None. For `own` and `other` None stands for memories that training has not moved:
     without `other` the first margin is an upper bound, which can say that the claim fails and not that it holds;

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from inspect import getdoc
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from adlib.methods import METHODS
@@ -211,7 +212,7 @@ def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame])
             continue
         best, *others = (line for _, line in part.sort_values(kind, ascending=False).iterrows())
         spread = "" if math.isnan(best["spread"]) else f" (seeds ± {best['spread']:.1f})"
-        lead = f", {best[kind] - others[0][kind]:.1f} points before {_name(others[0])}" if others else ""
+        lead = f", {_lead(best, others[0], kind)}" if others else ""
         cost = "" if math.isnan(best["ms"]) else f" {best['ms']:.3g} ms an image;"
         of = f"{len(part)} methods and recipes on {best['categories']} {kind}{'s' * (best['categories'] > 1)}"
         said.append(f"For {kind}s: {_name(best)}, image AUROC {best[kind]:.1f}%{spread}{lead};{cost} of {of}.")
@@ -248,6 +249,14 @@ def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame])
     if machines:
         doubts.append("training times are of different machines: only their order of magnitude can be compared")
     return [*(["Careful: " + "; ".join(doubts) + "."] if doubts else []), *said]
+
+
+def _lead(best: Any, other: Any, kind: str) -> str:
+    """Say how far the best line lies before the next; where that is less than seeds differ by, it is no lead."""
+    points = best[kind] - other[kind]
+    spread = np.nanmax([best["spread"], other["spread"], 0.0])
+    apart = f"{points:.1f} points before {_name(other)}"
+    return apart if points > spread else f"not told apart from {_name(other)}, {points:.1f} points below it"
 
 
 def _name(line: Any) -> str:

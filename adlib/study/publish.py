@@ -144,9 +144,11 @@ def claims_table(judged: pd.DataFrame) -> str:
         "beside the ratio that the paper prints."
     )
     tested = judged.assign(holds=_stay(judged))
-    tested = tested[tested["verdict"] != verdicts.NOT_TESTED]
+    tested = tested[~tested["verdict"].isin(verdicts.NO_VERDICT)]
     main = claim_tables.main_setting(tested)
     tested = tested.assign(shown=main | ~main.groupby(tested["id"]).transform("any"))
+    silent = claim_tables.not_judged(judged)
+    summed += f" Measured, but no verdict follows: {silent}." if silent else ""
     heads = [
         head for head in HEADS if head != DIFFERENCE or any(_effect(line)[2] for line in tested.to_dict("records"))
     ]
@@ -196,7 +198,7 @@ def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
         for _, line in claim_tables.by_claim(tested).iterrows()
     }
     hidden = set(tested.loc[~tested["shown"], "id"])
-    tested = tested.assign(under=claim_tables.worded_conditions(tested))
+    tested = tested.assign(under=claim_tables.worded_conditions(tested), held_back=claim_tables.held_back(tested))
     groups = tested[tested["shown"]].groupby(["id", "claim", "seeds", "conditions"], sort=False)
     marks = paper_tables.letters(str(of) for of in groups.groups)
     before = ""
@@ -205,7 +207,7 @@ def _of_paper(source: str, tested: pd.DataFrame, heads: list[str]) -> str:
         each = [(str(line["metric"]), *_effect(line), _verdict(line)) for line in group.to_dict("records")]
         cells = [
             str(number) if number == before else f"{number}: {claim}",
-            ", ".join(dict.fromkeys(group["against"] + (" (" + group["timed"] + ")").where(group["timed"] != "", ""))),
+            ", ".join(claim_tables.beside(group).unique()),
             *("<br>".join(texts).replace(" ", NO_BREAK) for texts in zip(*each, strict=True)),
             summed[number] if number in hidden - {before} else "",
             str(seeds or ""),
@@ -230,7 +232,8 @@ def _verdict(line: Mapping[Hashable, Any]) -> str:
     on = re.sub(r" \(without[^()]*\)", "", line["rests_on"])
     if line["verdict"] == verdicts.DEPENDS:
         return f"depends on {on}"
-    return f"{line['verdict']}{HOLDS * line['holds']}" + (f" (rests on {on})" if on else "")
+    more = f" (rests on {on})" if on else f" ({line['why']})" if line["held_back"] else ""
+    return f"{line['verdict']}{HOLDS * line['holds']}{more}"
 
 
 def scores(rows: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy import ndimage
+from sklearn.metrics import silhouette_score
 
 from adlib.study import diagnostics
 from adlib.study.claims.diagnostics import DIAGNOSTICS
@@ -196,6 +197,18 @@ def test_noise_is_within_an_image_and_not_between_images():
     maps = np.stack([np.array([[1.0, 3], [1, 3]]), np.array([[11.0, 13], [11, 13]]), np.full((2, 2), 15.0)])
     # Each normal image deviates by 1; the defect, 15, lies 8 above their mean, 7.
     assert diagnostics.normal_noise(maps, masks) == pytest.approx(1 / 8)
+
+
+def test_a_core_inside_a_ring_is_order_that_a_silhouette_does_not_see():
+    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    points, labels = np.concatenate([0.5 * ring, ring]), np.repeat(["core", "ring"], 60)
+    assert abs(silhouette_score(points, labels)) < 0.11
+    assert diagnostics.neighbours_alike(points, labels) == 1
+    every_other = np.tile(["a", "b"], 60)  # the nearest two of each lie beside it on its circle
+    assert diagnostics.neighbours_alike(points, every_other, count=2) == 0
+    with pytest.raises(ValueError, match="n_neighbors"):
+        diagnostics.neighbours_alike(points[:3], labels[:3])
 
 
 def test_an_answer_is_that_of_all_images_together():

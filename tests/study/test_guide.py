@@ -38,6 +38,16 @@ def test_a_method_that_was_run_on_objects_alone_is_compared_on_these():
     assert any(s.endswith("of 2 methods and recipes on 2 textures.") for s in said)
 
 
+def test_a_lead_that_is_less_than_seeds_differ_by_is_none():
+    rows = [scored_row("stpm", "bottle", v, seed=i) for i, v in enumerate((0.80, 0.90))]
+    rows += [scored_row("rd", "bottle", v, seed=i) for i, v in enumerate((0.83, 0.84))]
+    found = ranking.by_kind(pd.DataFrame(rows), TIMINGS)
+    said = guide.advice(found["object"], "", found)[1]
+    assert said.startswith(
+        "For objects: stpm (paper), image AUROC 85.0% (seeds ± 7.1), not told apart from rd (paper), 1.5 "
+    )
+
+
 def test_parts_of_ones_own_are_neither_textures_nor_objects():
     rows = pd.DataFrame([scored_row(m, "/parts", v, dataset="folder") for m, v in {"stpm": 0.9, "rd": 0.8}.items()])
     doubts, *said = guide.advice(ranking.costs_and_merits(rows, TIMINGS), "", ranking.by_kind(rows, TIMINGS))

@@ -31,14 +31,15 @@ interval (`intervals.of_median`).
   PatchCore's coreset is its library's, a tenth, of the 209 training images of MVTec AD's bottle: of more images its
   time is longer.
 - A claim over several others holds against each of them or not at all.
-- Memory, measured once, has no verdict.
+- Memory, measured once, is not judged.
 
 **Diagnostic**. `results/diagnostics/*.csv` has a number a category and seed, made so that the claim says it is above 0
 (a difference in the claimed direction). Judged as a relative claim.
 
 Real images and generated ones are judged apart, each in lines of their own: what holds of drawings need not hold of
 photographs, so that one interval over both would be of nothing that exists. Where a dataset was not run, and for a set
-of categories that we lack, the words are 'not tested here', with the reason.
+of categories that we lack, the words are 'not tested here'; where there are too few seeds, or what was measured says
+nothing of the claim, 'measured but not judged'; both with the reason.
 
 The rules changed after rows existed: `docs/rule_changes.md` lists how, and the claims that each change concerns.
 """
@@ -115,7 +116,7 @@ def judge(
                     claim=claim["claim"],
                     where=claim["where"],
                     metric=metric,
-                    printed=_printed(claim, i),
+                    printed="" if scores.MORE_THAN in line.against else _printed(claim, i),
                 )
                 for line in _judged(claim, metric, i, rows, Path(timings), Path(diagnostics))
             ]

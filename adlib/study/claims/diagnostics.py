@@ -11,7 +11,7 @@ from adlib.environment import PROJECT
 from adlib.metrics import METRICS
 from adlib.study.claims import pairs, scope
 from adlib.study.claims.effects import TOGETHER, apart, judged
-from adlib.study.claims.verdicts import NUMBER, POINTS, Line, untested
+from adlib.study.claims.verdicts import NOT_JUDGED, NUMBER, POINTS, Line, untested
 from adlib.study.filters import origins, places
 
 DIAGNOSTICS = PROJECT / "results" / "diagnostics"
@@ -32,7 +32,8 @@ def judge(claim: Mapping[str, str], metric: str, folder: Path) -> list[Line]:
     lines = []
     for (conditions, images), group in found.groupby(["conditions", origins(found)], sort=True):
         if group["value"].isna().all():
-            lines.append(replace(untested("; ".join(group["why"].unique())), conditions=str(conditions)))
+            silent = untested("; ".join(group["why"].unique()))
+            lines.append(replace(silent, verdict=NOT_JUDGED, conditions=str(conditions)))
             continue
         group = group.dropna(subset="value")
         group = pairs.with_enough_seeds(group.assign(category=places(group)))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from adlib.study.claims.verdicts import DEPENDS, INCONCLUSIVE, Line, verdict
+from adlib.study.claims.verdicts import DEPENDS, INCONCLUSIVE, NOT_JUDGED, Line, verdict
 from adlib.study.intervals import ENOUGH_SEEDS, chance_over_seeds, over_categories, over_seeds
 
 FEW_CATEGORIES = 3  # from these on an interval over categories is worth reading
@@ -19,7 +19,7 @@ def judged(group: pd.DataFrame, wanted: int, digits: str = "+.1f", by_chance: Co
     mean, low, high = over_seeds(group)
     line = Line(effect=mean, pairs=len(group), categories=group["category"].nunique(), seeds=seeds)
     if seeds < ENOUGH_SEEDS:
-        return replace(line, why=f"{seeds} of {ENOUGH_SEEDS} seeds")
+        return replace(line, verdict=NOT_JUDGED, why=f"{seeds} of {ENOUGH_SEEDS} seeds")
     found, rests_on = _rests_on(group, wanted, digits, by_chance)
     return replace(line, low=low, high=high, verdict=found, rests_on=rests_on, p=chance_over_seeds(group))
 

@@ -13,7 +13,7 @@ from adlib.datasets import PUBLISHED
 from adlib.errors import check_known
 from adlib.study.claims import pairs, scope
 from adlib.study.claims.effects import apart, judged
-from adlib.study.claims.verdicts import CONTRADICTED, INCONCLUSIVE, NOT_TESTED, SUPPORTED, Line, untested
+from adlib.study.claims.verdicts import CONTRADICTED, INCONCLUSIVE, NO_VERDICT, SUPPORTED, Line, untested
 from adlib.study.filters import origins, places
 from adlib.study.intervals import ENOUGH_SEEDS, over_seeds
 from adlib.study.paper import departures, names_in
@@ -26,6 +26,7 @@ SEVERAL = {
 # A baseline that a claim is judged against in lines of its own, too: the scale `small` settles STPM's statistics, which
 # is none of its source's doing.
 ALSO = {"stpm": "stpm(settle=off)"}
+MORE_THAN = ": its gain less that of "  # in what a gain is against, where it is to be the largest
 SHORT_OF_POINTS = 0.5  # percent points: an absolute claim is reached up to these
 GAIN, GAIN_MOST = RULES = "gain", "gain_most"  # of the rules of `claims.claims` those of a score
 
@@ -52,7 +53,7 @@ def _relative(claim: Mapping[str, str], metric: str, rows: pd.DataFrame) -> list
     also = [ALSO.get(name, name) for name in names]
     # At full scale nothing is settled: the rows of both baselines would be the same.
     more = _against(also, claim, metric, rows[rows["scale"] == "small"]) if also != names else []
-    return _against(names, claim, metric, rows) + [line for line in more if line.verdict != NOT_TESTED]
+    return _against(names, claim, metric, rows) + [line for line in more if line.verdict not in NO_VERDICT]
 
 
 def _baselines(claim: Mapping[str, str]) -> list[str]:
@@ -116,7 +117,7 @@ def _the_most(claim: Mapping[str, str], metric: str, rows: pd.DataFrame) -> list
         line = replace(
             judged(value, wanted=1),
             **pairs.columns(setting),
-            against=f"{name}: its gain less that of {most.split('/')[1]}",
+            against=name + MORE_THAN + most.split("/")[1],
             conditions=f"{pairs.compared(setting, group, claim['variant'], name)}; {others_run}",
         )
         every = len(PUBLISHED[dataset]) - 1

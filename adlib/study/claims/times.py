@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from adlib import speed
-from adlib.study.claims.verdicts import RATIO, Line, about, at_least, lower, untested
+from adlib.study.claims.verdicts import NOT_JUDGED, RATIO, Line, about, at_least, lower, untested
 from adlib.study.intervals import of_median
 from adlib.study.paper import names_in
 from adlib.study.peers import BANK, own_backbone, peers
@@ -82,7 +82,8 @@ def _memory(pair: Mapping[Any, Any]) -> Line:
     """Compare two methods' peak memory, which was measured apart from the times, maybe on another machine."""
     where = f"{pair['memory_device']}, {pair['memory_threads']:.0f} threads, inference.csv"
     why = "measured once: no spread, no verdict"
-    return Line(effect=pair["peak_mib"] / pair["peak_mib_other"], pairs=1, conditions=where, why=why)
+    ratio = pair["peak_mib"] / pair["peak_mib_other"]
+    return Line(effect=ratio, pairs=1, conditions=where, verdict=NOT_JUDGED, why=why)
 
 
 def _side_by_side(variant: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:

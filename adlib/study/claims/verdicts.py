@@ -4,7 +4,10 @@ import math
 from dataclasses import dataclass, fields
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
-INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested here"
+INCONCLUSIVE = "inconclusive"
+NOT_JUDGED = "measured but not judged"  # too few seeds, or what was measured says nothing of the claim: `why` has it
+NOT_TESTED = "not tested here"
+NO_VERDICT = (NOT_JUDGED, NOT_TESTED)
 DEPENDS = "depends on a category"  # without which the effect lies on the other side of 0
 MIXED = "mixed"  # of a claim with lines that are supported and lines that are contradicted
 IN_PART = {SUPPORTED: "supported in part", CONTRADICTED: "contradicted in part"}  # ... other lines are neither
@@ -16,6 +19,7 @@ VERDICTS = (
     MIXED,
     DEPENDS,
     INCONCLUSIVE,
+    NOT_JUDGED,
     NOT_TESTED,
 )
 SHORT_OF = 0.1  # a ratio of times reaches the claimed one up to this share
@@ -70,10 +74,11 @@ def untested(why: str) -> Line:
 
 
 def over_lines(verdicts: set[str]) -> str:
-    """Sum up the verdicts of the lines of one claim, of those that were tested."""
-    if not verdicts:
-        return NOT_TESTED
-    said = verdicts - {INCONCLUSIVE, DEPENDS}
+    """Sum up the verdicts of the lines of one claim: of those that have one, else whether anything was measured."""
+    judged = verdicts - set(NO_VERDICT)
+    if not judged:
+        return NOT_JUDGED if NOT_JUDGED in verdicts else NOT_TESTED
+    verdicts, said = judged, judged - {INCONCLUSIVE, DEPENDS}
     if len(said) != 1:
         return MIXED if said else DEPENDS if DEPENDS in verdicts else INCONCLUSIVE
     return said.pop() if len(verdicts) == 1 else IN_PART[said.pop()]

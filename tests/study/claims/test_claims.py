@@ -47,6 +47,6 @@ def test_a_rule_that_is_not_known_is_an_error(tmp_path):
 def test_every_claim_has_a_line_and_every_verdict_a_reason_or_an_interval(committed_verdicts):
     found = committed_verdicts
     assert set(found["id"]) == set(claims.claims()["id"])
-    untested = found["verdict"] == verdicts.NOT_TESTED
+    untested = found["verdict"].isin(verdicts.NO_VERDICT)
     assert (found.loc[untested, "why"] != "").all()
     assert found.loc[~untested, ["effect", "low", "high"]].notna().all(axis=None)

@@ -46,6 +46,6 @@ def test_a_diagnostic_that_says_nothing_is_not_judged_and_says_why(tmp_path):
     pd.DataFrame(lines).to_csv(tmp_path / "recall.csv", index=False)
     found = lines_of("S2-12", pd.DataFrame(), diagnostics=tmp_path)
     found = found.set_index(found["conditions"].str.split(";").str[0])
-    assert list(found.loc["short", ["verdict", "why", "pairs"]]) == [verdicts.NOT_TESTED, "not moved", 0]
+    assert list(found.loc["short", ["verdict", "why", "pairs"]]) == [verdicts.NOT_JUDGED, "not moved", 0]
     assert list(found.loc["long", ["why", "pairs"]]) == ["1 of 15 categories of mvtec", 3]
     assert found.loc["long", "effect"] == pytest.approx(1.1)

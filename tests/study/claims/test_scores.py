@@ -40,7 +40,7 @@ def test_no_verdict_without_three_seeds_or_without_pairs(row):
     rd = without_items(row, {("bottle", 0): 0.8, ("bottle", 1): 0.8})
     memkd = table(row, "memkd", {("bottle", 0): 0.9, ("bottle", 1): 0.9})
     found = judged(pd.concat([rd, memkd]), "S2-1")
-    assert (found["verdict"], found["why"]) == (verdicts.NOT_TESTED, "2 of 3 seeds")
+    assert (found["verdict"], found["why"]) == (verdicts.NOT_JUDGED, "2 of 3 seeds")
     assert math.isnan(found["low"])
     other = table(row, "memkd", {("bottle", 0): 0.9}, overrides={"epochs": 3})
     found = judged(pd.concat([rd, other]), "S2-1")

@@ -9,6 +9,7 @@ from adlib.study.claims import verdicts
 def test_the_answer_names_every_claim_once(committed_verdicts):
     heads = [line for line in claim_tables.answer(committed_verdicts).splitlines() if line.startswith("- **")]
     claims = [line for line in claim_tables.answer(committed_verdicts).splitlines() if line.startswith("  - ")]
+    assert claim_tables.answer(committed_verdicts).startswith("A number above 0 agrees with its claim")
     numbers = [line.removeprefix("  - ").split(":")[0] for line in claims]
     assert sorted(numbers) == sorted(committed_verdicts["id"].unique())
     assert sum(int(line.rsplit("(", 1)[1][:-1]) for line in heads) == len(claims)
@@ -23,6 +24,7 @@ def test_the_main_effect_is_that_of_the_papers_recipe_where_there_is_one():
         "rests_on": "",
         "by_category": "",
         "conditions": "",
+        "timed": "",
     }
     columns |= {"why": "", "unit": verdicts.POINTS, "verdict": verdicts.SUPPORTED, "claim": "x", "against": "rd"}
     lines = [
@@ -34,11 +36,19 @@ def test_the_main_effect_is_that_of_the_papers_recipe_where_there_is_one():
     judged = pd.DataFrame(lines, columns=["id", "metric", "recipe", "overrides", "images", "effect"]).assign(**columns)
     judged = judged.assign(low=judged["effect"] - 0.5, high=judged["effect"] + 0.5)
     found = claim_tables.main_effects(judged).to_dict()
-    assert found == {"a": "aupro 2 pp [1.5, 2.5]; iap 3 pp [2.5, 3.5]", "b": "aupro 4 pp [3.5, 4.5]"}
+    assert found == {
+        "a": "aupro 2 pp [1.5, 2.5] against rd; iap 3 pp [2.5, 3.5] against rd",
+        "b": "aupro 4 pp [3.5, 4.5] against rd",
+    }
+    both = pd.concat([judged, judged.iloc[1:2].assign(against="stpm", verdict=verdicts.INCONCLUSIVE)])
+    assert claim_tables.main_effects(both)["a"] == (
+        "aupro 2 pp [1.5, 2.5] against rd (supported); iap 3 pp [2.5, 3.5] against rd (supported); "
+        "aupro 2 pp [1.5, 2.5] against stpm (inconclusive)"
+    )
     assert claim_tables.main_effects(judged.assign(verdict=verdicts.NOT_TESTED)).empty
     times = judged.assign(id="c", metric="seconds", unit=verdicts.RATIO, recipe="paper", overrides="", images="")
     assert claim_tables.main_effects(times)["c"] == "seconds 1x to 4x (4 lines)"
-    assert claim_tables.main_effects(times.iloc[:1])["c"] == "seconds 1x [0.5, 1.5]"
+    assert claim_tables.main_effects(times.iloc[:1])["c"] == "seconds 1x [0.5, 1.5] against rd"
 
 
 def test_a_claim_over_its_lines():
@@ -48,6 +58,7 @@ def test_a_claim_over_its_lines():
     lines += [("e", "v", verdicts.CONTRADICTED), ("e", "v", verdicts.INCONCLUSIVE)]
     lines += [("f", "u", verdicts.DEPENDS), ("f", "u", verdicts.INCONCLUSIVE)]
     lines += [("g", "t", verdicts.DEPENDS), ("g", "t", verdicts.SUPPORTED)]
+    lines += [("i", "r", verdicts.NOT_TESTED), ("i", "r", verdicts.NOT_JUDGED), ("j", "q", verdicts.NOT_TESTED)]
     judged = pd.DataFrame(lines, columns=["id", "claim", "verdict"]).assign(
         overrides="", metric="aupro", unit=verdicts.POINTS, against="rd"
     )
@@ -64,6 +75,8 @@ def test_a_claim_over_its_lines():
         "f": verdicts.DEPENDS,
         "g": "supported in part",
         "h": verdicts.CONTRADICTED,
+        "i": verdicts.NOT_JUDGED,
+        "j": verdicts.NOT_TESTED,
     }
     assert set(found) <= set(verdicts.VERDICTS)
 
@@ -89,6 +102,22 @@ def test_lines_for_reading_keep_small_effects_and_leave_nothing_as_nan(committed
     line = claim_tables.shown(one).iloc[0]
     assert (line["effect"], line["n"]) == ("3.65 pp [-1.15, 6.16]", "9: 3 x 3")
     assert not claim_tables.shown(judged).isna().any(axis=None)
+
+
+def test_a_line_says_what_it_is_against_and_why_it_is_held_back(committed_verdicts):
+    gain, speed = (committed_verdicts[committed_verdicts["id"] == name].iloc[:1] for name in ("S0-3", "S1-5"))
+    gain = gain.assign(low=0.5, high=6.0, verdict=verdicts.INCONCLUSIVE, against="destseg", why="3 of 14 others")
+    found = claim_tables.shown(pd.concat([gain, gain.assign(low=-0.5), speed.assign(timed="resnet18, fast")]))
+    assert list(found["verdict"])[:2] == ["inconclusive (3 of 14 others)", "inconclusive"]
+    assert list(found["against"]) == ["destseg", "destseg", f"{speed['against'].item()} (resnet18, fast)"]
+
+
+def test_what_was_measured_and_not_judged_is_named_with_the_reason(committed_verdicts):
+    line = committed_verdicts[committed_verdicts["id"] == "S2-12"].iloc[:1]
+    measured = line.assign(verdict=verdicts.NOT_JUDGED, why="recalls nearly the same")
+    assert claim_tables.not_judged(measured) == "S2-12 (recalls nearly the same)"
+    assert claim_tables.answer(measured).endswith("more for anomalies: recalls nearly the same")
+    assert claim_tables.not_judged(line.assign(verdict=verdicts.NOT_TESTED)) == ""
 
 
 def test_letters_stand_for_conditions_and_why(committed_verdicts):

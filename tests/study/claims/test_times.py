@@ -38,7 +38,7 @@ def judged(folder, name: str, *lines, peers=()):
     pd.DataFrame([*peers, peer("stpm", 99.0, 99.0, commit="c" * 40)]).to_csv(folder / "peers.csv", index=False)
     (claim,) = claims.claims()[lambda table: table["id"] == name].to_dict("records")
     found = times.judge(claim, "seconds" if name == "S2-11" else "fps", folder)
-    return [line for line in found if line.verdict != verdicts.NOT_TESTED]
+    return [line for line in found if line.verdict not in verdicts.NO_VERDICT]
 
 
 def test_a_ratio_is_the_median_of_the_turns_with_its_interval(tmp_path):
@@ -69,7 +69,7 @@ def test_each_on_the_network_of_its_own_is_a_line_beside_those_of_one_network(tm
     lines = [timed("dskd", *[30.0] * 6), timed("rd", *[15.0] * 6), timed("rd", *[60.0] * 6, **other)]
     judged(tmp_path, "S1-4", *lines, timed("dskd", *[90.0] * 6, backbone="resnet50"))
     (claim,) = claims.claims()[lambda table: table["id"] == "S3-5"].to_dict("records")
-    found = [line for line in times.judge(claim, "seconds", tmp_path) if line.verdict != verdicts.NOT_TESTED]
+    found = [line for line in times.judge(claim, "seconds", tmp_path) if line.verdict not in verdicts.NO_VERDICT]
     assert [(line.effect, line.verdict) for line in found] == [
         (2.0, verdicts.CONTRADICTED),
         (0.5, verdicts.SUPPORTED),
@@ -172,8 +172,8 @@ def test_a_verdict_follows_from_the_rule_and_not_from_the_words_of_the_claim(tmp
     judged(tmp_path, "S1-4", timed("stpm", *[20.0] * 6), timed("reduced_student", *[10.0] * 6))
     (claim,) = claims.claims()[lambda table: table["id"] == "S1-4"].to_dict("records")
     changed = claim | {"claim": "about three times slower, the most of all"}
-    (line,) = (line for line in times.judge(changed, "fps", tmp_path) if line.verdict != verdicts.NOT_TESTED)
+    (line,) = (line for line in times.judge(changed, "fps", tmp_path) if line.verdict not in verdicts.NO_VERDICT)
     assert line.verdict == verdicts.SUPPORTED
     changed = claim | {"rule": "about"}
-    (line,) = (line for line in times.judge(changed, "fps", tmp_path) if line.verdict != verdicts.NOT_TESTED)
+    (line,) = (line for line in times.judge(changed, "fps", tmp_path) if line.verdict not in verdicts.NO_VERDICT)
     assert line.verdict == verdicts.CONTRADICTED

@@ -42,7 +42,8 @@ MOVED = 0.1  # cosine distance of a memory's items from their beginning, above w
 # A memory that leaves less than this share of every distance, of normal pixels and of defects alike, has collapsed: it
 # recalls nearly one feature for all.
 COLLAPSED = 0.05
-WHERE = ("dataset", "category", "seed", "conditions")  # what tells a measurement from another
+ALIKE = "every pixel recalls nearly the same, so that what a distance loses is nearly all that it was"
+WHERE = ("dataset", "category", "seed", "recipe", "conditions")  # what tells a measurement from another
 BEGUN = "after so few steps BatchNorm's own statistics still hold their beginning: train longer"
 UNMOVED = "the learned values are where they began: train longer"
 FAINT = "the learned values lie apart, but by a silhouette below .1: train longer"
@@ -52,6 +53,7 @@ EDGES = (0, 4, 8, 16, 32, np.inf)
 # What a topic sets besides the given overrides, as its conditions say it.
 SETTINGS = {
     "rise": ", not settled, memories without attention",
+    "ratio": ", alpha 1",
     "layers": ", EfficientNet stages {bottom} and {top}".format(**diagnostics.BOTTOM_AND_TOP),
 }
 # DeSTSeg without memories, with those of the paper, and with the one of its first trial, added directly; without the
@@ -63,8 +65,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mse": ("memory_destseg", ALONE | {"memory_loss": "mse", "memory_levels": [2]}),
 }
 Make = Callable[..., Run]
-# (claim, metric, value or why there is none, parts) of each number, and the tables of curves by name
-Found = tuple[Sequence[tuple[str, str, float | str, dict[str, float]]], dict[str, pd.DataFrame]]
+# A number: claim, metric, value or why there is none, parts, and what has to be said beside a value.
+Number = tuple[str, str, float | str, dict[str, float]] | tuple[str, str, float | str, dict[str, float], str]
+Found = tuple[Sequence[Number], dict[str, pd.DataFrame]]  # ... and the tables of curves by name
 
 
 def rise(make: Make) -> Found:
@@ -75,7 +78,7 @@ def rise(make: Make) -> Found:
     rises = {name: diagnostics.abrupt_rise(log) for name, log in logs.items()}
     known = min((log["stage"] == "student").sum() for log in logs.values()) >= diagnostics.FORGOTTEN
     falls = {name: float(log.loc[log["stage"] == "student", "_cos_train"].mean()) for name, log in logs.items()}
-    numbers = [("S0-10", "l_cos", falls["destseg"] - falls["memory"], falls)]
+    numbers: list[Number] = [("S0-10", "l_cos", falls["destseg"] - falls["memory"], falls)]
     # With the student's own statistics, as the paper saw it, and with the batch's, which leaves only the features.
     for metric, mode in (("l_cos_jump", "rise"), ("l_cos_jump_batch", "rise_batch")):
         jumps = {name: found[mode] for name, found in rises.items()}
@@ -100,9 +103,8 @@ def trial(make: Make) -> Found:
 def recall(make: Make) -> Found:
     """How far from the mean normal feature pixels are before and after recall, of good images and inside defects.
 
-    Memories whose values are hardly moved do not count, as what such a memory recalls is its beginning. Not judged
-    where none counts, nor where all recall the same: then no distance is left of any pixel, and a share of nothing says
-    nothing.
+    Memories whose values are hardly moved do not count, as what such a memory recalls is its beginning. Where none
+    counts nothing is judged.
     """
     run, fresh = make("memkd"), make("memkd", trained=False)
     far = _movements(_values(fresh), _values(run))
@@ -122,15 +124,23 @@ def recall(make: Make) -> Found:
                 lines.append({"pixels": kind, "memory": memory, "before": before, "after": after})
     table = pd.DataFrame(lines)
     counted = table[table["memory"].isin([name for name, by in far.items() if by > MOVED])]
-    kept = (counted["after"] / counted["before"]).groupby(counted["pixels"]).mean()
-    # Two statements: distances shrink, and those of anomalies shrink more. The lesser of both margins decides.
-    value: float | str = UNMOVED
-    if len(kept) == len(sides):
-        value = min(1 - kept["defect"], kept["normal"] - kept["defect"])
-    if len(kept) and (kept < COLLAPSED).all():
-        value = "every pixel recalls nearly the same, so that no distance is left to compare"
-    parts = kept.to_dict() | {f"{name} moved": by for name, by in far.items()}
-    return [("S2-12", "feature_distance", value, parts)], {"recall": table}
+    number = _descents(counted, {f"{name} moved": by for name, by in far.items()})
+    return [number], {"recall": table}
+
+
+def _descents(counted: pd.DataFrame, further: Mapping[str, float]) -> Number:
+    """By how much recall lowers the distances, of normal pixels and of defects, in parts of what normal ones had.
+
+    Two statements: both decrease, and those of anomalies decrease by more. The least margin decides.
+    """
+    sides = counted.pivot(index="memory", columns="pixels", values=["before", "after"]).dropna()
+    if sides.empty:
+        return "S2-12", "feature_distance", UNMOVED, dict(further)
+    fall = (sides["before"] - sides["after"]).div(sides["before", "normal"], axis=0).mean()
+    value = min(fall["normal"], fall["defect"], fall["defect"] - fall["normal"])
+    kept = sides["after"] / sides["before"]
+    note = ALIKE if (kept < COLLAPSED).all(axis=None) else ""
+    return "S2-12", "feature_distance", value, fall.to_dict() | dict(further), note
 
 
 def values(makes: dict[str, Make]) -> Found:
@@ -161,7 +171,7 @@ def values(makes: dict[str, Make]) -> Found:
             frame = pd.DataFrame({"of": names, "x": points[:, 0], "y": points[:, 1]})
             frames.append(frame.assign(method=method, memory=memory))
     moved = {f"{method} {memory} moved": far for (method, memory), far in least.items()}
-    numbers: list[tuple[str, str, float | str, dict[str, float]]] = []
+    numbers: list[Number] = []
     for metric, of in (("silhouette", scores), ("t-SNE", planes)):  # among themselves, and as the eye sees them
         means = {method: float(np.mean(found)) for method, found in of.items() if found}
         value = diagnostics.compact_and_apart(means.get("memkd"), means.get("rd_memae"))
@@ -181,8 +191,11 @@ def _movements(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> d
 
 
 def ratio(make: Make) -> Found:
-    """The losses of both pairs of the mixed teacher, a level."""
-    run = make("mixed_teacher")
+    """The losses of both pairs of the mixed teacher, a level.
+
+    With alpha at 1: the paper sets it to a tenth because of this ratio, and what counts less in a loss is learnt less.
+    """
+    run = make("mixed_teacher", alpha=1.0)
     assert run.history is not None
     config: Any = run.method.config
     levels = len(config.efficient_stages) / len(config.levels)
@@ -266,7 +279,7 @@ def main() -> None:
         for place in [TOGETHER] if together else options.category:
             dataset, category = place.split("/", 1)
             path = options.out / f"{topic}.csv"
-            where = {"dataset": dataset, "category": category, "seed": seed}
+            where = {"dataset": dataset, "category": category, "seed": seed, "recipe": options.recipe}
             further = f", of {', '.join(sorted(options.category))}" if together else ""
             where["conditions"] = conditions + SETTINGS.get(topic, "") + further
             made = rows_as_text(options.out / "curves" / path.name if topic == "kinds" else path)  # it has no numbers
@@ -278,8 +291,10 @@ def main() -> None:
             numbers, curves = TOPICS[topic](makes if together else makes[place])
             origin = {k: v for k, v in environment(options.device).items() if k in ("device", "commit", "created")}
             rows = [
-                {"id": claim, "metric": metric, **_value_or_why(value), "parts": json.dumps(parts)} | where | origin
-                for claim, metric, value, parts in numbers
+                {"id": claim, "metric": metric, **_value_or_why(value, *note), "parts": json.dumps(parts)}
+                | where
+                | origin
+                for claim, metric, value, parts, *note in numbers
             ]
             for name, curve in curves.items():  # before the rows, which say that all is there
                 _replace(options.out / "curves" / f"{name}.csv", curve.assign(**where).to_dict("records"), where)
@@ -288,12 +303,12 @@ def main() -> None:
                 print(place, seed, row["id"], row["metric"], row["value"], row["why"], row["parts"], flush=True)
 
 
-def _value_or_why(value: float | str) -> dict[str, float | str]:
+def _value_or_why(value: float | str, note: str = "") -> dict[str, float | str]:
     if isinstance(value, str):
         return {"value": "", "why": value}
     if not math.isfinite(value):
         return {"value": "", "why": "no image has what is measured"}
-    return {"value": value, "why": ""}
+    return {"value": value, "why": note}
 
 
 def _train(
@@ -312,6 +327,7 @@ def _train(
         dataset,
         category,
         seed=seed,
+        recipe=options.recipe,
         scale=options.scale,
         teacher=options.teacher,
         overrides=overrides,
@@ -351,6 +367,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--topic", nargs="+", choices=TOPICS, default=[*TOPICS])
     parser.add_argument("--category", nargs="+", required=True, help="dataset/category")
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--recipe", default="paper", choices=("paper", "code"), help="RD and DSKD know paper alone")
     parser.add_argument("--teacher", default="bundled")
     parser.add_argument("--scale", default="small", choices=("small", "full"))
     parser.add_argument("--override", nargs="+", default=[], help="method.field=JSON, of the memory variants, too")

@@ -1,6 +1,7 @@
 """Judge the claims on what is inside a method or its maps, by the numbers that `benchmarks/diagnostics.py` wrote."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,12 @@ from adlib.environment import PROJECT
 from adlib.metrics import METRICS
 from adlib.study.claims import pairs, scope
 from adlib.study.claims.effects import TOGETHER, apart, judged
-from adlib.study.claims.verdicts import NOT_JUDGED, NUMBER, POINTS, Line, untested
+from adlib.study.claims.verdicts import CONTRADICTED, NOT_JUDGED, NUMBER, POINTS, Line, untested
 from adlib.study.filters import origins, places
 
 DIAGNOSTICS = PROJECT / "results" / "diagnostics"
-# What a number has in it beside what its claim speaks of.
-CAREFUL = {("S1-11", "pixel_auroc"): "it falls with noise, too, which the claim grants"}
+# A number that falls by what its claim grants, too: it can support, and not deny.
+CANNOT_DENY = {("S1-11", "pixel_auroc"): "below 0 this says nothing, as noise, which the claim grants, lowers it, too"}
 
 
 def judge(claim: Mapping[str, str], metric: str, folder: Path) -> list[Line]:
@@ -30,10 +31,11 @@ def judge(claim: Mapping[str, str], metric: str, folder: Path) -> list[Line]:
         return [untested("a diagnostic: no such measurement is committed")]
     found["value"] = pd.to_numeric(found["value"])
     lines = []
-    for (conditions, images), group in found.groupby(["conditions", origins(found)], sort=True):
+    for (recipe, conditions, images), group in found.groupby(["recipe", "conditions", origins(found)], sort=True):
+        under = f"recipe {recipe}, {conditions}"
         if group["value"].isna().all():
             silent = untested("; ".join(group["why"].unique()))
-            lines.append(replace(silent, verdict=NOT_JUDGED, conditions=str(conditions)))
+            lines.append(replace(silent, verdict=NOT_JUDGED, recipe=str(recipe), conditions=under))
             continue
         group = group.dropna(subset="value")
         group = pairs.with_enough_seeds(group.assign(category=places(group)))
@@ -41,9 +43,12 @@ def judge(claim: Mapping[str, str], metric: str, folder: Path) -> list[Line]:
         made_of = ", ".join(f"{name} {value:.3g}" for name, value in parts.items())
         named = ", ".join(sorted(set(group["category"]) - {TOGETHER}))  # what compares categories has named them
         devices = " and ".join(sorted(group["device"].unique()))
-        said = [str(conditions), named, f"mean {made_of}" if made_of else "", f"on {devices}"]
+        said = [under, named, f"mean {made_of}" if made_of else "", f"on {devices}"]
         digits = "+.1f" if metric in METRICS else "+.3g"
         line = judged(group, scope.wanted(claim["dataset"]), digits)
+        granted = CANNOT_DENY.get((claim["id"], metric), "")
+        if granted and line.verdict == CONTRADICTED:
+            line = replace(line, verdict=NOT_JUDGED, why=granted, rests_on="", p=math.nan)
         alone = group["dataset"].iloc[0] == "all"
         coverage = "" if alone else scope.coverage(claim["dataset"], group)
         lines.append(
@@ -51,9 +56,10 @@ def judge(claim: Mapping[str, str], metric: str, folder: Path) -> list[Line]:
                 line,
                 unit=POINTS if metric in METRICS else NUMBER,
                 by_category="; ".join(filter(None, apart(group, digits))),
+                recipe=str(recipe),
                 images="" if alone else str(images),
                 conditions="; ".join(filter(None, said)),
-                why="; ".join(filter(None, [line.why or coverage, CAREFUL.get((claim["id"], metric), "")])),
+                why="; ".join(filter(None, [line.why or coverage, *group["why"].unique()])),
             )
         )
     return lines

@@ -78,7 +78,7 @@ def topics(benchmark):
 
 
 def measured(found) -> dict[tuple[str, str], float]:
-    return {(claim, metric): value for claim, metric, value, _ in found[0]}
+    return {(claim, metric): value for claim, metric, value, *_ in found[0]}
 
 
 def log(before: float, own: float, batch: float, steps: int = 160) -> pd.DataFrame:
@@ -117,7 +117,8 @@ def test_a_first_trial_that_finds_less_is_as_the_paper_has_it(topics):
 
 
 def test_a_ratio_is_of_losses_a_level(topics):
-    def make(method, efficient_stages=(5, 6, 7, 8), levels=(1, 2)):
+    def make(method, alpha, efficient_stages=(5, 6, 7, 8), levels=(1, 2)):
+        assert alpha == 1  # which the paper set by this ratio
         losses = pd.DataFrame({"_ratio": np.full(50, 20.0)})  # of sums over four levels and over two
         config = SimpleNamespace(efficient_stages=efficient_stages, levels=levels)
         return SimpleNamespace(history=SimpleNamespace(losses=losses), method=SimpleNamespace(config=config))
@@ -143,7 +144,7 @@ def test_a_measurement_that_is_there_is_not_made_again_and_half_of_one_is_replac
 
     measure("0")
     curves = (tmp_path / "curves" / "c.csv").read_text()
-    where = ',mtd,split0,0,"teacher bundled, small scale"'
+    where = ',mtd,split0,0,paper,"teacher bundled, small scale"'
     assert curves.splitlines()[1:] == ["4.0,0.1" + where, "inf," + where]
     (tmp_path / "depth.csv").unlink()  # as if killed before
     measure("0")
@@ -189,13 +190,23 @@ def test_hollow_large_defects_and_flagged_neighbours_of_small_ones_are_as_the_su
     assert found["S3-6", "halo_fpr"] == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize(("normal", "defect", "value"), [(0.8, 0.5, 0.3), (0.3, 0.4, -0.1), (0.9, 0.8, 0.1)])
-def test_recall_has_to_shrink_distances_and_those_of_defects_more(topics, normal, defect, value):
+@pytest.mark.parametrize(
+    ("normal", "defect", "start", "value"),
+    [
+        (0.8, 0.5, 10.0, 0.2),  # the least of both descents, 0.2 and 0.5, and of what one is more than the other
+        (0.3, 0.4, 10.0, -0.1),
+        (0.9, 0.8, 10.0, 0.1),
+        (1.2, 0.9, 10.0, -0.2),
+        (0.5, 0.5, 16.0, 0.3),  # as much is kept, and yet the descent of what began farther is larger
+        (0.01, 0.01, 8.0, -0.198),
+    ],
+)
+def test_recall_has_to_lower_distances_and_those_of_defects_by_more(topics, normal, defect, start, value):
     labels, masks = torch.tensor([0, 0, 1]), torch.ones(3, 8, 8)
 
     def recall_distances(images, _):
-        kept = defect if len(images) == 1 else normal
-        before = torch.full((len(images), 4, 4), 10.0)
+        kept, begun = (defect, start) if len(images) == 1 else (normal, 10.0)
+        before = torch.full((len(images), 4, 4), begun)
         return {"m0": {"before": before, "after": kept * before}}
 
     def make(method, trained=True):
@@ -205,6 +216,8 @@ def test_recall_has_to_shrink_distances_and_those_of_defects_more(topics, normal
         return SimpleNamespace(method=holder, test=test)
 
     assert measured(topics.recall(make)) == pytest.approx({("S2-12", "feature_distance"): value})
+    ((*_, note),) = topics.recall(make)[0]
+    assert note == (topics.ALIKE if max(normal, defect) < 0.05 else "")
 
 
 def test_a_category_measured_again_leaves_the_others(tmp_path, monkeypatch, benchmark):

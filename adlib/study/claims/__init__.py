@@ -71,6 +71,7 @@ def claims(folder: str | Path = FOLDER) -> pd.DataFrame:
     - about: it has about so many times as much.
     - lower: it has less, whatever the ratio.
 
+    What is printed is a number a metric, or one a baseline; both, with `;` between baselines (`scores.printed_of`).
     `ratio` is how many times as much, as a number or fraction, where the paper's text says it in words; else it follows
     from `paper_variant` and `paper_baseline`. Raises ValueError for another rule.
     """
@@ -116,7 +117,7 @@ def judge(
                     claim=claim["claim"],
                     where=claim["where"],
                     metric=metric,
-                    printed="" if scores.MORE_THAN in line.against else _printed(claim, i),
+                    printed="" if scores.MORE_THAN in line.against else _printed(claim, i, line.against),
                 )
                 for line in _judged(claim, metric, i, rows, Path(timings), Path(diagnostics))
             ]
@@ -136,8 +137,8 @@ def _judged(
     return scores.judge(claim, metric, i, rows)
 
 
-def _printed(claim: Mapping[str, str], i: int) -> str:
-    sides = [names_in(claim[side]) for side in ("paper_baseline", "paper_variant")]
+def _printed(claim: Mapping[str, str], i: int, against: str) -> str:
+    sides = [names_in(scores.printed_of(claim, against)), names_in(claim["paper_variant"])]
     count = len(names_in(claim["metric"]))
     # Several baselines of one metric are printed with a comma, too: they stand beside the first metric.
     shown = [part[i] if len(part) == count else ("" if i else ", ".join(part)) for part in sides]

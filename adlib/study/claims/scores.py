@@ -169,17 +169,26 @@ def _absolute(claim: Mapping[str, str], metric: str, i: int, rows: pd.DataFrame)
     return lines or [untested(needed)]
 
 
+def printed_of(claim: Mapping[str, str], against: str) -> str:
+    """Return what is printed of the baseline `against`, a number a metric: that of the first where it is none of them.
+
+    Of several baselines that all have such numbers these stand in one cell of the list, with ';' between them.
+    """
+    cells, names = claim["paper_baseline"].split(";"), _baselines(claim)
+    return cells[names.index(against)] if len(cells) == len(names) and against in names else cells[0]
+
+
 def _stated_gain(claim: Mapping[str, str], i: int, against: str) -> float:
     """Compute the printed gain over the baseline `against` in percent points; NaN where the numbers are not printed.
 
-    A number a metric is of the first baseline; a number a baseline is of the first metric.
+    A number a metric is of the first baseline (`printed_of`: or of each); a number a baseline is of the first metric.
     """
-    after, before = names_in(claim["paper_variant"]), names_in(claim["paper_baseline"])
+    after, before = names_in(claim["paper_variant"]), names_in(printed_of(claim, against))
     names, metrics = _baselines(claim), names_in(claim["metric"])
     if i >= len(after) or not before or not against:
         return math.nan
     which = [name if against in names else ALSO.get(name, name) for name in names].index(against)
-    if len(before) == len(metrics) and which == 0:
+    if len(before) == len(metrics) and (which == 0 or ";" in claim["paper_baseline"]):
         printed = before[i]
     elif len(before) == len(names) and i == 0:
         printed = before[which]

@@ -28,6 +28,8 @@ def test_real_and_generated_images_are_judged_apart(row, tmp_path):
         "conditions": "small",
         "parts": "{}",
         "device": "cpu: A",
+        "recipe": "paper",
+        "why": "",
     }
     places = [("aitex", "fabric"), ("synthetic", "canvas")]
     lines = [line | {"dataset": of, "category": c, "seed": seed} for of, c in places for seed in range(3)]

@@ -39,6 +39,8 @@ def test_a_diagnostic_counts_only_where_its_claim_speaks_of_it(tmp_path):
         "conditions": "small",
         "parts": "{}",
         "device": "cpu: A",
+        "recipe": "paper",
+        "why": "",
     }
     places = [("mvtec", "bottle"), ("mvtec", "tile"), ("aitex", "fabric")]
     lines = [line | {"dataset": of, "category": c, "seed": seed} for of, c in places for seed in range(3)]

@@ -3,12 +3,13 @@
     python benchmarks/diagnostics.py --category mvtec/bottle --seed 0 1 2 --teacher bundled --data-root DIR
 
 Topics: `rise` and `trial` (memory DeSTSeg, Figs. 9, 11, 17), `recall` and `values` (MemKD, Figs. 6 and 7), `ratio` and
-`layers` (MixedTeacher, Sec. 4.2 and Fig. 2), `depth` (DSKD's limitations), and, of no paper and without a claim,
-`kinds`: which kinds of defects STPM and RD find. `value` is made so that the claim `id` says it is above 0; `parts` are
-the numbers that it was made of. `curves/` beside the tables holds what figures are drawn from, and the table of
-`kinds`. `values` compares categories, so it has one row a seed. A number that says nothing is left out of its row, and
-`why` says so. Rows that a file has already are not made again. Memories take more steps than scale `small` has: with
---override memkd.epochs=6 memkd.batch=4 memkd.exemplars=4 rd_memae.epochs=6 rd_memae.batch=4 they move far enough.
+`layers` (MixedTeacher, Sec. 4.2, and Fig. 2 of Sec. 4.1), `depth` (DSKD's limitations), and, of no paper and without a
+claim, `kinds`: which kinds of defects STPM and RD find. `value` is made so that the claim `id` says it is above 0;
+`parts` are the numbers that it was made of. `curves/` beside the tables holds what figures are drawn from, and the
+table of `kinds`. `values` compares categories, so it has one row a seed. A number that says nothing is left out of its
+row, and `why` says so. Rows that a file has already are not made again. Memories take more steps than scale `small`
+has: with --override memkd.epochs=6 memkd.batch=4 memkd.exemplars=4 rd_memae.epochs=6 rd_memae.batch=4 they move far
+enough.
 """
 
 import argparse

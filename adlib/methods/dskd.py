@@ -2,11 +2,11 @@
 
 Yao, Gao, "Dual-Student Knowledge Distillation Networks for Unsupervised Anomaly Detection", arXiv 2402.00448, 2024. No
 code was published, and of the paper only its abstract and summaries could be read: this is our reading of them. Stated
-in the abstract: one fixed teacher; two students of the same scale and inverted structure; pyramid matching. Said by
-summaries, one of them written by a machine, which can be wrong in detail: an encoder and a decoder; a bottleneck that
-fuses the encoder's maps and embeds them in the decoder; scores from the decoder alone, its levels' maps added; a loss
-with an L2 and a cosine term. All the rest is assumed, stands in the deviation list and can be switched. The parts are
-STPM's (the encoder) and RD's (the embedding and the decoder).
+in the abstract: one teacher, pre-trained; two students of the same scale and inverted structure; pyramid matching. Said
+by summaries, one of them written by a machine, which can be wrong in detail: the teacher is fixed; an encoder and a
+decoder; a bottleneck that fuses the encoder's maps and embeds them in the decoder; scores from the decoder alone, its
+levels' maps added; a loss with an L2 and a cosine term. All the rest is assumed, stands in the deviation list and can
+be switched. The parts are STPM's (the encoder) and RD's (the embedding and the decoder).
 """
 
 from dataclasses import dataclass

@@ -280,6 +280,8 @@ class MemKD(NRDistillation, MemoryRD):
             "Figure 6",
             "l2 distance to the averaged normal features of the test set",
             "-",
-            "by pixel, to the mean over images and pixels, of queries and of recalled features each to their own",
+            "by pixel, of anomalies those inside defects, to the mean over images and pixels, of queries and of "
+            "recalled features each to their own; what recall takes off it in parts of what normal pixels had, the mean "
+            "over memories",
         ),
     )

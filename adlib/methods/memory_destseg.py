@@ -189,7 +189,7 @@ class MemoryDeSTSeg(DeSTSeg):
             "training of the memories",
             "perhaps first, then fixed",
             "joint",
-            "joint; memory_steps=N trains them alone first, and they go on with the student",
+            "joint; memory_steps=N trains them alone first, and they go on with the student: fixed they cannot be",
         ),
         Deviation(
             "gradient into the memories",

@@ -270,7 +270,7 @@ class MixedTeacher(Method):
         return reduced(maps, self.config.image_score)
 
     def efficient_level_map(self, images: Tensor, level: int) -> Tensor:
-        """Compute the map of one level of the EfficientNet pair alone (Sec. 4.2, Fig. 2): (N, H, W).
+        """Compute the map of one level of the EfficientNet pair alone (Sec. 4.1, Fig. 2): (N, H, W).
 
         `level` counts `efficient_stages` from 0. Blurred as the fused map is, so by the recipe `paper` not at all.
         """

@@ -7,8 +7,9 @@ import pandas as pd
 from adlib import speed
 from adlib.methods import METHODS, resolve
 
-# The network behind what MixedTeacher's paper prints of each: PatchCore's is its library's own; FastFlow's columns are
-# those of anomalib's Wide ResNet-50-2 (`contradictions.copies`); of STFPM the library has but one.
+# The network taken for a peer's own beside MixedTeacher, whose table of times names none: PatchCore's is its library's;
+# FastFlow's an assumption, as the paper's columns of its accuracy are anomalib's of a Wide ResNet-50-2
+# (`contradictions.copies`), while the library's default is a ResNet-18; of STFPM the library has but one.
 PEERS = {"patchcore": "wide_resnet50_2", "fastflow": "wide_resnet50_2", "stfpm": "resnet18"}
 CORESET = 0.1  # the share of patches that PatchCore's library keeps by itself
 BANK = 209  # images whose patches PatchCore's memory is taken from: of more it is slower

@@ -48,6 +48,18 @@ def test_no_verdict_without_three_seeds_or_without_pairs(row):
     assert "memkd(items=0): 2" in found["why"]
 
 
+def test_what_is_printed_is_of_the_baseline_that_counts():
+    claim = {"paper_baseline": "98.7,97.9; 98.4,97.8", "paper_variant": "99.1,98.0", "metric": "image_auroc,aupro"}
+    claim |= {"baseline": "memkd(nm=off),memkd(items=0)"}
+    assert [scores._stated_gain(claim, i, "memkd(items=0)") for i in (0, 1)] == pytest.approx([0.7, 0.2])
+    assert [scores._stated_gain(claim, i, "memkd(nm=off)") for i in (0, 1)] == pytest.approx([0.4, 0.1])
+    assert scores.printed_of(claim, "memkd(items=0)").strip() == "98.4,97.8"
+    assert scores.printed_of(claim, "") == "98.7,97.9"
+    one = claim | {"paper_baseline": "98.7,97.9"}  # a number a metric: of the first
+    assert scores._stated_gain(one, 1, "memkd(nm=off)") == pytest.approx(0.1)
+    assert math.isnan(scores._stated_gain(one, 1, "memkd(items=0)"))
+
+
 def test_of_several_baselines_the_best_on_average_counts_not_the_luckiest_of_each_pair(row):
     places = [("bottle", seed) for seed in range(3)]
     encoder, decoder = ({"students": name} for name in ("encoder", "decoder"))

@@ -281,7 +281,7 @@ class MemKD(NRDistillation, MemoryRD):
             "l2 distance to the averaged normal features of the test set",
             "-",
             "by pixel, of anomalies those inside defects, to the mean over images and pixels, of queries and of "
-            "recalled features each to their own; what recall takes off it in parts of what normal pixels had, the mean "
+            "recalled features each to their own; what recall takes off it in parts of what normal pixels had, mean "
             "over memories",
         ),
     )

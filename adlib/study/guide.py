@@ -256,7 +256,7 @@ def _lead(best: Any, other: Any, kind: str) -> str:
     points = best[kind] - other[kind]
     spread = np.nanmax([best["spread"], other["spread"], 0.0])
     apart = f"{points:.1f} points before {_name(other)}"
-    return apart if points > spread else f"not told apart from {_name(other)}, {points:.1f} points below it"
+    return apart if points > spread else f"not told apart from {_name(other)}, which is {points:.1f} points lower"
 
 
 def _name(line: Any) -> str:

@@ -368,7 +368,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--topic", nargs="+", choices=TOPICS, default=[*TOPICS])
     parser.add_argument("--category", nargs="+", required=True, help="dataset/category")
     parser.add_argument("--seed", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--recipe", default="paper", choices=("paper", "code"), help="RD and DSKD know paper alone")
+    parser.add_argument(
+        "--recipe", default="paper", choices=("paper", "code"), help="code: of the methods whose authors published some"
+    )
     parser.add_argument("--teacher", default="bundled")
     parser.add_argument("--scale", default="small", choices=("small", "full"))
     parser.add_argument("--override", nargs="+", default=[], help="method.field=JSON, of the memory variants, too")

@@ -44,7 +44,7 @@ def test_a_lead_that_is_less_than_seeds_differ_by_is_none():
     found = ranking.by_kind(pd.DataFrame(rows), TIMINGS)
     said = guide.advice(found["object"], "", found)[1]
     assert said.startswith(
-        "For objects: stpm (paper), image AUROC 85.0% (seeds ± 7.1), not told apart from rd (paper), 1.5 "
+        "For objects: stpm (paper), image AUROC 85.0% (seeds ± 7.1), not told apart from rd (paper), which is 1.5 "
     )
 
 

@@ -101,8 +101,9 @@ def by_kind(tested: pd.DataFrame) -> pd.DataFrame:
 
 def histogram(detector: "Detector") -> Figure:
     """Draw the scores of good and defective test images with the threshold between them."""
-    run = detector.trained
-    return plots.histogram(run.predicted.scores, run.test.labels.numpy(), threshold=detector.threshold.value)
+    run, threshold = detector.trained, detector.threshold.value
+    title = f"{len(run.test)} test images; right of the line is an alarm"
+    return plots.histogram(run.predicted.scores, run.test.labels.numpy(), title, threshold)
 
 
 def gallery(detector: "Detector", count: int = PICTURES) -> Figure:

@@ -66,3 +66,17 @@ def test_a_command_that_names_no_overrides_has_none(name):
     (cell,) = [c for c in code_cells(path) if "parameters" in c["metadata"].get("tags", [])]
     values = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse("".join(cell["source"])).body}
     assert values["overrides"] == {}
+
+
+@pytest.mark.parametrize(("count", "shown"), [(50, 50), (51, 0)])
+def test_a_summary_of_many_runs_says_where_the_pictures_lie_and_holds_none(count, shown, tmp_path, capsys):
+    for number in range(count):
+        (tmp_path / f"{number}.png").touch()
+    (summary,) = [p for p in NOTEBOOKS if p.stem == "summary"]
+    displayed: list[Path] = []
+    names = {"rows": str(tmp_path), "table": range(count), "Path": Path, "Image": Path, "display": displayed.append}
+    exec("".join(code_cells(summary)[-1]["source"]), names)
+    assert len(displayed) == shown
+    said = capsys.readouterr().out
+    assert f"{count} pictures beside {count} rows" in said
+    assert (str(tmp_path) in said) == (shown == 0)

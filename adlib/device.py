@@ -17,15 +17,23 @@ from adlib.errors import check_known, first_line
 from adlib.lease import take
 
 PRECISIONS = ("fp32", "bf16", "auto")
+ASSIGNED = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES")  # who was given a GPU finds it named here
+HIDDEN = ("", "-1", "NoDevFiles")  # what CUDA_VISIBLE_DEVICES says where none is meant; the last is Slurm's
 
 _held: dict[str, IO[bytes]] = {}  # the device of this process and its lease, kept until the process ends
 
 
 def resolve_device(device: str = "auto") -> str:
-    """Return a free GPU where there is one and `device` is 'auto' (`lease`); else `device`, checked to exist."""
+    """Return a free GPU where there is one and `device` is 'auto' (`lease`); else `device`, checked to exist.
+
+    Raises ValueError for another name, and where 'auto' would take the processor though a GPU was given to the process.
+    """
     device = str(device)  # a torch.device says its name
     if device == "auto":
-        return lease_gpu() if torch.cuda.is_available() else "cpu"
+        if torch.cuda.is_available():
+            return lease_gpu()
+        _check_none_assigned()
+        return "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         expected = "'auto', 'cpu', 'cuda' or, of several GPUs, 'cuda:1'"
         raise ValueError(f"unknown device {device!r}; expected {expected}")
@@ -34,6 +42,19 @@ def resolve_device(device: str = "auto") -> str:
     if device != "cpu" and (torch.device(device).index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA device(s)")
     return device
+
+
+def _check_none_assigned() -> None:
+    """Raise ValueError where a GPU was given to this process: to train on the processor beside it is not meant."""
+    given = [f"{name}={os.environ[name]}" for name in ASSIGNED if os.environ.get(name)]
+    if not given or os.environ.get("CUDA_VISIBLE_DEVICES") in HIDDEN:
+        return
+    built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
+    raise ValueError(
+        f"{given[0]} says that this process was given a GPU, but torch {torch.__version__}, built {built}, sees none "
+        f"on {platform.node()}: look there at what nvidia-smi says, and whether the driver is as new as that CUDA. If "
+        "the processor is meant, set device='cpu', or CUDA_VISIBLE_DEVICES=-1"
+    )
 
 
 def lease_gpu(names: Sequence[str] | None = None, folder: Path | None = None, poll: float = 1.0) -> str:

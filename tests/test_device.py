@@ -75,6 +75,26 @@ def test_auto_asks_for_a_lease_and_a_named_device_does_not(monkeypatch):
         resolve_device("cuda:2")
 
 
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """Let torch see no GPU, and no variable say that there was one."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in device.ASSIGNED:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("name", device.ASSIGNED)
+def test_a_gpu_that_was_given_and_is_not_seen_is_an_error(name, no_gpu, monkeypatch):
+    assert resolve_device("auto") == "cpu"
+    monkeypatch.setenv(name, "3")
+    with pytest.raises(ValueError, match=rf"{name}=3 says .* given a GPU, but torch \d.* sees none on .*device='cpu'"):
+        resolve_device("auto")
+    assert resolve_device("cpu") == "cpu"
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert resolve_device("auto") == "cpu"
+
+
 @pytest.mark.parametrize("name", ["mps", "meta", "gpu"])
 def test_a_device_that_methods_are_not_trained_on_is_an_error(name):
     with pytest.raises(ValueError, match=f"unknown device '{name}'; expected 'auto', 'cpu', 'cuda'"):
@@ -116,7 +136,6 @@ def test_device_and_precision_are_checked(monkeypatch):
     with pytest.raises(ValueError, match="unknown precision 'fp16'; did you mean 'bf16'.* Known: auto, bf16, fp32"):
         resolve_precision("fp16", "cpu")
     if not torch.cuda.is_available():
-        assert resolve_device("auto") == "cpu"
         with pytest.raises(ValueError, match="no CUDA device"):
             resolve_device("cuda")
 

@@ -19,6 +19,9 @@ from adlib.lease import take
 PRECISIONS = ("fp32", "bf16", "auto")
 ASSIGNED = ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES")  # who was given a GPU finds it named here
 HIDDEN = ("", "-1", "NoDevFiles")  # what CUDA_VISIBLE_DEVICES says where none is meant; the last is Slurm's
+# What memory that runs out is called where torch has no error of its own for it: by torch on a CPU, by CUDA itself and
+# by cuBLAS, which allocate beside torch.
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 _held: dict[str, IO[bytes]] = {}  # the device of this process and its lease, kept until the process ends
 
@@ -132,9 +135,8 @@ def memory_explained(doing: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # On a CPU torch raises a bare RuntimeError.
-        ran_out = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-        if not ran_out:
+        named = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not named and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
         raise MemoryError(
             f"out of memory while {doing}: set a smaller `batch` (or memory) in the overrides, or take a device with "

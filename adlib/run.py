@@ -64,7 +64,8 @@ class Run:
         resume = self._resume_file()
         if self.begun and (resume is None or not resume.exists()):
             raise ValueError("the network of this run has been trained already: prepare a new run to train another")
-        corruption = self._corruption()
+        with memory_explained(f"the textures of pseudo-anomalies were brought to {self.device}"):
+            corruption = self._corruption()
         begun, self.begun = self.begun, True
         self.prediction = None
         made_of = {

@@ -106,6 +106,8 @@ def test_memory_that_runs_out_is_named_with_what_to_do():
         lambda: torch.empty(1 << 60, dtype=torch.uint8),
         lambda: bytearray(1 << 62),
         lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")),
+        lambda: (_ for _ in ()).throw(torch.AcceleratorError("CUDA error: out of memory\nCompile with ...")),
+        lambda: (_ for _ in ()).throw(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")),
     ):
         says = "out of memory while stpm trained: set a smaller `batch`"
         with pytest.raises(MemoryError, match=says), device.memory_explained("stpm trained"):

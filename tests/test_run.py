@@ -303,6 +303,15 @@ def test_pseudo_anomalies_are_made_as_the_config_says(data_root):
     assert (made.rotation, made.probability, made.threshold) == ("full", 0.25, 0.125)
 
 
+def test_textures_for_which_there_is_no_memory_are_named_and_cost_no_run(data_root, monkeypatch):
+    run = prepared(data_root, "destseg")
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_corruption", lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory.")))
+        with pytest.raises(MemoryError, match="out of memory while the textures of pseudo-anomalies were brought to"):
+            run.fit()
+    assert run.fit().steps == 2
+
+
 @pytest.fixture
 def handed_on(monkeypatch):
     """What `fit` and `build` are given; nothing trains."""

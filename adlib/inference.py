@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from adlib.device import use_true_fp32
 from adlib.images import MEAN, STD
 from adlib.methods.base import Method
 
@@ -65,8 +66,10 @@ def optimised(method: Method, compile: bool = False) -> Inference:
     """Copy a method into a fast module on the same device; the method itself stays as it is.
 
     `compile` hands the module to torch.compile, which takes a minute at the first call and, on a CPU, needs a C++
-    compiler; on CUDA it replays the work as one graph.
+    compiler; on CUDA it replays the work as one graph. From then on the process computes without TF32
+    (`use_true_fp32`), with which the maps would not agree with the method's own.
     """
+    use_true_fp32()
     fast = copy.deepcopy(method).eval().requires_grad_(False)
     fold_batch_norms(fast)
     return Inference(fast.to(memory_format=torch.channels_last), compile).eval()  # type: ignore[call-overload]

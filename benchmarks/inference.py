@@ -36,7 +36,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from adlib import speed
-from adlib.device import autocast, resolve_precision
+from adlib.device import autocast, resolve_precision, use_true_fp32
 from adlib.images import normalise
 from adlib.inference import optimised
 from adlib.methods import METHODS, Method, build, resolve
@@ -62,6 +62,7 @@ Variant = Callable[[np.ndarray], Any]
 def main() -> None:
     """Measure all methods, print each row and write them to one file; with `--only` its other rows stay."""
     options = _options()
+    use_true_fp32()
     cases = [c for c in CASES if c[0] == "reduced_student"] if options.smoke else CASES
     rows = kept_rows(options.out, KIND, options.only)
     for name, recipe, overrides in cases:

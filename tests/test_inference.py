@@ -46,6 +46,12 @@ def agree(found, expected, tolerance=1e-4):
     assert float((found - expected).abs().max()) < tolerance * float(expected.amax() - expected.amin())
 
 
+def test_the_fast_module_computes_in_true_fp32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    optimised(small("reduced_student"))
+    assert not torch.backends.cudnn.allow_tf32
+
+
 @pytest.mark.parametrize(("name", "recipe"), CASES)
 def test_the_fast_module_is_the_method(name, recipe):
     method, images = small(name, recipe), tiny_images(3)

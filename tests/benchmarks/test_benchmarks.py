@@ -29,6 +29,20 @@ def test_one_runs_from_start_to_rows(tmp_path):
     assert {"commit", "device", "threads"} <= set(pd.read_csv(tmp_path / "rows.csv").columns)
 
 
+@pytest.mark.parametrize("name", ["inference", "training"])
+def test_what_is_called_fp32_is_measured_without_tf32(name, benchmark, monkeypatch):
+    class Begun(Exception):
+        pass
+
+    module = benchmark(name)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py"])
+    monkeypatch.setattr(module, "kept_rows", lambda *_: (_ for _ in ()).throw(Begun))
+    with pytest.raises(Begun):
+        module.main()
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_the_extra_names_the_peers_that_are_measured(monkeypatch):
     monkeypatch.syspath_prepend(PROJECT / "benchmarks")
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]

@@ -29,6 +29,7 @@ from adlib.methods.base import Method, Stage
 from adlib.sampling import Draws, Plan, derive
 from adlib.training_state import read_state, write_state
 
+SAVES_APART = 20  # the next save comes after so many times what the last one took: they take a twentieth at most
 FLUSH_EVERY = 25  # steps between reads of the losses; each read makes a GPU wait
 CACHE_BUDGET = 4 << 30  # bytes of teacher features kept where the images of a stage never change
 
@@ -83,7 +84,8 @@ def fit(
             interrupt and at the end; if it exists, the training goes on from it. The caller deletes it once the result
             is safe.
         identity: says what is trained; a resume file of another identity is refused.
-        save_every: seconds.
+        save_every: seconds, or 20 times what a save takes where that is more (a large state on a slow disk); with 0 it
+            is written after each step.
         progress: show a bar, a step a tick.
         compile: hand each stage's loss to torch.compile: a minute or more at its first step, and results that differ by
             rounding. On the CPUs of `results/speed/training.csv` it makes no step faster; a GPU was not measured.
@@ -158,6 +160,7 @@ class Training:
     schedule: LRScheduler | None = None
     clock: float = 0.0
     saved: float = 0.0
+    saving: float = 0.0  # seconds that the last save took
     whole: bool = False  # the weights, the optimiser and the step belong together
     pending: list[tuple[dict[str, Any], dict[str, Tensor]]] = field(default_factory=list)
 
@@ -239,7 +242,7 @@ class Training:
                 if stage.select is not None and len(plan.held_out) and self.step % plan.per_epoch == 0:
                     self.keep_best(stage, plan, cache, epoch)
                 self.whole = True
-            if self.resume is not None and time.monotonic() - self.saved > self.save_every:
+            if self.resume is not None and time.monotonic() - self.saved > self.save_after():
                 self.save()
         self.flush(bar)
         if self.best:
@@ -339,6 +342,10 @@ class Training:
         """Seconds of training so far, over all sessions."""
         return self.seconds + time.monotonic() - self.clock
 
+    def save_after(self) -> float:
+        """Seconds from one save to the next."""
+        return max(self.save_every, SAVES_APART * self.saving) if self.save_every else 0.0
+
     def save(self) -> None:
         """Write the state beside the resume file and rename it: a kill at any moment leaves a whole file.
 
@@ -347,6 +354,7 @@ class Training:
         if self.resume is None or self.optimiser is None:
             return
         self.flush(None)
+        start = time.monotonic()
         state = {
             "identity": self.identity,
             "stage": self.stage_number,
@@ -369,6 +377,7 @@ class Training:
                 stacklevel=2,
             )
         self.saved = time.monotonic()
+        self.saving = self.saved - start
 
     def restore(self) -> dict[str, Any] | None:
         """Take up the state of the resume file, if there is one, and return it for the optimiser's part."""

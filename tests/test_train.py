@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -428,6 +429,36 @@ def test_a_state_that_cannot_be_written_costs_no_training(error, tmp_path, monke
     assert not (tmp_path / "r").exists()
     assert tensors_sha256(found.state_dict()) == tensors_sha256(plain.state_dict())
     assert same.losses.equals(log.losses)
+
+
+@pytest.mark.parametrize(
+    ("every", "takes", "steps"),
+    [
+        (1.5, 0.0, [*range(2, 31, 2)]),
+        (1.5, 0.5, [2, 13, 24]),  # 20 times half a second apart, once it is known what a save takes
+        (0.0, 0.5, [*range(1, 31)]),
+    ],
+)
+def test_a_state_that_takes_long_to_write_is_written_less_often(every, takes, steps, tmp_path, monkeypatch):
+    now, written = 0.0, []
+
+    def step(batch):
+        nonlocal now
+        now += 1.0
+        return {"pull": toy.weight.square().sum()}
+
+    def write(path, state):
+        nonlocal now
+        now += takes
+        written.append(state["step"])
+
+    toy = Toy(steps=30)
+    (stage,) = toy.stages()
+    toy.stages = lambda: [replace(stage, loss=step)]
+    monkeypatch.setattr(train, "write_state", write)
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: now))
+    fit(toy, indexed_images(4), device="cpu", resume=tmp_path / "r", save_every=every)
+    assert written == [*steps, 0]  # at the end no stage is under way
 
 
 def test_a_schedule_steps_each_batch_and_survives_a_resume(tmp_path, monkeypatch):

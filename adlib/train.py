@@ -324,8 +324,10 @@ class Training:
 
     def flush(self, bar: tqdm | None) -> None:
         """Move the losses of the last steps to the log; the only place where the loop waits for the device."""
+        found = [value for _, terms in self.pending for value in terms.values()]
+        numbers = iter(torch.stack(found).tolist() if found else [])  # one copy to the host for all
         for where, terms in self.pending:
-            values = {k: float(v) for k, v in terms.items()}
+            values = {name: next(numbers) for name in terms}
             for name, value in values.items():
                 if not math.isfinite(value):
                     raise FloatingPointError(

@@ -380,6 +380,11 @@ def test_the_sum_of_the_terms_is_minimised_and_those_with_an_underscore_are_only
     np.testing.assert_allclose(losses["loss"], losses["pull"] + losses["more"])
 
 
+def test_the_losses_of_many_steps_come_to_the_host_at_once(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "__float__", lambda _: pytest.fail("a number was read alone"))
+    assert len(fit(Toy(), indexed_images(4), device="cpu").losses) == 6
+
+
 @pytest.mark.parametrize(("precision", "kind"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_a_training_computes_in_the_precision_asked_for(precision, kind):
     """In the loss, in the choice of the epoch and in settling; the weights stay in fp32."""

@@ -98,8 +98,8 @@ class Run:
             if resume is not None and resume.exists():
                 print(f"Interrupted. The training so far is kept in {resume}: the same call goes on from there.")
             raise
-        if len(self.history.made_by) > 1:  # the row's own commit and device are those that ended it
-            self.notes["resumed"] = "trained in turn by " + "; then by ".join(self.history.made_by)
+        if self.history.made_by != [self.history.ended_by]:  # of which the row has the commit and the device
+            self.notes["resumed"] = "trained by " + "; then by ".join(self.history.made_by)
         if self.history.selected:
             kept = (f"{stage}: epoch {epoch + 1}" for stage, epoch in self.history.selected.items())
             self.notes["selected"] = "; ".join(kept) + " by validation"

@@ -39,7 +39,8 @@ class History:
     """What a training did: `losses` has a row a step (stage, step, epoch and one column a loss term).
 
     `batch` is the size drawn. `selected` names the epoch kept in each stage that selects one. `seconds` counts all
-    sessions of a resumed training; `made_by` has the commit, torch and device of each that differs from the one before.
+    sessions of a resumed training; `made_by` has the commit, torch and device of each that trained and differs from the
+    one before, `ended_by` those of the last, which may have found nothing left to train.
     """
 
     losses: pd.DataFrame
@@ -48,6 +49,7 @@ class History:
     steps: int
     selected: dict[str, int] = field(default_factory=dict)
     made_by: list[str] = field(default_factory=list)
+    ended_by: str = ""
 
 
 def use_fused_kernels(optimiser: torch.optim.Optimizer) -> None:
@@ -205,6 +207,7 @@ class Training:
             steps=total,
             selected=self.selected,
             made_by=self.made_by,
+            ended_by=maker,
         )
 
     def begin(self, number: int, stage: Stage, plan: Plan, fused: bool = True) -> Stage:

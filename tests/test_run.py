@@ -164,13 +164,16 @@ def test_killed_and_resumed_gives_the_same_row(trained, tmp_path, monkeypatch):
     resumed.fit()
     assert results.same(resumed.row(), whole.row()), results.difference(resumed.row(), whole.row())
 
-    # The same numbers where another commit began it; but the row says so.
-    torch.save(state | {"made_by": ["commit 1234567, torch 2.0, cpu: another"]}, resume)
-    other = prepared(root, overrides=overrides, out_dir=tmp_path)
-    other.fit()
-    row = other.row()
-    assert row.notes["resumed"].startswith("trained in turn by commit 1234567, torch 2.0, cpu: another; then by ")
-    assert results.difference(row, whole.row()).keys() == {"notes"}
+    # The same numbers where another commit began it, or ended it but for the test; but the row says so.
+    another, ended = "commit 1234567, torch 2.0, cpu: another", torch.load(resume, weights_only=True)
+    for left, says in ((state, f"trained by {another}; then by commit "), (ended, f"trained by {another}")):
+        torch.save(left | {"made_by": [another]}, resume)
+        other = prepared(root, overrides=overrides, out_dir=tmp_path)
+        other.fit()
+        row = other.row()
+        assert row.notes["resumed"].startswith(says)
+        assert ("; then by " in row.notes["resumed"]) == (left is state)
+        assert results.difference(row, whole.row()).keys() == {"notes"}
     resumed.write()
     assert not resume.exists()
 
@@ -325,7 +328,7 @@ def handed_on(monkeypatch):
     def fit(method, images, **options):
         seen.append(("fit", options["seed"]))
         seen.append(("identity", options["identity"]))
-        return History(pd.DataFrame({"loss": [3.0, 2.0, 1.0]}), 1.0, 4, 3, {"student": 0}, ["here"])
+        return History(pd.DataFrame({"loss": [3.0, 2.0, 1.0]}), 1.0, 4, 3, {"student": 0}, ["here"], "here")
 
     monkeypatch.setattr(preparation, "build", built)
     monkeypatch.setattr(adlib.run, "fit", fit)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -31,6 +31,8 @@ def take(path: Path) -> IO[bytes] | None:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
     except PermissionError:  # another user's, in a folder for all: reading is enough to lock
         file = path.open("rb", buffering=0)
+    with suppress(PermissionError):  # others have to open it, too, whatever the umask of its first user
+        os.fchmod(file.fileno(), 0o666)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

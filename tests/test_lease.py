@@ -1,6 +1,7 @@
 """Leases: real processes, killed as the kernel kills them."""
 
 import errno
+import os
 import signal
 import subprocess
 import sys
@@ -54,6 +55,23 @@ def test_one_process_holds_a_lease_and_its_death_frees_it(tmp_path):
     assert lease.take(path) is None  # of one process too: it is the open file that holds it
     mine.close()
     lease.take(path).close()
+
+
+def test_a_lock_file_is_for_all_users_whatever_the_umask_of_its_first(tmp_path):
+    path, before = tmp_path / "lock", os.umask(0o077)
+    try:
+        lease.take(path).close()
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o666
+
+
+def test_the_lock_file_of_another_user_is_taken_as_it_is(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    lease.take(tmp_path / "lock").close()
 
 
 def test_a_row_of_before_is_not_taken_for_what_was_waited_for(tmp_path):

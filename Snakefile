@@ -55,6 +55,7 @@ def fetch(dataset):
 rule data:
     output: touch(".snakemake/data/{dataset}")
     params: command=lambda wildcards: fetch(wildcards.dataset)
+    retries: 3  # a download goes on from where its connection broke
     shell: "{params.command}"
 
 

@@ -104,6 +104,23 @@ def test_an_engine_keeps_others_out_and_a_killed_one_is_followed_by_the_next(tmp
     assert len(rows(folder)) == 3
 
 
+BROKEN = """
+import sys
+from pathlib import Path
+before = Path("asked").exists()
+Path("asked").touch()
+sys.exit(not before)
+"""
+
+
+def test_a_download_that_breaks_is_asked_for_again(tmp_path):
+    folder = stand_in(project(tmp_path / "project", [{"methods": ["stpm"], "datasets": {"mtd": ["split0"]}}]))
+    (folder / "adlib/datasets/download.py").write_text(BROKEN)
+    status, said = snakemake(folder, ADLIB_DATA=str(tmp_path / "data"))
+    assert status == 0, said
+    assert len(rows(folder)) == 1
+
+
 def test_folders_may_have_any_name(tmp_path):
     names = ["my parts", "part (1)", "c++"]
     grids = [{"methods": ["stpm"], "datasets": {"folder": [str(tmp_path / name) for name in names]}}]

@@ -281,12 +281,20 @@ def cached_features(
     Returns None where the features would take more than `budget` bytes. Features have the precision they were
     computed in.
     """
-    parts: list[list[Tensor]] = []
+    levels: list[Tensor] = []
     for index in torch.arange(len(images), device=images.pixels.device).split(batch):
-        parts.append(targets(images.normalised(index)))
-        size = sum(level[0].nbytes for level in parts[0]) * len(images)
-        if size > budget:
-            return None
-    levels = [[part[level] for part in parts] for level in range(len(parts[0]))]
-    parts.clear()  # level by level, so that no more than one of them is held twice
-    return [torch.cat(levels.pop(0)) for _ in range(len(levels))]
+        found = targets(images.normalised(index))
+        if not levels:
+            if sum(level[0].nbytes for level in found) * len(images) > budget:
+                return None
+            levels = [_room(level, len(images)) for level in found]
+        for level, part in zip(levels, found, strict=True):
+            level[index] = part
+    return levels
+
+
+def _room(part: Tensor, count: int) -> Tensor:
+    """Make an empty tensor for `count` images, laid out in memory as `part`, which has the first of them."""
+    last = part.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.empty((count, *part.shape[1:]), dtype=part.dtype, device=part.device, memory_format=layout)

@@ -129,6 +129,11 @@ def keep_memory() -> None:
     libc.mallopt(trim_threshold, -1)  # never
 
 
+def affordable(budget: int, device: str) -> int:
+    """Return `budget` bytes, on a GPU at most a quarter of those that are free there: a training needs the rest."""
+    return min(budget, torch.cuda.mem_get_info(device)[0] // 4) if device.startswith("cuda") else budget
+
+
 @contextmanager
 def memory_explained(doing: str) -> Iterator[None]:
     """Turn what torch, numpy and Python raise where memory runs out into one MemoryError that says what to do."""

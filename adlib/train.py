@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from adlib.backbones import cached_features
 from adlib.corrupt import Corruption
-from adlib.device import autocast, keep_memory, resolve_device, resolve_precision, use_true_fp32
+from adlib.device import affordable, autocast, keep_memory, resolve_device, resolve_precision, use_true_fp32
 from adlib.environment import commit, device_name
 from adlib.errors import first_line
 from adlib.images import Images
@@ -31,7 +31,7 @@ from adlib.training_state import read_state, write_state
 
 SAVES_APART = 20  # the next save comes after so many times what the last one took: they take a twentieth at most
 FLUSH_EVERY = 25  # steps between reads of the losses; each read makes a GPU wait
-CACHE_BUDGET = 4 << 30  # bytes of teacher features kept where the images of a stage never change
+CACHE_BUDGET = 4 << 30  # bytes at most of teacher features, which are kept where the images of a stage never change
 
 
 @dataclass
@@ -281,7 +281,8 @@ class Training:
         if stage.corrupted:
             return None
         with autocast(self.device, self.precision):
-            return cached_features(stage.targets or self.method.targets, self.images, CACHE_BUDGET)
+            budget = affordable(CACHE_BUDGET, self.device)
+            return cached_features(stage.targets or self.method.targets, self.images, budget)
 
     def settle(self, stage: Stage, plan: Plan) -> None:
         """Let BatchNorm take its statistics anew over the batches that follow the last step; no weight moves.

@@ -190,6 +190,15 @@ def test_cached_features_are_the_features_and_respect_the_budget():
     assert cached_features(teacher, images, budget=5 * level.nbytes // 10) is None
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_cached_features_keep_the_layout_that_the_network_gives(layout):
+    def targets(images):
+        return [images.contiguous(memory_format=layout)]
+
+    (level,) = cached_features(targets, tiny_images(3), budget=1 << 30, batch=2)
+    assert level.is_contiguous(memory_format=layout)
+
+
 def test_a_checkpoints_teacher_is_built_without_its_source():
     known = Provenance("gone.safetensors", "gone.safetensors", "0" * 64)
     assert Teacher("resnet18", known, (1,)).provenance == known

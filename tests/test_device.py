@@ -119,6 +119,12 @@ def test_other_errors_pass_as_they_are():
         raise RuntimeError("shapes do not fit")
 
 
+def test_features_take_a_quarter_of_a_gpu_at_most(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (800, 1000))
+    assert [device.affordable(budget, "cuda:0") for budget in (100, 300)] == [100, 200]
+    assert device.affordable(300, "cpu") == 300
+
+
 def test_a_method_too_large_for_the_machine_says_so(data_root):
     large = {"items": [1 << 50, 50]}
     with pytest.raises(MemoryError, match="out of memory while mem_mkd was built"):

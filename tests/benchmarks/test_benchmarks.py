@@ -43,6 +43,26 @@ def test_what_is_called_fp32_is_measured_without_tf32(name, benchmark, monkeypat
     assert not torch.backends.cudnn.allow_tf32
 
 
+def test_methods_take_turns_on_the_device_that_is_asked_for(benchmark, monkeypatch, tmp_path):
+    turns, asked = benchmark("turns"), []
+
+    def note(device, answer=None):
+        asked.append(str(device))
+        return answer
+
+    def alternating(calls, repeats, device):
+        return note(device, dict.fromkeys(calls, turns.speed.Timing((1.0,))))
+
+    monkeypatch.setattr(turns, "optimised", lambda method: note(next(method.parameters()).device))
+    monkeypatch.setattr(turns, "host", lambda model, device: note(device, len))
+    monkeypatch.setattr(turns.speed, "alternating", alternating)
+    monkeypatch.setattr(turns.speed, "conditions", lambda device: note(device, {}))
+    words = ["turns.py", "--smoke", "--device", "meta", "--out", str(tmp_path / "turns.csv")]
+    monkeypatch.setattr(sys, "argv", words)
+    turns.main()
+    assert set(asked) == {"meta"}
+
+
 def test_the_extra_names_the_peers_that_are_measured(monkeypatch):
     monkeypatch.syspath_prepend(PROJECT / "benchmarks")
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]

@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 import yaml
+from torch.utils._pytree import tree_leaves
 
 from adlib import build, datasets, results, speed
 from adlib.environment import PROJECT, environment
 from adlib.files import replace_between
+from adlib.images import IMAGE_SIZE
+from adlib.methods import Method, resolve
 from adlib.sampling import Plan
 from adlib.study import grids
 
@@ -29,7 +33,7 @@ COUNTS = PROJECT / "results" / "paper" / "dataset_counts.csv"
 NAMES = {"MVTec AD": "mvtec", "VisA (1-class split)": "visa", "MPDD": "mpdd", "BTAD": "btad", "MVTec 3D-AD": "mvtec3d"}
 NAMES |= {"Eyecandies (test_public)": "eyecandies"}
 BEGIN, END = "<!-- written by benchmarks/cost.py -->", "<!-- end -->"
-MIB_OF_A_PARAMETER = 3 * 4 / 2**20  # in a training state: its value and, with Adam, two moments
+DECODED = 4 * IMAGE_SIZE**2  # bytes that a decoded image takes in the cache: three channels and a mask
 SCHEDULE = {"epochs", "batch", "student_steps", "segmentation_steps"}  # overrides that leave a step what it is
 
 
@@ -53,10 +57,39 @@ def seconds_per_image(rows: pd.DataFrame) -> pd.DataFrame:
         train=rows.seconds_train / (rows.steps * rows.batch),
         test=rows.seconds_test / (rows.test_normal + rows.test_defect),
         rows=1,
-        mib=rows.trainable_parameters * MIB_OF_A_PARAMETER,
     )
     groups = rates.groupby(["method", "recipe", "backbone", "device", "threads", "precision"])
-    return groups.agg({"train": "median", "test": "median", "rows": "sum", "mib": "max"}).reset_index()
+    return groups.agg({"train": "median", "test": "median", "rows": "sum"}).reset_index()
+
+
+def state_bytes(method: Method) -> int:
+    """Return the size that the state of a method's training reaches; the weights are not the same afterwards.
+
+    It holds what was learnt, once more where a stage keeps its best epoch, and what the stage's optimiser keeps.
+    """
+    learnt, sizes = _bytes(method.learned_state()), []
+    for stage in method.stages():
+        for group in stage.optimiser.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
+        stage.optimiser.step()  # an optimiser has its moments from the first step on
+        best = learnt if stage.select is not None and stage.validation else 0
+        sizes.append(learnt + best + _bytes(stage.optimiser.state_dict()))
+    return max(sizes)
+
+
+def _bytes(tensors: Any) -> int:
+    """Sum the bytes of the tensors in any nest of values."""
+    return sum(tensor.nbytes for tensor in tree_leaves(tensors) if isinstance(tensor, torch.Tensor))
+
+
+def decoded_bytes(runs: list[dict[str, Any]], counts: dict[tuple[str, str], tuple[int, int]]) -> int:
+    """Return the size of the decoded images of all runs, which are kept once for each way of preprocessing."""
+    kept = set()
+    for run in runs:
+        config = resolve(run["method"], run["recipe"], run["scale"], **run["overrides"])
+        kept.add((run["dataset"], run["category"], getattr(config, "preprocess", "resize")))
+    return DECODED * sum(sum(counts[dataset, category]) for dataset, category, _ in kept)
 
 
 def drawn(run: dict[str, Any], images: int, stages: list[Any]) -> int:
@@ -86,18 +119,22 @@ def estimate(runs: list[dict[str, Any]], rows: pd.DataFrame) -> list[dict[str, A
             "images_trained": trained,
             "images_tested": tested,
         }
+        state = state_bytes(built) / 2**20
         alike = {"method": method, "recipe": recipe, "backbone": built.config.backbone}
         found = rates[(rates[list(alike)] == pd.Series(alike)).all(axis=1)]
         for rate in found.to_dict("records") or [{"device": "not measured"}]:
             hours = (trained * rate.get("train", float("nan")) + tested * rate.get("test", float("nan"))) / 3600
             lines.append(line | {name: rate.get(name) for name in ("device", "threads", "precision", "rows")} | {
-                "hours": hours, "hours_a_run": hours / len(group), "state_mib": rate.get("mib"),
+                "hours": hours, "hours_a_run": hours / len(group), "state_mib": state,
             })  # fmt: skip
     return lines
 
 
-def page(lines: list[dict[str, Any]], rows: Path, commit: str) -> str:
-    """Return the table for the page: hours by method, recipe, device and precision, their sums, and disk."""
+def page(lines: list[dict[str, Any]], rows: Path, decoded: int, commit: str) -> str:
+    """Return the table for the page: hours by method, recipe, device and precision, their sums, and disk.
+
+    `decoded`: bytes of the decoded images.
+    """
     table = pd.DataFrame(lines)
     text = [
         f"`{STUDY.name}`, estimated at commit {commit[:12]}: hours of all runs of a method without overrides, from the",
@@ -139,7 +176,11 @@ def page(lines: list[dict[str, Any]], rows: Path, commit: str) -> str:
     text.append(
         f"- disk: {kept:.1f} GiB of rows and executed notebooks in the end (the median row has "
         f"{pd.Series(row).median() / 1024:.0f} KiB, the committed run notebook {notebook / 2**20:.1f} MiB), and while "
-        f"a run is in work a training state of up to {state:.0f} MiB"
+        f"a run is in work a training state of up to {state:,.0f} MiB, twice that while a new one is written"
+    )
+    text.append(
+        f"- cache: up to {decoded / 2**30:.0f} GiB of decoded images, {DECODED // 2**10} KiB each, those of each "
+        "preprocessing apart"
     )
     return "\n".join(text)
 
@@ -152,10 +193,11 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
     rows = results.read(options.rows)
-    lines = estimate(list(grids.runs(yaml.safe_load(STUDY.read_text())).values()), rows)
+    runs = list(grids.runs(yaml.safe_load(STUDY.read_text())).values())
+    lines = estimate(runs, rows)
     commit = environment()["commit"]
     speed.write([line | {"study": STUDY.name, "commit": commit} for line in lines], options.out)
-    text = page(lines, options.rows, commit)
+    text = page(lines, options.rows, decoded_bytes(runs, image_counts(rows)), commit)
     replace_between(options.page, BEGIN, END, text)
     print(text)
 

@@ -130,8 +130,11 @@ def keep_memory() -> None:
 
 
 def affordable(budget: int, device: str) -> int:
-    """Return `budget` bytes, on a GPU at most a quarter of those that are free there: a training needs the rest."""
-    return min(budget, torch.cuda.mem_get_info(device)[0] // 4) if device.startswith("cuda") else budget
+    """Return `budget` bytes, on a GPU at most a quarter of its memory: a training needs the rest.
+
+    Not of what is free there: what is kept changes how sums are rounded, and should not depend on a neighbour.
+    """
+    return min(budget, torch.cuda.mem_get_info(device)[1] // 4) if device.startswith("cuda") else budget
 
 
 @contextmanager

@@ -27,12 +27,14 @@ def take(path: Path) -> IO[bytes] | None:
     import fcntl  # not on Windows, where all that needs no lease works without it
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):  # a new file alone, and never what a link points to, is made one for all users
+        made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        os.fchmod(made, 0o666)  # whatever the umask of the first
+        os.close(made)
     try:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
+        file = path.open("r+b", buffering=0)
     except PermissionError:  # another user's, in a folder for all: reading is enough to lock
         file = path.open("rb", buffering=0)
-    with suppress(PermissionError):  # others have to open it, too, whatever the umask of its first user
-        os.fchmod(file.fileno(), 0o666)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

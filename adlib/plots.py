@@ -330,8 +330,7 @@ def roofline(table: pd.DataFrame) -> Figure:
     roof = f"roof: {peak:.3g} GFLOP/s,\n{bandwidth:.3g} GB/s"
     axes.plot(along, np.minimum(peak, bandwidth * along), "k-", linewidth=1, label=roof)
     largest = table["batch"].max()
-    large = table[table["batch"] == largest].sort_values("gflops", ascending=False)
-    for method in large["method"]:
+    for method in table.sort_values(["batch", "gflops"], ascending=False)["method"].unique():
         part = table[table["method"] == method].sort_values("batch")
         axes.plot(part["intensity"], part["gflops"], "-", color="0.8", linewidth=0.8, zorder=0)
         for line in part.to_dict("records"):

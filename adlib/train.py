@@ -30,6 +30,7 @@ from adlib.sampling import Draws, Plan, derive
 from adlib.training_state import read_state, write_state
 
 SAVES_APART = 20  # the next save comes after so many times what the last one took: they take a twentieth at most
+SELDOM = 10  # ... and no later than after so many times `save_every`
 FLUSH_EVERY = 25  # steps between reads of the losses; each read makes a GPU wait
 CACHE_BUDGET = 4 << 30  # bytes at most of teacher features, which are kept where the images of a stage never change
 
@@ -86,7 +87,8 @@ def fit(
             interrupt and at the end; if it exists, the training goes on from it. The caller deletes it once the result
             is safe.
         identity: says what is trained; a resume file of another identity is refused.
-        save_every: seconds, or 20 times what a save takes where that is more (a large state on a slow disk); with 0 it
+        save_every: seconds, or 20 times what a save takes where that is more (a large state on a slow disk), at most
+            10 times as many; with 0 it
             is written after each step.
         progress: show a bar, a step a tick.
         compile: hand each stage's loss to torch.compile: a minute or more at its first step, and results that differ by
@@ -349,8 +351,8 @@ class Training:
         return self.seconds + time.monotonic() - self.clock
 
     def save_after(self) -> float:
-        """Seconds from one save to the next."""
-        return max(self.save_every, SAVES_APART * self.saving) if self.save_every else 0.0
+        """Seconds from one save to the next: more where a save takes long, within bounds, as one may have hung."""
+        return min(max(self.save_every, SAVES_APART * self.saving), SELDOM * self.save_every)
 
     def save(self) -> None:
         """Write the state beside the resume file and rename it: a kill at any moment leaves a whole file.
@@ -376,6 +378,7 @@ class Training:
         }
         try:
             write_state(self.resume, state)
+            self.saving = time.monotonic() - start
         except (OSError, RuntimeError) as error:  # torch raises the latter on a full disk
             warnings.warn(
                 f"the state of the training could not be written to {self.resume} ({first_line(error)}): it goes "
@@ -383,7 +386,6 @@ class Training:
                 stacklevel=2,
             )
         self.saved = time.monotonic()
-        self.saving = self.saved - start
 
     def restore(self) -> dict[str, Any] | None:
         """Take up the state of the resume file, if there is one, and return it for the optimiser's part."""

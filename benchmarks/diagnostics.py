@@ -173,7 +173,7 @@ def values(makes: dict[str, Make]) -> Found:
             frames.append(frame.assign(method=method, memory=memory))
     moved = {f"{method} {memory} moved": far for (method, memory), far in least.items()}
     numbers: list[Number] = []
-    for metric, of in (("silhouette", scores), ("t-SNE", planes)):  # among themselves, and as the eye sees them
+    for metric, of in (("silhouette", scores), ("t-SNE", planes)):  # among themselves, and in the plane
         means = {method: float(np.mean(found)) for method, found in of.items() if found}
         value = diagnostics.compact_and_apart(means.get("memkd"), means.get("rd_memae"))
         why = FAINT if 0 < means.get("memkd", 0) < diagnostics.SEEN else UNMOVED  # of either memory

@@ -90,7 +90,7 @@ def test_a_gpu_that_was_given_and_is_not_seen_is_an_error(name, no_gpu, monkeypa
     with pytest.raises(ValueError, match=rf"{name}=3 says .* given a GPU, but torch \d.* sees none on .*device='cpu'"):
         resolve_device("auto")
     assert resolve_device("cpu") == "cpu"
-    for hidden in ("", "-1"):
+    for hidden in device.HIDDEN:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         assert resolve_device("auto") == "cpu"
 
@@ -120,7 +120,7 @@ def test_other_errors_pass_as_they_are():
 
 
 def test_features_take_a_quarter_of_a_gpu_at_most(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (800, 1000))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10, 800))
     assert [device.affordable(budget, "cuda:0") for budget in (100, 300)] == [100, 200]
     assert device.affordable(300, "cpu") == 300
 

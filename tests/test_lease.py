@@ -66,12 +66,12 @@ def test_a_lock_file_is_for_all_users_whatever_the_umask_of_its_first(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o666
 
 
-def test_the_lock_file_of_another_user_is_taken_as_it_is(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(os, "fchmod", refuse)
-    lease.take(tmp_path / "lock").close()
+def test_what_a_planted_link_points_to_keeps_its_mode(tmp_path):
+    own, link = tmp_path / "own", tmp_path / "lock"
+    own.touch(mode=0o600)
+    link.symlink_to(own)
+    lease.take(link).close()
+    assert own.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_row_of_before_is_not_taken_for_what_was_waited_for(tmp_path):

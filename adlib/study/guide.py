@@ -217,8 +217,8 @@ def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame])
         of = f"{len(part)} methods and recipes on {best['categories']} {kind}{'s' * (best['categories'] > 1)}"
         said.append(f"For {kind}s: {_name(best)}, image AUROC {best[kind]:.1f}%{spread}{lead};{cost} of {of}.")
     shows, *others = (line for _, line in table.sort_values("aupro", ascending=False).iterrows())
-    lead = f", {shows['aupro'] - others[0]['aupro']:.1f} points before {_name(others[0])}" if others else ""
-    said.append(f"To see where a defect is: {_name(shows)}, AUPRO {shows['aupro']:.1f}%{lead}.")
+    then = f"; next {_name(others[0])}, {others[0]['aupro']:.1f}%" if others else ""
+    said.append(f"To see where a defect is: {_name(shows)}, AUPRO {shows['aupro']:.1f}%{then}.")
     timed = table.dropna(subset=["ms"])
     if len(timed):
         quick = timed.iloc[int(timed["ms"].to_numpy().argmin())]

@@ -39,7 +39,8 @@ READING = """<details><summary>How to read the tables</summary>
   sign, so that there is no verdict. *Mixed*: some lines of the claim are supported, others contradicted; *in part*: the
   others are neither. *Chance*: neither method finds anything in that category.
 - Of a claim that was tested in several settings, a table shows that of the recipe `paper`, nothing overridden, on real
-  images; *all lines* sums up every setting (how many), and the paper's notebook shows them. *Under* is a letter of the
+  images, and where that decides nothing, those that do; *all lines* sums up every setting (how many), and the paper's
+  notebook shows them. *Under* is a letter of the
   list below the table: the conditions, and the effect in each category.
 - *Against*: what the effect is measured against; a name in brackets is a variant, `memkd(items=0)` MemKD without
   memories, `stpm(2,3)` STPM of layers 2 and 3.
@@ -85,7 +86,7 @@ def _by_paper(judged: pd.DataFrame) -> str:
     Marked are those of which all that is conclusive rests on single categories.
     """
     summed = claim_tables.by_claim(judged)
-    sure = claim_tables.counting(judged) & judged["verdict"].isin([verdicts.SUPPORTED, verdicts.CONTRADICTED])
+    sure = claim_tables.counting(judged) & judged["verdict"].isin(verdicts.CONCLUSIVE)
     leans = (judged.loc[sure, "rests_on"] != "").groupby(judged.loc[sure, "id"]).all()
     marked = summed["id"].where(~summed["id"].map(leans).eq(True), summed["id"] + RESTS)
     of = judged.drop_duplicates("id").set_index("id")["source"]
@@ -145,8 +146,7 @@ def claims_table(judged: pd.DataFrame) -> str:
     )
     tested = judged.assign(holds=_stay(judged))
     tested = tested[~tested["verdict"].isin(verdicts.NO_VERDICT)]
-    main = claim_tables.main_setting(tested)
-    tested = tested.assign(shown=main | ~main.groupby(tested["id"]).transform("any"))
+    tested = tested.assign(shown=claim_tables.told(tested))
     silent = claim_tables.not_judged(judged)
     summed += f" Measured, but no verdict follows: {silent}." if silent else ""
     heads = [
@@ -175,7 +175,7 @@ def _at_once(judged: pd.DataFrame) -> str:
 def _stay(judged: pd.DataFrame) -> pd.Series:
     """Return a mask of the lines that are conclusive also when all are judged at once."""
     chances = judged.loc[judged["p"].notna() & claim_tables.counting(judged), "p"]
-    sure = judged["verdict"].isin([verdicts.SUPPORTED, verdicts.CONTRADICTED])
+    sure = judged["verdict"].isin(verdicts.CONCLUSIVE)
     return sure & holm(chances).reindex(judged.index, fill_value=False)
 
 

@@ -52,15 +52,14 @@ def chosen(rows: pd.DataFrame, **asked: str) -> tuple[str, str, str]:
 def costs_and_merits(rows: pd.DataFrame, timings: pd.DataFrame) -> pd.DataFrame:
     """Set accuracy beside cost, a line a method and recipe, for choosing one.
 
-    `rows` are of one teacher and scale; `timings` is what `benchmarks/turns.py` writes. Accuracy is the mean
-    image AUROC, in percent, over the categories that all lines share, and by each kind that
-    they have ('texture', 'object', 'part'); lines are left out where the others share so many more categories that more
-    can be compared without them. `categories` says how many these are.
-    `spread` is its standard deviation over the seeds that have all of them, NaN for one. `below_chance` counts the
-    categories in which it is below 50 %: there it is no measure of skill, and yet part of the mean. Each line is of one
-    setting: the method as it is, or where it was not run so, the `overrides` of which there are most rows. `ms` is the
-    latency of one image by the fast path, with the network that was scored; NaN where it was not measured, or other
-    overrides than of the network change what is computed.
+    `rows` are of one teacher and scale; `timings` is what `benchmarks/turns.py` writes. Accuracy is the mean image
+    AUROC, in percent, over the categories that all lines share, and over those of each kind among them ('texture',
+    'object', 'part'); lines are left out where the others share so many more categories that more can be compared
+    without them. `categories` says how many these are. `spread` is its standard deviation over the seeds that have all
+    of them, NaN for one. `below_chance` counts the categories in which it is below 50 %: there it is no measure of
+    skill, and yet part of the mean. Each line is of one setting: the method as it is, or where it was not run so, the
+    `overrides` of which there are most rows. `ms` is the latency of one image by the fast path, with the network that
+    was scored; NaN where it was not measured, or other overrides than of the network change what is computed.
     """
     rows = rows.assign(
         place=places(rows),

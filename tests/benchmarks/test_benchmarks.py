@@ -191,6 +191,23 @@ def test_a_measurement_that_is_there_is_not_made_again_and_half_of_one_is_replac
     assert (tmp_path / "depth.csv").read_text().startswith(table)
 
 
+def test_a_recipe_is_trained_by_and_its_rows_are_its_own(topics, tmp_path, monkeypatch):
+    asked = []
+
+    def prepare(method, dataset, category, **given):
+        asked.append(given["recipe"])
+        return SimpleNamespace(fit=lambda: None, method=SimpleNamespace(cpu=lambda: None))
+
+    monkeypatch.setattr(topics.adlib, "prepare", prepare)
+    monkeypatch.setitem(topics.TOPICS, "depth", lambda make: make("dskd") and ([("S3-6", "halo_fpr", 0.1, {})], {}))
+    words = ["diagnostics.py", "--out", str(tmp_path), "--topic", "depth", "--category", "mtd/split0", "--seed", "0"]
+    for more in ([], ["--recipe", "code"], ["--recipe", "code"]):
+        monkeypatch.setattr(sys, "argv", [*words, *more])
+        topics.main()
+    assert asked == ["paper", "code"]
+    assert pd.read_csv(tmp_path / "depth.csv")["recipe"].tolist() == ["paper", "code"]
+
+
 def square(size: int, *places: tuple[int, int, int]) -> np.ndarray:
     """A mask with squares: (row, column, side)."""
     mask = np.zeros((size, size), bool)

@@ -36,7 +36,7 @@ def test_a_loss_that_only_goes_on_falling_has_no_rise():
 
 
 def test_the_committed_rises_follow_from_the_committed_curves():
-    keys = ["dataset", "category", "seed", "conditions"]
+    keys = ["dataset", "category", "seed", "recipe", "conditions"]
     rows = pd.read_csv(DIAGNOSTICS / "rise.csv")
     rows = rows[rows["id"] == "S0-7"].set_index(keys)
     jumps, by_batch = (rows[rows["metric"] == name]["value"] for name in ("l_cos_jump", "l_cos_jump_batch"))

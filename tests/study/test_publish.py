@@ -147,6 +147,24 @@ def test_untested_claims_are_counted_and_not_shown():
     assert summed.startswith("Of 2 claims: 1 supported, 1 not tested here;")
 
 
+def test_what_is_held_back_or_not_judged_has_its_reason():
+    found = table(line(verdict=verdicts.INCONCLUSIVE, why="3 of 14 others"))[1]
+    assert "| inconclusive (3 of 14 others) |" in found
+    summed, *lines = table(line(), line(id="S9-9", verdict=verdicts.NOT_JUDGED, why="it still rises"))
+    assert summed.endswith("Measured, but no verdict follows: S9-9 (it still rises).")
+    assert len(lines) == 1
+
+
+def test_every_claim_that_is_said_to_stay_has_its_mark(committed_verdicts):
+    text = publish.claims_table(committed_verdicts).replace(publish.NO_BREAK, " ")
+    stay = re.findall(r"(S\d-\d+) \(", text.split("these stay, † in the tables: ")[1].split(". Some rules")[0])
+    assert stay
+    for number in stay:
+        assert any(
+            HOLDS.strip() in row for row in text.splitlines() if row.startswith((f"| {number}:", f"| {number} "))
+        )
+
+
 def test_the_answer_names_every_claim_by_paper_and_verdict_and_no_winner_without_rows():
     lines = [
         line(**OURS | {"recipe": "code"}, verdict=verdicts.INCONCLUSIVE),

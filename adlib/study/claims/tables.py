@@ -4,6 +4,7 @@ import pandas as pd
 
 from adlib import speed
 from adlib.study.claims.verdicts import (
+    CONCLUSIVE,
     CONTRADICTED,
     INCONCLUSIVE,
     NO_VERDICT,
@@ -104,10 +105,21 @@ def main_setting(judged: pd.DataFrame) -> pd.Series:
     return (judged["recipe"] == "paper") & (judged["overrides"] == "") & (judged["images"] != "generated")
 
 
-def main_effects(judged: pd.DataFrame) -> pd.Series:
-    """Return the effects of each claim as text, by metric and what they are against, of the `main_setting`.
+def told(judged: pd.DataFrame) -> pd.Series:
+    """Return a mask of the lines that stand for their claim where not all can be shown.
 
-    Where a metric of a claim has no line of it, of the first that was tested. Ratios of times are of several others,
+    Those of the `main_setting`, all where a claim has none of them; and where none of them is conclusive, the
+    conclusive ones that count, as the claim's verdict is theirs.
+    """
+    main, sure = main_setting(judged), judged["verdict"].isin(CONCLUSIVE) & counting(judged)
+    of = judged["id"]
+    return main | ~main.groupby(of).transform("any") | (sure & ~(sure & main).groupby(of).transform("any"))
+
+
+def main_effects(judged: pd.DataFrame) -> pd.Series:
+    """Return the effects of each claim as text, by metric, what they are against, and recipe, of the lines `told`.
+
+    Where a metric of a claim has none of these, of the first that was tested. Ratios of times are of several others,
     networks and ways: of those the least and the greatest, and how many. A verdict stands beside an effect where the
     claim's, over all its lines, is another.
     """
@@ -116,11 +128,12 @@ def main_effects(judged: pd.DataFrame) -> pd.Series:
         return pd.Series(dtype=object)
     overall = by_claim(judged).set_index("id")["verdict"]
     of_claim = [tested["id"], tested["metric"]]
-    tested = tested.assign(main=main_setting(tested), whole=shown(tested)["effect"], overall=tested["id"].map(overall))
-    tested = tested[tested["main"] | ~tested.groupby(of_claim)["main"].transform("any")]
-    other = tested["against"].where(tested["unit"] != RATIO, "").rename("other")
-    groups = tested.groupby(["id", "metric", other], sort=False)
-    texts = [(number, _in_short(lines)) for (number, _, _), lines in groups]
+    tested = tested.assign(told=told(tested), whole=shown(tested)["effect"], overall=tested["id"].map(overall))
+    tested = tested[tested["told"] | ~tested.groupby(of_claim)["told"].transform("any")]
+    timed = tested["unit"] == RATIO
+    apart = [tested[name].where(~timed, "").rename(f"{name}_") for name in ("against", "recipe")]
+    groups = tested.groupby(["id", "metric", *apart], sort=False)
+    texts = [(key[0], _in_short(lines)) for key, lines in groups]
     numbers, said = zip(*texts, strict=True)
     return pd.Series(said, numbers, dtype=object).groupby(level=0, sort=False).agg("; ".join)
 
@@ -132,6 +145,7 @@ def _in_short(lines: pd.DataFrame) -> str:
         least, greatest = (speed.three_digits(value) for value in (lines["effect"].min(), lines["effect"].max()))
         return f"{first['metric']} {least}x to {greatest}x ({len(lines)} lines)"
     against = f" against {first['against']}" if first["against"] else ""
+    against += ", recipe code" if first["recipe"] == "code" else ""
     own = f" ({first['verdict']})" if first["verdict"] != first["overall"] else ""
     return f"{first['metric']} {first['whole']}{against}{own}"
 

@@ -8,6 +8,7 @@ INCONCLUSIVE = "inconclusive"
 NOT_JUDGED = "measured but not judged"  # too few seeds, or what was measured says nothing of the claim: `why` has it
 NOT_TESTED = "not tested here"
 NO_VERDICT = (NOT_JUDGED, NOT_TESTED)
+CONCLUSIVE = (SUPPORTED, CONTRADICTED)
 DEPENDS = "depends on a category"  # without which the effect lies on the other side of 0
 MIXED = "mixed"  # of a claim with lines that are supported and lines that are contradicted
 IN_PART = {SUPPORTED: "supported in part", CONTRADICTED: "contradicted in part"}  # ... other lines are neither

@@ -92,6 +92,7 @@ def test_the_most_is_the_gain_less_the_largest_of_the_others(row):
     assert found["against"].iloc[1].endswith(": its gain less that of pill")
     assert found["conditions"].iloc[1].endswith("; the largest of 2 others")
     assert math.isnan(found["stated"].iloc[1])
+    assert list(found["printed"]) == ["96.1 -> 100", ""]  # which is of the gain
     assert list(found["verdict"]) == [verdicts.SUPPORTED, verdicts.INCONCLUSIVE]  # others may gain more
     assert list(found["why"]) == ["", "2 of 14 others"]
     rest = set(datasets.PUBLISHED["mvtec"]) - set(gains)

@@ -51,6 +51,21 @@ def test_the_main_effect_is_that_of_the_papers_recipe_where_there_is_one():
     assert claim_tables.main_effects(times.iloc[:1])["c"] == "seconds 1x [0.5, 1.5] against rd"
 
 
+def test_where_the_main_setting_decides_nothing_what_does_is_told(committed_verdicts):
+    line = committed_verdicts[committed_verdicts["id"] == "S0-10"].iloc[:1].assign(why="", overrides="", rests_on="")
+    paper = line.assign(recipe="paper", effect=1.0, low=-1.0, high=3.0, verdict=verdicts.INCONCLUSIVE)
+    code = line.assign(recipe="code", effect=-2.0, low=-3.0, high=-1.0, verdict=verdicts.CONTRADICTED)
+    both = pd.concat([paper, code], ignore_index=True)
+    assert claim_tables.told(both).tolist() == [True, True]
+    assert claim_tables.main_effects(both)["S0-10"] == (
+        "l_cos 1 [-1, 3] (inconclusive); l_cos -2 [-3, -1], recipe code (contradicted)"
+    )
+    sure = both.assign(verdict=[verdicts.SUPPORTED, verdicts.CONTRADICTED])
+    assert claim_tables.told(sure).tolist() == [True, False]
+    assert claim_tables.told(both.assign(verdict=verdicts.INCONCLUSIVE)).tolist() == [True, False]
+    assert claim_tables.told(code).tolist() == [True]
+
+
 def test_a_claim_over_its_lines():
     lines = [("a", "x", verdicts.SUPPORTED), ("a", "x", verdicts.INCONCLUSIVE), ("b", "y", verdicts.NOT_TESTED)]
     lines += [("c", "z", verdicts.SUPPORTED), ("c", "z", verdicts.CONTRADICTED), ("c", "z", verdicts.INCONCLUSIVE)]

@@ -441,6 +441,7 @@ def test_a_state_that_cannot_be_written_costs_no_training(error, tmp_path, monke
     [
         (1.5, 0.0, [*range(2, 31, 2)]),
         (1.5, 0.5, [2, 13, 24]),  # 20 times half a second apart, once it is known what a save takes
+        (1.5, 3.0, [2, 18]),  # at most 10 times as far apart as was asked for: a disk may only have hung
         (0.0, 0.5, [*range(1, 31)]),
     ],
 )

@@ -32,12 +32,13 @@ IMAGENET_TAGS = {
     "efficientnet_b0": "efficientnet_b0.ra_in1k",
     "mobilenetv2_100": "mobilenetv2_100.ra_in1k",
 }
+NAMED = ("imagenet", "bundled", "random")
 SOURCES = "'imagenet', 'bundled', 'random' or the path of a .safetensors file"
 
 # What is known of the maps of a detector with this teacher, by the teacher's name.
 TRAITS = {
-    "bundled": "Glows along an edge that good images have, too, come from the bundled teacher and a short training "
-    "(teacher.ipynb); a defect may lie there all the same."
+    "bundled": "A glow along an edge that good images show, too, comes from the bundled teacher and short training "
+    "(teacher.ipynb); a defect may still lie there."
 }
 BUNDLED = Path(__file__).parent / "weights"  # our own teachers: <backbone>.safetensors, and a card beside each
 
@@ -50,7 +51,7 @@ _TENSORFLOW_STYLE = {"mobilenetv2_100"}
 
 def tensorflow_style(backbone: str, source: str) -> bool:
     """Whether a network expects TensorFlow's padding and range of pixels: some do, with weights from a file."""
-    return backbone in _TENSORFLOW_STYLE and source not in ("imagenet", "random", "bundled")
+    return backbone in _TENSORFLOW_STYLE and source not in NAMED
 
 
 @dataclass(frozen=True)
@@ -174,15 +175,20 @@ class Teacher(nn.Module):
 
 def sources(teacher: str) -> list[str]:
     """Split 'bundled+b.safetensors' into its sources; a '+' within the path of a file stays."""
-    one = r"(?:imagenet|bundled|random|.+?\.safetensors)"
+    one = rf"(?:{'|'.join(NAMED)}|.+?\.safetensors)"
     if re.fullmatch(rf"{one}(?:\+{one})*", teacher):
         return re.findall(rf"(?:^|\+)({one})(?=\+|$)", teacher)
     return teacher.split("+")
 
 
+def with_files(teacher: str, change: Callable[[str], str]) -> str:
+    """Return `teacher` with the paths of its files changed; the names of other sources stay."""
+    return "+".join(change(source) if source.endswith(".safetensors") else source for source in sources(teacher))
+
+
 def check_source(source: str) -> None:
     """Raise ValueError for what is no source of weights (`SOURCES`); whether a file is there is not looked at."""
-    if source in ("imagenet", "bundled", "random") or source.endswith(".safetensors"):
+    if source in NAMED or source.endswith(".safetensors"):
         return
     if source.endswith((".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")):
         raise ValueError(

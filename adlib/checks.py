@@ -42,7 +42,7 @@ FEW_DEFECTS = 5  # below, the light of so few photographs may well differ by cha
 CONFIDENCE = 0.05  # chance of calling good images and defects different where they are not
 
 
-def check_rate(held_out: int, false_alarm_rate: float) -> list[str]:
+def check_enough_held_out(held_out: int, false_alarm_rate: float) -> list[str]:
     """Compare the number of held-out good images with how many a false-alarm rate needs."""
     if held_out >= (needed := held_out_needed(false_alarm_rate)):
         return []

@@ -123,8 +123,11 @@ class Detector:
             return ()
         run, threshold = self._learned.run, self._learned.threshold
         table = run.test.table.assign(score=run.predicted.scores)
-        found = checks.check_rate(threshold.held_out, threshold.asked) + checks.check_scores(table, threshold.value)
-        return (*self._learned.findings, *found)
+        return (
+            *self._learned.findings,
+            *checks.check_enough_held_out(threshold.held_out, threshold.asked),
+            *checks.check_scores(table, threshold.value),
+        )
 
     def fit(
         self,
@@ -162,7 +165,7 @@ class Detector:
         findings += checks.check_dark(run.train) + checks.check_areas(run.test)
         findings += checks.check_duplicates(run.train, run.test) + checks.check_brightness(run.test)
         good = run.test.labels.numpy() == 0
-        early = [*findings, *checks.check_rate(int(good.sum()), false_alarm_rate)]
+        early = [*findings, *checks.check_enough_held_out(int(good.sum()), false_alarm_rate)]
         for finding in early if progress else ():
             print(finding)
         run.fit(progress=progress)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adlib import datasets, images, results
-from adlib.backbones import sources
+from adlib.backbones import with_files
 from adlib.corrupt import rotation_of
 from adlib.datasets import dtd
 from adlib.device import memory_explained, resolve_device, resolve_precision
@@ -17,7 +17,8 @@ from adlib.files import check_writable, is_bare
 from adlib.images import IMAGE_SIZE
 from adlib.methods import METHODS, build, mapping, resolve
 from adlib.row import RULES
-from adlib.run import PROCEDURAL_TEXTURES, Run
+from adlib.run import Run
+from adlib.textures import PROCEDURAL_TEXTURES
 
 
 def prepare(
@@ -34,7 +35,7 @@ def prepare(
     device: str = "auto",
     precision: str = "fp32",
     out_dir: str | Path | None = None,
-) -> "Run":
+) -> Run:
     """Check all parameters, read the images and build the method; nothing is trained yet, and no row written.
 
     Images whose decoding takes long are kept decoded in the user's cache folder (`adlib/decoded.py`).
@@ -141,7 +142,7 @@ def identify(
         "seed": seed,
         "scale": scale,
         # a row names a weights file, not the folder that it lay in
-        "teacher": "+".join(Path(t).name if t.endswith(".safetensors") else t for t in sources(teacher)),
+        "teacher": with_files(teacher, lambda path: Path(path).name),
         "overrides": results.document({"overrides": {name: getattr(config, name) for name in overrides}})["overrides"],
     }
 

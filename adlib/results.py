@@ -18,14 +18,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from adlib.backbones import sources
+from adlib.backbones import with_files
 from adlib.environment import PROJECT
 from adlib.files import is_bare, whole_file
 from adlib.metrics import METRICS
 from adlib.row import IDENTITY, SCHEMA, Row, as_row, document, from_document, validate
-
-__all__ = ["SCHEMA", "Row", "aggregate", "command", "conditions_text", "difference", "read"]
-__all__ += ["row_path", "same", "text_of", "write"]
 
 RUNS = PROJECT / "results" / "runs"  # the committed rows
 PROCESSORS = PROJECT / "results" / "processors"  # rows of the same runs as some of `RUNS`, on another processor
@@ -171,7 +168,7 @@ def command(row: Row | Mapping[str, Any] | pd.Series, output: str = "OUT.ipynb")
         if name == "category" and run.get("dataset") == "folder":
             value = _with_path(value)
         if name == "teacher":
-            value = "+".join(_with_path(part) if part.endswith(".safetensors") else part for part in sources(value))
+            value = with_files(value, _with_path)
         # -r: as text. Papermill's -p would make the number 1 of the category 01.
         words += ["-p" if name == "seed" else "-r", name, value]
     if run.get("precision", "fp32") != "fp32":  # not of the identity: the run notebook's own is fp32

@@ -29,8 +29,6 @@ from adlib.predict import Prediction, predict
 from adlib.textures import procedural_textures
 from adlib.train import History, fit
 
-PROCEDURAL_TEXTURES = 128
-
 
 @dataclass
 class Run:
@@ -133,16 +131,15 @@ class Run:
         """
         found, kinds = self.predicted, self.test.table["defect"].to_numpy()
         masks, labels, known = self._truth
-        lines = {}
+        names, lines = ["image_auroc", "pixel_auroc", "aupro"], {}
         for kind in sorted(set(kinds[labels == 1])):
             own = (kinds == kind) & (labels == 1)
             of = own | (labels == 0)
             values, _ = metrics.evaluate(found.maps[of], masks[of], found.scores[of], labels[of], known[of])
             outlined = masks[own & known]
             share = float(outlined.mean()) if len(outlined) else math.nan
-            shown = {name: values[name] for name in ("image_auroc", "pixel_auroc", "aupro")}
-            lines[kind] = {"images": int(own.sum()), "share": share, **shown}
-        columns = ["images", "share", "image_auroc", "pixel_auroc", "aupro"]
+            lines[kind] = {"images": int(own.sum()), "share": share, **{name: values[name] for name in names}}
+        columns = ["images", "share", *names]
         return pd.DataFrame.from_dict(lines, orient="index", columns=columns).sort_values("image_auroc")
 
     def evaluate_legacy(self) -> tuple[dict[str, float], dict[str, str]]:
@@ -234,7 +231,7 @@ class Run:
         if self.textures:
             textures = images.load_textures(self.textures, IMAGE_SIZE)
         else:
-            textures = procedural_textures(PROCEDURAL_TEXTURES, IMAGE_SIZE)
+            textures = procedural_textures(size=IMAGE_SIZE)
         c = self.method.config
         return Corruption(
             textures.to(self.device),

@@ -5,8 +5,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+PROCEDURAL_TEXTURES = 128  # as many as rows say that they were trained with
 
-def procedural_textures(count: int = 128, size: int = 256, seed: int = 0) -> Tensor:
+
+def procedural_textures(count: int = PROCEDURAL_TEXTURES, size: int = 256, seed: int = 0) -> Tensor:
     """Draw texture images for machines without DTD: uint8 (count, 3, size, size), the same for the same seed.
 
     Four families in turn: clouds (noise of a power law), stripes bent by clouds, cells around random

@@ -88,8 +88,7 @@ def fit(
             is safe.
         identity: says what is trained; a resume file of another identity is refused.
         save_every: seconds, or 20 times what a save takes where that is more (a large state on a slow disk), at most
-            10 times as many; with 0 it
-            is written after each step.
+            10 times as many; with 0 it is written after each step.
         progress: show a bar, a step a tick.
         compile: hand each stage's loss to torch.compile: a minute or more at its first step, and results that differ by
             rounding. On the CPUs of `results/speed/training.csv` it makes no step faster; a GPU was not measured.

@@ -26,6 +26,7 @@ from adlib.images import IMAGE_SIZE
 from adlib.methods import Method, resolve
 from adlib.sampling import Plan
 from adlib.study import grids
+from adlib.study.filters import with_values
 
 STUDY = PROJECT / "full.yaml"
 PAGE = PROJECT / "docs" / "full_study.md"
@@ -121,7 +122,7 @@ def estimate(runs: list[dict[str, Any]], rows: pd.DataFrame) -> list[dict[str, A
         }
         state = state_bytes(built) / 2**20
         alike = {"method": method, "recipe": recipe, "backbone": built.config.backbone}
-        found = rates[(rates[list(alike)] == pd.Series(alike)).all(axis=1)]
+        found = with_values(rates, alike)
         for rate in found.to_dict("records") or [{"device": "not measured"}]:
             hours = (trained * rate.get("train", float("nan")) + tested * rate.get("test", float("nan"))) / 3600
             lines.append(line | {name: rate.get(name) for name in ("device", "threads", "precision", "rows")} | {
@@ -156,7 +157,7 @@ def page(lines: list[dict[str, Any]], rows: Path, decoded: int, commit: str) -> 
         measured += f"{60 * line.hours_a_run:,.0f} | {line.hours:,.0f}"
         text.append(
             f"| {line.method} | {line.recipe} | {line.overrides if line.overrides != '{}' else ''} | {line.runs} "
-            f"| {line.device} | " + (measured if line.hours == line.hours else "| | | | not measured") + " |"
+            f"| {line.device} | " + (measured if pd.notna(line.hours) else "| | | | not measured") + " |"
         )
     runs = table.drop_duplicates(["method", "recipe", "overrides"]).runs.sum()
     text += [

@@ -50,7 +50,6 @@ UNMOVED = "the learned values are where they began: train longer"
 FAINT = "the learned values lie apart, but by a silhouette below .1: train longer"
 DEEP = 16  # pixels from the border of a defect, inwards
 NEAR = 16  # the same outwards
-EDGES = (0, 4, 8, 16, 32, np.inf)
 # What a topic sets besides the given overrides, as its conditions say it.
 SETTINGS = {
     "rise": ", not settled, memories without attention",
@@ -243,8 +242,8 @@ def depth(make: Make) -> Found:
         ("S3-6", "recall_by_depth", border - inside, {"border": border, "inside": inside}),
         ("S3-6", "halo_fpr", near["small"] - near["large"], near),
     ]
-    curves = {"depth": diagnostics.recall_by_depth(maps, masks, threshold, EDGES)}
-    curves["halo"] = pd.concat([alarms(edges=EDGES).assign(size=size) for size, alarms in beside.items()])
+    curves = {"depth": diagnostics.recall_by_depth(maps, masks, threshold)}
+    curves["halo"] = pd.concat([alarms().assign(size=size) for size, alarms in beside.items()])
     return numbers, curves
 
 

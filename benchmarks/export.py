@@ -1,6 +1,6 @@
 """How fast an exported method is: onnxruntime beside PyTorch, on the same images and threads.
 
-    python benchmarks/export.py [--out FILE] [--only METHOD ...] [--size 256] [--batch 1 16]
+    python benchmarks/export.py [--out FILE] [--only METHOD ...] [--size 256] [--batch 1 4]
 
 Both are `adlib.inference.optimised`, as a module and as the ONNX file that `adlib.export_onnx` writes and compares
 with PyTorch. They take turns (`adlib.speed.alternating`), from a host array (uint8 RGB) to a host map and score;

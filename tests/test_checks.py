@@ -78,10 +78,10 @@ def test_few_images_and_an_early_rate_are_told(tmp_path):
     parts = tmp_path
     (few,) = checks.check_files(table(parts))
     assert few.startswith("Few images: 16 good images to train on")
-    (early,) = checks.check_rate(4, 0.05)
+    (early,) = checks.check_enough_held_out(4, 0.05)
     assert "from 19 held-out good images on, and there are 4" in early
     assert "promises 20.0%" in early
-    assert checks.check_rate(4, 0.2) == []
+    assert checks.check_enough_held_out(4, 0.2) == []
 
 
 def test_sizes_are_told_only_where_shapes_differ(tmp_path):

@@ -239,21 +239,21 @@ def test_one_training_image_and_a_batch_larger_than_the_set(tmp_path, method):
     assert run.row().train_images == 1
 
 
-def test_beside_a_row_stand_the_papers_numbers_and_why_they_are_not_compared(trained):
+def test_beside_a_row_stand_the_papers_numbers_and_which_conditions_are_not_theirs(trained):
     _, run = trained
     row = vars(run.row())
     shown = paper.beside(row)
     official = shown[shown["printed in"].str.contains("2598a5e")].loc["image_auroc"]
     assert official["paper"] == 100.0
-    assert math.isnan(official["difference"])
-    assert official["why not"] == "teacher random, small scale, overrides"
+    assert official["difference"] == pytest.approx(100 * row["image_auroc"] - 100)
+    assert official["unlike the paper"] == "teacher random, small scale, overrides"
     same_conditions = row | {"teacher": "imagenet", "scale": "full", "overrides": {}}
     found = paper.beside(same_conditions)
     official = found[found["printed in"].str.contains("2598a5e")].loc["image_auroc"]
     assert official["difference"] == pytest.approx(100 * row["image_auroc"] - 100)
-    assert official["why not"] == ""
+    assert official["unlike the paper"] == ""
     some = same_conditions | {"notes": {"textures": "DTD, 1200 images"}}
-    assert set(paper.beside(some)["why not"]) == {"pseudo-anomalies of DTD, 1200 images", ""}
+    assert set(paper.beside(some)["unlike the paper"]) == {"pseudo-anomalies of DTD, 1200 images", ""}
     assert shown.loc["iap", "printed in"] == "none printed"
 
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adlib.backbones import Provenance, Teacher, feature_network
+from adlib.corrupt import ROTATIONS
 from adlib.layers import cosine_distance, fuse_levels, kaiming_fan_out, residual_stage, resize, top_mean, unit
 from adlib.methods.base import (
     SETTLED,
@@ -76,7 +77,7 @@ class DeSTSegConfig(MethodConfig):
             "product_sign": (1, -1),
             "student_input": ("corrupted", "clean"),
             "map": ("segmentation", "dest"),
-            "rotation": ("auto", "none", "slight", "full"),
+            "rotation": ("auto", *ROTATIONS),
         }
         check_choices(self, allowed)
         check_shares(self, "corruption_probability")

@@ -40,7 +40,6 @@ class MemMKDConfig(NRConfig, MKDConfig):
     """Hyper-parameters; the defaults are the recipe `paper`."""
 
     items: tuple[int, ...] = (50, 50)  # L of the memories after layer1 and layer2; 0: no such memory
-    temperature: float = 1.0  # MemKD, Eq. 5: none
 
     def __post_init__(self) -> None:
         super().__post_init__()

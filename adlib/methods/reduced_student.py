@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from adlib.backbones import Provenance, Teacher
+from adlib.images import PREPROCESS
 from adlib.layers import ResidualBlock, fuse_levels, kaiming_fan_out, smooth, squared_distance
 from adlib.methods.base import Batch, Deviation, Method, MethodConfig, Recipes, Stage, check_choices, check_levels
 
@@ -54,7 +55,7 @@ class ReducedStudentConfig(MethodConfig):
             "level_reduction": ("sum", "mean"),
             "optimiser": ("sgd", "adam"),
             "image_score": ("sum", "max"),
-            "preprocess": ("resize", "resize_nearest"),
+            "preprocess": PREPROCESS,
         }
         check_choices(self, allowed)
         check_levels(self, "levels", range(5))  # 0 is the stem

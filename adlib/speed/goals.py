@@ -139,9 +139,8 @@ def _line(goal: Goal, rows: pd.DataFrame) -> dict[str, object]:
     found = found.dropna(subset=[goal.column]).sort_values(goal.column) if len(found) else found
     if found.empty:
         return line | {"device": "", "verdict": NOT_MEASURED}
-    best_last = goal.least is not None
-    of_variants = goal.topic == "training"
-    chosen = found.iloc[-1 if best_last == of_variants else 0]
+    best, worst = (-1, 0) if goal.least is not None else (0, -1)
+    chosen = found.iloc[best if goal.topic == "training" else worst]  # the best of variants, the worst of cases
     value = float(chosen[goal.column])
     bound = float(goal.most or 0) if goal.least is None else goal.least
     reached = value >= bound if goal.least is not None else value <= bound

@@ -18,6 +18,7 @@ BOTTOM_AND_TOP = {"bottom": 2, "top": 7}
 # Steps after which BatchNorm's own statistics have forgotten their beginning, a variance of 1: a tenth less a step, it
 # then weighs a hundredth of the 1e-5 that BatchNorm adds to every variance.
 FORGOTTEN = 153
+EDGES = (0, 4, 8, 16, 32, np.inf)  # bins of distances, in pixels
 SEEN = 0.1  # the silhouette from which on values count as clusters; one that lies inside another has none
 
 
@@ -61,7 +62,7 @@ def still_rising(values: np.ndarray, by: float = 0.05) -> bool:
 
 
 def recall_by_depth(
-    maps: np.ndarray, masks: np.ndarray, threshold: float, edges: Sequence[float] = (0, 4, 8, 16, 32, np.inf)
+    maps: np.ndarray, masks: np.ndarray, threshold: float, edges: Sequence[float] = EDGES
 ) -> pd.DataFrame:
     """Count found defect pixels by how deep they lie in their defect: `depth` (its upper edge), `pixels`, `recall`.
 
@@ -77,7 +78,7 @@ def recall_by_depth(
 
 
 def alarms_by_distance(
-    maps: np.ndarray, masks: np.ndarray, threshold: float, edges: Sequence[float] = (0, 4, 8, 16, 32, np.inf)
+    maps: np.ndarray, masks: np.ndarray, threshold: float, edges: Sequence[float] = EDGES
 ) -> pd.DataFrame:
     """Count false alarms beside what was found: `distance` (its upper edge), `pixels`, `alarms` (a share).
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adlib import datasets, results
-from adlib.backbones import check_source, sources
+from adlib.backbones import check_source, sources, with_files
 from adlib.device import PRECISIONS
 from adlib.environment import PROJECT
 from adlib.errors import check_known
@@ -140,9 +140,7 @@ def _product(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "category": category,
                 "seed": seed,
                 "scale": scale,
-                "teacher": "+".join(
-                    _as_path(t) if t.endswith(".safetensors") else t for t in sources(grid.get("teacher", "bundled"))
-                ),
+                "teacher": with_files(grid.get("teacher", "bundled"), _as_path),
                 "overrides": overrides,
                 "precision": precision,
             }

@@ -64,8 +64,8 @@ def _trained_alike(rows: pd.DataFrame) -> str:
     """Say on how many images, counted as often as seen, the methods were trained, and in what precision."""
     seen = (rows["steps"] * rows["batch"]).groupby(rows["method"]).mean()
     said = (
-        f"They were not trained alike: on {seen.min():,.0f} images ({seen.idxmin()}) to {seen.max():,.0f} "
-        f"({seen.idxmax()}), each counted as often as it was seen"
+        f"They were not trained alike: they saw {seen.min():,.0f} images ({seen.idxmin()}) to {seen.max():,.0f} "
+        f"({seen.idxmax()}), repeats counted"
     )
     precisions = rows.groupby("precision")["method"].unique()
     if len(precisions) > 1:
@@ -83,7 +83,7 @@ def _without_one(means: pd.DataFrame) -> str:
     others = ranking.leaders_without_one(means)
     if not others:
         return f" Whichever category is left out, {means.mean().idxmax()} has the highest mean."
-    return "".join(f" Without {' or '.join(places)} {name} has it." for name, places in others.items())
+    return "".join(f" Without {' or '.join(places)}, {name} has the highest mean." for name, places in others.items())
 
 
 def _certain(rows: pd.DataFrame, metric: str) -> str:
@@ -91,8 +91,8 @@ def _certain(rows: pd.DataFrame, metric: str) -> str:
     pairs = tables.paired_differences(rows, metric)
     return (
         f"Of {len(pairs)} pairs of methods, {int(pairs['excludes_0'].sum())} have a 95 % interval (over categories) "
-        f"without 0, where about {0.05 * len(pairs):.0f} would by chance alone; "
-        f"{int(pairs['after_holm'].sum()) or 'none'} when all are judged at once (Holm)."
+        f"that excludes 0; chance alone gives about {0.05 * len(pairs):.0f}. When all are judged at once (Holm): "
+        f"{int(pairs['after_holm'].sum()) or 'none'}."
     )
 
 
@@ -119,11 +119,10 @@ def _as_generated(compared: pd.DataFrame, generated: pd.DataFrame) -> str:
     count = next(iter(found.values()))[2]
     said = ", ".join(f"{rank:.2f} by {metric} (p {chance:.2g})" for metric, (rank, chance, _) in found.items())
     sure = holm(pd.Series({metric: chance for metric, (_, chance, _) in found.items()}))
-    shows = ", ".join(str(metric) for metric in sure.index[sure]) or "None"
+    shows = ", ".join(str(metric) for metric in sure.index[sure]) or "none"
     return (
-        f"Rank correlation of {count} methods between generated and real images: {said}. {shows} of these "
-        f"{len(found)} shows that both order the methods alike when all are judged at once (Holm); and methods that "
-        "are variants of each other make p look smaller than it is."
+        f"Rank correlation of {count} methods between generated and real images: {said}. Significant when all "
+        f"{len(found)} are judged at once (Holm): {shows}. Methods that are variants of each other make p too small."
     )
 
 
@@ -161,10 +160,11 @@ def longer(rows: pd.DataFrame) -> str:
     order = ranking.mean_image_auroc(whole).groupby(["method", "recipe"]).mean().sort_values(ascending=False)
     best: Any = order.index[0]
     leads = (
-        f"Trained as long as its source says, {best[0]} ({best[1]}) has the highest mean image AUROC, "
-        f"{order.iloc[0]:.1f}, of {', '.join(f'{method} ({recipe})' for method, recipe in order.index)} on "
-        f"{len(whole[['dataset', 'category']].drop_duplicates())} categories that these have; those not trained so may "
-        "do as well. "
+        f"Of the methods trained for their source's whole schedule "
+        f"({', '.join(f'{method} ({recipe})' for method, recipe in order.index)}), {best[0]} ({best[1]}) has the "
+        f"highest mean image AUROC, {order.iloc[0]:.1f}, over the "
+        f"{len(whole[['dataset', 'category']].drop_duplicates())} categories that all of them have; the others, if "
+        "trained so, may do as well. "
         if len(order) > 1
         else ""
     )
@@ -173,14 +173,14 @@ def longer(rows: pd.DataFrame) -> str:
     }
     times = steps["full"] / steps["small"]
     return (
-        f"{leads}With {times.min():.1f} to {times.max():.0f} times the steps of a short training, image AUROC rises by "
-        f"more than {MUCH} points in {(moved > MUCH).sum()} of {len(moved)} cases and falls by more in "
-        f"{(moved < -MUCH).sum() or 'none'}, each of a method by one recipe on a category, {single} of them with a "
-        f"single long training; it moves most of {most[0]} ({most[1]}) on {most[3]}, {short[most]:.1f} to "
-        f"{full[most]:.1f} ({steps['small'][most]:.0f} to {steps['full'][most]:.0f} steps). So an order of methods "
-        "after short trainings need not be that after full ones (teacher bundled; "
+        f"{leads}{times.min():.1f} to {times.max():.0f} times the steps of a short training raise image AUROC by more "
+        f"than {MUCH} points in {(moved > MUCH).sum()} of {len(moved)} cases (a method, recipe and category each; "
+        f"{single} with a single long training) and lower it by more than that in {(moved < -MUCH).sum() or 'none'}. "
+        f"The largest change: {most[0]} ({most[1]}) on {most[3]}, {short[most]:.1f} to {full[most]:.1f} "
+        f"({steps['small'][most]:.0f} to {steps['full'][most]:.0f} steps). Short trainings may therefore order methods "
+        "differently from full ones (teacher bundled; "
         + "; ".join(f"{scale}: {_seeds_and_precisions(part)}" for scale, part in compared.items())
-        + ")"
+        + ")."
     )
 
 
@@ -225,7 +225,9 @@ def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame])
         found = f"image AUROC {quick.image_auroc:.1f}%, AUPRO {quick.aupro:.1f}%"
         said.append(f"Where time counts: {_name(quick)}, {quick.ms:.3g} ms an image; {found}.")
         chosen = ranking.fastest_to_most_accurate(timed)
-        said.append(f"No other is both faster and more accurate than: {', '.join(map(_name, chosen.itertuples()))}.")
+        said.append(
+            f"Best trade-offs (none is both faster and more accurate): {', '.join(map(_name, chosen.itertuples()))}."
+        )
     light = table.iloc[int(table["peak_mib"].to_numpy().argmin())]
     said.append(f"Least memory in training and test: {_name(light)}, {light.peak_mib:.0f} MiB.")
     machines = table["device"].nunique() > 1 or table["device"].str.contains(" and ").any()

@@ -131,9 +131,9 @@ def departures(
 def beside(row: Mapping[str, Any], folder: str | Path = FOLDER) -> pd.DataFrame:
     """Set a row's metrics beside every printed number for its method and category, in percent.
 
-    `difference` is filled only where the row was made under the papers' conditions (ImageNet teacher, full scale,
-    recipe paper, fp32, all of DTD, no override); else `why not` says what differs. A metric that no paper prints has
-    the words 'none printed'.
+    `difference` is ours less the printed; `unlike the paper` names the conditions of the row that are not the papers'
+    (ImageNet teacher, full scale, recipe paper, fp32, all of DTD, no override). A metric that no paper prints has the
+    words 'none printed'.
     """
     printed = paper_numbers(row["dataset"], row["category"], row["method"], folder)
     differs = departures(
@@ -151,20 +151,13 @@ def beside(row: Mapping[str, Any], folder: str | Path = FOLDER) -> pd.DataFrame:
         for _, number in found.iterrows():
             value = 100 * number["value"]
             source = f"{number['source']}, {number['table']}, {number['paper_method']}"
-            lines.append((metric, ours, value, source, math.nan if differs else ours - value, differs))
+            lines.append((metric, ours, value, source, ours - value, differs))
         if found.empty:
             lines.append((metric, ours, math.nan, "none printed", math.nan, ""))
-    columns = ["metric", "ours", "paper", "printed in", "difference", "why not"]
+    columns = ["metric", "ours", "paper", "printed in", "difference", "unlike the paper"]
     return pd.DataFrame(lines, columns=columns).set_index("metric")
 
 
 def names_in(text: str) -> list[str]:
     """Split a cell that names several things: at commas outside brackets."""
-    found, depth = [""], 0
-    for letter in text:
-        depth += {"(": 1, ")": -1}.get(letter, 0)
-        if letter == "," and depth == 0:
-            found.append("")
-        else:
-            found[-1] += letter
-    return [part.strip() for part in found if part.strip()]
+    return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from string import ascii_lowercase
@@ -75,7 +75,7 @@ def reproduced(
     """Set a paper's whole table, number by number in its order, beside what our rows say.
 
     Columns: category, method (the printed name), metric, printed, ours (mean ± deviation over seeds, in the printed
-    unit), seeds, difference (only under the papers' conditions), conditions (or why there is no number of ours) and
+    unit), seeds, difference (ours less the printed), conditions (or why there is no number of ours) and
     runs (a tuple of `Run`, which would fill it with one seed: of a mean several, () where there is nothing to fill).
     Rows under the papers' conditions come first; all others of a table are of one teacher and scale, with the fewest
     overrides, recipe paper before code, fp32 before bf16. A mean over fewer categories than the printed one is over
@@ -101,7 +101,7 @@ def side_by_side(beside: pd.DataFrame) -> pd.DataFrame:
     """Lay `reproduced` out as the paper does, of the methods built here: a line a category and metric, texts.
 
     For each method its printed number, ours (how many seeds) with the letter of its conditions in `why`, and, where
-    there is one, the difference; '-' for none.
+    a method has any, the difference; '-' for none.
     """
     marks = _marks(beside)
     built = beside[beside["conditions"] != NOT_BUILT]
@@ -111,11 +111,32 @@ def side_by_side(beside: pd.DataFrame) -> pd.DataFrame:
     ]
     difference = ["-" if math.isnan(gap) else f"{gap:+g}" for gap in built["difference"]]
     shown = built.assign(ours=ours, difference=difference)
-    values = ["printed", "ours"] + (["difference"] if (shown["difference"] != "-").any() else [])
+    values = ["printed", "ours", "difference"]
+    differs = set(shown.loc[shown["difference"] != "-", "method"])
     whole = shown.pivot(index=["category", "metric"], columns="method", values=values).fillna("")
     lines = pd.MultiIndex.from_frame(built[["category", "metric"]].drop_duplicates())
-    columns = [(name, value) for name in built["method"].unique() for value in values]
+    methods = built["method"].unique()
+    columns = [(name, value) for name in methods for value in values if value != "difference" or name in differs]
     return whole.swaplevel(axis=1).loc[lines, columns].rename_axis(columns=["", ""])
+
+
+def laid_out(
+    rows: pd.DataFrame, source: str, names: Iterable[str], timings: str | Path = speed.RESULTS
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Give what a reader wants of a paper's tables: headings in Markdown, each with a table.
+
+    Of each printed table the methods built here beside our rows, where there is any number of ours; the whole as
+    printed, where that has more; and the conditions.
+    """
+    for name in names:
+        beside = reproduced(rows, source, name, timings=timings)
+        whole, sides = printed(source, name), side_by_side(beside)
+        ours = bool(beside["ours"].any())
+        if ours:
+            yield f"**{name}**, the methods built here", sides
+        if not ours or set(whole.columns) - set(sides.columns.get_level_values(0)):
+            yield f"**{name}**, as printed", whole
+        yield f"**{name}**, the conditions of ours, by their letters", why(beside)
 
 
 def why(beside: pd.DataFrame) -> pd.DataFrame:
@@ -274,13 +295,13 @@ def _ours(beside: _Beside, line: Mapping[Any, Any], times: Mapping[str, pd.DataF
             f" over {have} of {wanted}",
             [f"over {', '.join(sorted(over))} alone", *([differs] if differs else [])],
         )
-    alike = not differs and have == wanted
+    whole = have == wanted
     return {
         "ours": f"{by_seed.mean():.{digits}f}{deviation}{share}",
         "seeds": len(by_seed),
-        "difference": round(float(by_seed.mean()) - float(line["value"]), digits) if alike else math.nan,
+        "difference": round(float(by_seed.mean()) - float(line["value"]), digits) if whole else math.nan,
         "conditions": "; ".join(conditions),
-        "runs": () if alike else runs,
+        "runs": () if whole and not differs else runs,
     }
 
 
@@ -339,21 +360,15 @@ def _nearest(found: pd.DataFrame) -> tuple[tuple[Any, ...], pd.DataFrame]:
 
     Of equals: in fp32, with all of DTD, of most categories and seeds.
     """
-    best: tuple[Any, ...] | None = None
-    for setting, group in found.groupby(["teacher", "scale", "rest", "recipe", "precision", "textures"], sort=True):
-        teacher, scale, rest, recipe, precision, textures = setting
-        likeness = (*_likeness(str(teacher), str(scale)), -len(json.loads(str(rest))), recipe == "paper")
-        key = (
-            likeness,
-            precision == "fp32",
-            textures in ALL_OF_DTD,
-            group["category"].nunique(),
-            group["seed"].nunique(),
-        )
-        if best is None or key > best[0]:
-            best = (key, setting, group)
-    assert best is not None
-    return best[1], best[2]
+
+    def nearness(of: tuple[Any, pd.DataFrame]) -> tuple[Any, ...]:
+        (teacher, scale, rest, recipe, precision, textures), group = of
+        likeness = (*_likeness(teacher, scale), -len(json.loads(rest)), recipe == "paper")
+        seen = (group["category"].nunique(), group["seed"].nunique())
+        return (*likeness, precision == "fp32", textures in ALL_OF_DTD, *seen)
+
+    setting = ["teacher", "scale", "rest", "recipe", "precision", "textures"]
+    return max(found.groupby(setting, sort=True), key=nearness)
 
 
 def _likeness(teacher: str, scale: str) -> tuple[int, bool]:

@@ -6,7 +6,6 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from adlib import results
 from adlib.study.filters import places
@@ -87,11 +86,11 @@ def made_again(rows: pd.DataFrame, others: pd.DataFrame, metrics: Sequence[str] 
     for setting, group in both.groupby(["method", "recipe", "overrides", "precision"]):
         for metric in metrics:
             found = 100 * (group[metric] - group[f"{metric}_other"]).to_numpy(dtype=float)
-            mean, spread = float(found.mean()), float(found.std(ddof=1)) if len(found) > 1 else math.nan
-            reach = float(stats.t.ppf(0.975, len(found) - 1)) * spread / math.sqrt(len(found))
+            mean, low, high = over_categories(pd.DataFrame({"category": range(len(found)), "value": found}))
+            spread = float(found.std(ddof=1)) if len(found) > 1 else math.nan
             variances = group.groupby(["dataset", "category"])[metric].var(ddof=1)
             seeds = 100 * float(np.sqrt(np.nanmean(variances.to_numpy(dtype=float))))
-            measured = (len(found), mean, mean - reach, mean + reach, spread, float(np.abs(found).max()), seeds)
+            measured = (len(found), mean, low, high, spread, float(np.abs(found).max()), seeds)
             lines.append((*setting, metric, *measured))
     columns = ["method", "recipe", "overrides", "precision", "metric", "pairs"]
     return pd.DataFrame(lines, columns=[*columns, "difference", "low", "high", "spread", "largest", "seeds"])

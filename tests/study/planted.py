@@ -3,6 +3,7 @@
 import pandas as pd
 
 from adlib.study import claims
+from adlib.study.claims import verdicts
 
 
 def made(row: dict, method: str, category: str, values: list[float], **fields) -> pd.DataFrame:
@@ -98,3 +99,32 @@ TIMINGS = pd.DataFrame(
         for method, batch, ms in [("stpm", 16, 98), ("stpm", 1, 30), ("rd", 1, 97)]
     ]
 )
+
+
+def line(**fields) -> dict:
+    """Make a judged line of a claim: a supported one, and what is changed of it."""
+    base = dict.fromkeys(verdicts.COLUMNS, "") | {
+        "source": "002",
+        "id": "S2-1",
+        "claim": "MemKD beats RD",
+        "metric": "aupro",
+        "against": "rd",
+    }
+    base |= {
+        "unit": verdicts.POINTS,
+        "stated": 0.6,
+        "effect": 1.25,
+        "low": 0.5,
+        "high": 2.0,
+        "conditions": "small; bottle",
+        "pairs": 12,
+        "categories": 4,
+        "seeds": 3,
+        "p": 0.06,
+    }
+    return base | {"verdict": verdicts.SUPPORTED, "why": ""} | fields
+
+
+# The settings of a line under the papers' conditions, and under ours.
+THEIRS = {"recipe": "paper", "scale": "full", "teacher": "imagenet", "precision": "fp32", "images": "real"}
+OURS = THEIRS | {"scale": "small", "teacher": "bundled"}

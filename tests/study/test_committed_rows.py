@@ -6,7 +6,7 @@ import pandas as pd
 
 from adlib import results
 from adlib.environment import PROJECT
-from adlib.study import publish
+from adlib.study import claims_page, publish, readme
 
 
 def test_committed_rows_are_valid_and_lie_where_their_identity_says(committed):
@@ -25,16 +25,20 @@ def test_the_committed_verdicts_are_those_of_the_committed_rows(committed_verdic
     assert publish.CLAIMS.read_text() == publish.claims_csv(committed_verdicts), "run python -m adlib.study.publish"
 
 
+def test_the_page_of_claims_is_that_of_the_committed_rows(committed_verdicts):
+    assert publish.PAGE.read_text() == claims_page.text(committed_verdicts), "run python -m adlib.study.publish"
+
+
 def test_the_readme_has_the_tables_of_the_committed_rows(committed, committed_verdicts):
     block = publish.README.read_text().split(publish.BEGIN)[1].split(publish.END)[0]
-    assert block.strip() == publish.readme(committed, committed_verdicts), "run python -m adlib.study.publish"
+    assert block.strip() == readme.text(committed, committed_verdicts), "run python -m adlib.study.publish"
 
 
 def test_another_row_gives_another_table(committed):
-    first = results.plain(committed, **publish.SETTINGS[-1]).index[0]
+    first = results.plain(committed, **readme.SETTINGS[-1]).index[0]
     changed = committed.copy()
     changed.loc[first, "image_auroc"] = 0.123
-    assert publish.scores(changed) != publish.scores(committed)
+    assert readme.scores(changed) != readme.scores(committed)
 
 
 def test_the_committed_kills_left_nothing_half_written_and_no_other_row():

@@ -25,7 +25,7 @@ def line(rows: pd.DataFrame, category: str, method: str = "DeSTSeg(origin)", tab
     return found[(found["category"] == category) & (found["method"] == method)].iloc[0]
 
 
-def test_a_number_under_the_papers_conditions_has_a_difference(row):
+def test_a_number_under_the_papers_conditions_is_said_to_be_one(row):
     rows = made(row, "destseg", "bottle", [0.98, 0.99, 1.0], teacher="imagenet", scale="full")
     found = line(rows, "bottle")
     assert found["ours"] == "99.0 ± 1.0"
@@ -39,7 +39,7 @@ def test_other_conditions_are_named_and_the_nearest_to_the_papers_is_taken(row):
     rows.append(made(row, "destseg", "bottle", [0.9, 0.9], teacher="bundled", scale="small", overrides={"batch": 8}))
     found = line(pd.concat(rows), "bottle")
     assert found["ours"] == "90.0 ± 0.0"
-    assert math.isnan(found["difference"])
+    assert found["difference"] == pytest.approx(-9.2)  # of 99.2
     assert found["conditions"] == 'teacher bundled, small scale, {"batch": 8}'
     assert "-r teacher imagenet" in paper_tables.command(found["runs"])
 
@@ -49,7 +49,7 @@ def test_what_pseudo_anomalies_were_made_of_is_a_condition(row):
     theirs = {"teacher": "imagenet", "scale": "full"}
     rows = [made(row, "destseg", "bottle", [0.5, 0.5], **theirs, notes=some)]
     found = line(rows[0], "bottle")
-    assert math.isnan(found["difference"])
+    assert found["difference"] == pytest.approx(-49.2)
     assert found["conditions"] == "pseudo-anomalies of DTD, 1200 images"
     rows.append(made(row, "destseg", "bottle", [0.9], **theirs, notes=all_of_it))
     assert line(pd.concat(rows), "bottle")[["ours", "conditions"]].tolist() == ["90.0", "as printed"]
@@ -163,12 +163,23 @@ def test_a_table_is_laid_out_as_printed_with_ours_beside_it(row):
     rows = pd.DataFrame(made(row, "destseg", "bottle", [0.98, 0.99, 1.0], teacher="imagenet", scale="full"))
     beside = paper_tables.reproduced(rows, "seed000", "Table 1")
     wide = paper_tables.side_by_side(beside)
-    assert wide.shape == (16, 6)
+    assert wide.shape == (16, 5)  # of a method without rows there is no column of differences
     assert wide.loc[("bottle", "image_auroc_pct"), "DeSTSeg(origin)"].tolist() == ["99.2", "99.0 ± 1.0 (3) a", "-0.2"]
-    assert wide.loc[("bottle", "image_auroc_pct"), "DeSTSeg(memory)"].tolist() == ["100", "-", "-"]
+    assert wide.loc[("bottle", "image_auroc_pct"), "DeSTSeg(memory)"].tolist() == ["100", "-"]
     reasons = paper_tables.why(beside)["numbers"]
     assert reasons["a: as printed"] == 1
     assert reasons.sum() == len(beside) == 32
+
+
+def test_a_papers_tables_are_given_with_their_headings(row):
+    rows = pd.DataFrame(made(row, "destseg", "bottle", [0.98]))
+    first, *others = paper_tables.laid_out(rows, "seed000", ["Table 1"])
+    assert first[0] == "**Table 1**, the methods built here"
+    assert first[1].loc[("bottle", "image_auroc_pct"), ("DeSTSeg(origin)", "ours")].startswith("98.0 (1)")
+    assert [heading for heading, _ in others] == ["**Table 1**, the conditions of ours, by their letters"]
+    headings = [heading for heading, _ in paper_tables.laid_out(rows.head(0), "seed000", ["Table 1", "Table 2"])]
+    assert headings[0] == "**Table 1**, as printed"
+    assert len(headings) == 4
 
 
 def test_numbers_of_one_table_made_under_different_conditions_have_different_letters(row):

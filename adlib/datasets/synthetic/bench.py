@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from adlib.datasets.synthetic.defects import speckle
-from adlib.datasets.synthetic.noise import GRID, Field, fractal, linear, pebbles
+from adlib.datasets.synthetic.noise import GRID, Field, axes, fractal, linear, pebbles
 from adlib.datasets.synthetic.surface import Surface
 
 
@@ -28,7 +28,7 @@ def pose(rng: Generator, shift: float) -> tuple[float, float]:
 
 def polar(centre: tuple[float, float]) -> tuple[Field, Field]:
     """Radius and angle about `centre`."""
-    y, x = np.mgrid[:GRID, :GRID].astype(np.float32)
+    x, y = axes()
     dx, dy = x - np.float32(centre[0]), y - np.float32(centre[1])
     return np.hypot(dx, dy), np.arctan2(dy, dx)
 

@@ -1,5 +1,7 @@
 """Judged claims for reading: a line each with letters for its conditions, and what all lines of a claim come to."""
 
+import math
+
 import pandas as pd
 
 from adlib import speed
@@ -14,6 +16,7 @@ from adlib.study.claims.verdicts import (
     VERDICTS,
     over_lines,
 )
+from adlib.study.intervals import holm
 from adlib.study.paper_tables import letters
 
 # An override that marks a line whose score is none of the paper's: DeSTSeg without its segmentation network.
@@ -116,38 +119,86 @@ def told(judged: pd.DataFrame) -> pd.Series:
     return main | ~main.groupby(of).transform("any") | (sure & ~(sure & main).groupby(of).transform("any"))
 
 
-def main_effects(judged: pd.DataFrame) -> pd.Series:
-    """Return the effects of each claim as text, by metric, what they are against, and recipe, of the lines `told`.
+def main_lines(judged: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Give the lines that stand for each claim, of those that count: a claim's id, and lines that are read as one.
 
-    Where a metric of a claim has none of these, of the first that was tested. Ratios of times are of several others,
-    networks and ways: of those the least and the greatest, and how many. A verdict stands beside an effect where the
-    claim's, over all its lines, is another.
+    By metric, what they are against, and recipe, of the lines `told`; where a metric has none of these, of those that
+    were tested. Ratios of times are of several others, networks and ways, and are read together. The columns `overall`,
+    the verdict of the whole claim, and `whole`, the effect as text, are added.
     """
     tested = judged[counting(judged)]
     if tested.empty:
-        return pd.Series(dtype=object)
+        return []
     overall = by_claim(judged).set_index("id")["verdict"]
-    of_claim = [tested["id"], tested["metric"]]
     tested = tested.assign(told=told(tested), whole=shown(tested)["effect"], overall=tested["id"].map(overall))
-    tested = tested[tested["told"] | ~tested.groupby(of_claim)["told"].transform("any")]
+    tested = tested[tested["told"] | ~tested.groupby(["id", "metric"])["told"].transform("any")]
     timed = tested["unit"] == RATIO
     apart = [tested[name].where(~timed, "").rename(f"{name}_") for name in ("against", "recipe")]
-    groups = tested.groupby(["id", "metric", *apart], sort=False)
-    texts = [(key[0], _in_short(lines)) for key, lines in groups]
-    numbers, said = zip(*texts, strict=True)
-    return pd.Series(said, numbers, dtype=object).groupby(level=0, sort=False).agg("; ".join)
+    return [(str(key[0]), lines) for key, lines in tested.groupby(["id", "metric", *apart], sort=False)]
+
+
+def main_effects(judged: pd.DataFrame) -> pd.Series:
+    """Return the effects of each claim as text, of its `main_lines`.
+
+    Of ratios of times the least and the greatest, and how many. A verdict stands beside an effect where the claim's,
+    over all its lines, is another.
+    """
+    said: dict[str, list[str]] = {}
+    for number, lines in main_lines(judged):
+        said.setdefault(number, []).append(_in_short(lines))
+    return pd.Series({number: "; ".join(texts) for number, texts in said.items()}, dtype=object)
 
 
 def _in_short(lines: pd.DataFrame) -> str:
-    """Return lines of one claim and metric as text: of ratios their range, else the effect of the first."""
+    """Return lines of `main_lines` as text: of ratios their range, else the effect of the first."""
     first = lines.iloc[0]
-    if len(lines) > 1 and set(lines["unit"]) == {RATIO}:
+    if several_times(lines):
         least, greatest = (speed.three_digits(value) for value in (lines["effect"].min(), lines["effect"].max()))
         return f"{first['metric']} {least}x to {greatest}x ({len(lines)} lines)"
-    against = f" against {first['against']}" if first["against"] else ""
-    against += ", recipe code" if first["recipe"] == "code" else ""
-    own = f" ({first['verdict']})" if first["verdict"] != first["overall"] else ""
-    return f"{first['metric']} {first['whole']}{against}{own}"
+    return f"{first['metric']} {first['whole']}{set_beside(first)}{own_verdict(first)}"
+
+
+def several_times(lines: pd.DataFrame) -> bool:
+    """Say whether lines are ratios of times, of which a range is shown."""
+    return len(lines) > 1 and set(lines["unit"]) == {RATIO}
+
+
+def set_beside(line: pd.Series) -> str:
+    """Return as text what a line is against, and its recipe where that is not the paper's."""
+    against = f" against {line['against']}" if line["against"] else ""
+    return against + (", recipe code" if line["recipe"] == "code" else "")
+
+
+def own_verdict(line: pd.Series) -> str:
+    """Return the verdict of a line of `main_lines` in brackets, where that of the whole claim is another."""
+    return f" ({line['verdict']})" if line["verdict"] != line["overall"] else ""
+
+
+def effect_texts(line: pd.Series) -> tuple[str, str, str]:
+    """Return as texts the effect that the paper prints, ours with its interval, and how far ours lies from it.
+
+    The difference is a number and no verdict: our conditions are not the paper's, where a line does not say so.
+    """
+    points = line["unit"] == POINTS
+    digits, sign, unit = ("1f", "+", " pp") if points else ("3g", "", "x" if line["unit"] == RATIO else "")
+    effect, low, high, stated = (line[name] for name in ("effect", "low", "high", "stated"))
+    ours = f"{effect:{sign}.{digits}}{unit} [{low:{sign}.{digits}}, {high:{sign}.{digits}}]"
+    if math.isnan(stated):
+        return "", ours, ""
+    return f"{stated:{sign}.{digits}}{unit}", ours, f"{effect - stated:+.{digits}}{unit}"
+
+
+def stays(judged: pd.DataFrame) -> pd.Series:
+    """Return a mask of the lines that are conclusive also when all are judged at once (Holm)."""
+    chances = judged.loc[judged["p"].notna() & counting(judged), "p"]
+    return judged["verdict"].isin(CONCLUSIVE) & holm(chances).reindex(judged.index, fill_value=False)
+
+
+def on_single_categories(judged: pd.DataFrame) -> set[str]:
+    """Name the claims of which all that is conclusive would be another verdict without some one category."""
+    sure = judged[counting(judged) & judged["verdict"].isin(CONCLUSIVE)]
+    leans = (sure["rests_on"] != "").groupby(sure["id"]).all()
+    return set(leans.index[leans])
 
 
 def answer(judged: pd.DataFrame) -> str:

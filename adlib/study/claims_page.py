@@ -1,0 +1,141 @@
+"""All that was tested of the papers' claims, line by line: the text of `docs/claims.md`."""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+import pandas as pd
+
+from adlib.study import paper_tables
+from adlib.study.claims import tables as claim_tables
+from adlib.study.claims import verdicts
+from adlib.study.paper import PAPERS
+
+HEADS = ["claim", "against", "metric", "paper", "ours", "difference", "verdict", "all lines", "seeds", "under"]
+NUMBERS = {"paper", "ours", "difference", "seeds"}
+NO_BREAK = "\u00a0"
+HOLDS = " †"  # beside a verdict that stays one when all are judged at once
+INTRODUCTION = """# The claims, line by line
+
+Written by `python -m adlib.study.publish` from the committed rows. The [README](../README.md) has one line a claim;
+here is every line that stands for one, and below each table its conditions. The rest is in
+[claims.csv](../results/claims.csv) and in the papers' notebooks. What the words mean: [how to read the
+study](reading_the_study.md).
+
+A number above 0 agrees with its claim and one below speaks against it; compare a ratio of times (x) with the paper's.
+*Difference* is ours less the paper's, whatever the conditions: where they are not the paper's, it says nothing about a
+reproduction."""
+READING = """## How to read the tables
+
+- *Rests on X*: without category X the verdict would be another. *Depends on X*: without X the effect has the opposite
+  sign, so that there is no verdict. *Mixed*: some lines of the claim are supported, others contradicted; *in part*: the
+  others are neither. *Chance*: neither method finds anything in that category.
+- Of a claim tested in several settings, a table shows recipe `paper` without overrides on real images; if that is
+  inconclusive, also the settings that are not. *All lines* is the verdict over every setting (how many); the paper's
+  notebook shows them. *Under* is a letter of the list below the table: the conditions, and the effect in each category.
+- *Against*: what the effect is measured against. Brackets name a variant (`memkd(items=0)`: no memories; `stpm(2,3)`:
+  layers 2 and 3) or, for times, our network `by` theirs; the fast path is `adlib.optimised`.
+- Brackets are 95 % intervals over seeds, of these categories and these test images alone. *Over categories like these*:
+  where the mean over further ones may lie. A ratio of times is of the median over turns of one run, and another run
+  moves it by more than its interval says.
+- *Inconclusive*: the interval contains 0 (a ratio's: the bound); or a category gains the most, but not all of its
+  dataset were run.
+- pp: percent points; x: times; a number without either was made so that the claim says it is above 0. All else: [how
+  to read the study](reading_the_study.md)."""
+
+
+def text(judged: pd.DataFrame) -> str:
+    """Return the page in Markdown: for each paper a table of the claims that were tested, then those that were not."""
+    parts = [INTRODUCTION, _at_once(judged), READING]
+    judged = judged.assign(holds=claim_tables.stays(judged))
+    parts += [_of_paper(str(source), group) for source, group in judged.groupby("source", sort=False)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _at_once(judged: pd.DataFrame) -> str:
+    """Say how many lines chance alone would make conclusive, and which stay so when all are judged at once."""
+    lines = judged[judged["p"].notna() & claim_tables.counting(judged)]
+    one_sided = int(((lines["low"] > 0) | (lines["high"] < 0)).sum())
+    depend = int((lines["verdict"] == verdicts.DEPENDS).sum())
+    stay = lines[claim_tables.stays(lines)]
+    named = ", ".join(dict.fromkeys(stay["id"] + " (" + stay["metric"] + ")"))
+    return (
+        f"{len(lines)} lines are judged by an interval over seeds, each for itself: in {one_sided} it lies "
+        f"on one side of 0, where about {0.05 * len(lines):.0f} would by chance alone; the sign depends on a single "
+        f"category in {depend}. When all are judged at once (Holm), these stay, {HOLDS.strip()} in the "
+        f"tables: {named or 'none'}. Some rules, of these lines too, were changed after rows existed "
+        "([how](rule_changes.md)): a † is no registered test either."
+    )
+
+
+def _of_paper(source: str, judged: pd.DataFrame) -> str:
+    """Return a paper's claims in Markdown: a table with a line a claim and conditions, and what was not tested and why.
+
+    Of what was tested the lines that are not `told` count only in what is said of all. Metrics of one claim under the
+    same conditions stand in one line of the table, below each other: their cells do not wrap, so that they stay level.
+    The table is to be read at a glance: conditions and categories follow in a list, folded up.
+    """
+    name, notebook = PAPERS[f"seed{source}"]
+    without = judged["verdict"].isin(verdicts.NO_VERDICT)
+    tested = judged[~without]
+    summed = {
+        line["id"]: f"{line['verdict']} ({line['lines tested']})"
+        for _, line in claim_tables.by_claim(tested).iterrows()
+    }
+    tested = tested.assign(
+        shown=claim_tables.told(tested),
+        under=claim_tables.worded_conditions(tested),
+        held_back=claim_tables.held_back(tested),
+    )
+    hidden = set(tested.loc[~tested["shown"], "id"])
+    groups = tested[tested["shown"]].groupby(["id", "claim", "seeds", "conditions"], sort=False)
+    marks = paper_tables.letters(str(of) for of in groups.groups)
+    rows, below = [], []
+    before = ""
+    for ((number, claim, seeds, _), group), mark in zip(groups, marks.values(), strict=True):
+        each = [(line["metric"], *claim_tables.effect_texts(line), _verdict(line)) for _, line in group.iterrows()]
+        over_all = summed[number] if number in hidden - {before} else ""
+        rows.append(
+            [
+                str(number) if number == before else f"{number}: {claim}",
+                ", ".join(claim_tables.beside(group).unique()),
+                *("<br>".join(texts).replace(" ", NO_BREAK) for texts in zip(*each, strict=True)),
+                over_all,
+                str(seeds or ""),
+                mark,
+            ]
+        )
+        below.append(f"- **{mark}** ({number}): {'; '.join(group['under'].unique())}")
+        below += [f"  - {line['metric']}: {apart}" for _, line in group.iterrows() if (apart := _apart(line))]
+        before = str(number)
+    folded = "<details><summary>Under which conditions, and the effect in each category</summary>"
+    lines = [f"## {name}: [in full](../notebooks/{notebook}.ipynb)", ""]
+    if rows:
+        lines += [markdown_table(HEADS, rows, NUMBERS), "", folded, "", *below, "", "</details>", ""]
+    lines += [
+        f"- {number}: {claim}. {'; '.join(group['verdict'].unique()).capitalize()}: {'; '.join(group['why'].unique())}"
+        for (number, claim), group in judged[without & ~judged["id"].isin(tested["id"])].groupby(
+            ["id", "claim"], sort=False
+        )
+    ]
+    return "\n".join(lines).rstrip()
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = ()) -> str:
+    """Return a table in Markdown; the columns named in `right` are set to the right."""
+    rule = ["--:" if head in right else "---" for head in heads]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *rows))
+
+
+def _apart(line: pd.Series) -> str:
+    """Return as text the effect in each category, and what it would be without one that the verdict hangs on."""
+    leans = f"{'depends' if line['verdict'] == verdicts.DEPENDS else 'rests'} on {line['rests_on']}"
+    return "; ".join(filter(None, [line["by_category"], leans if line["rests_on"] else ""]))
+
+
+def _verdict(line: pd.Series) -> str:
+    """Return a verdict in brief: what it rests on is named, the effect without it stands in the list below."""
+    on = re.sub(r" \(without[^()]*\)", "", line["rests_on"])
+    if line["verdict"] == verdicts.DEPENDS:
+        return f"depends on {on}"
+    more = f" (rests on {on})" if on else f" ({line['why']})" if line["held_back"] else ""
+    return f"{line['verdict']}{HOLDS if line['holds'] else ''}{more}"

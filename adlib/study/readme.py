@@ -1,0 +1,126 @@
+"""What the README says of the rows: the claims, which method to take, how fast it is, and scores by category."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from adlib import results, speed
+from adlib.speed import goals
+from adlib.study import guide, tables
+from adlib.study.claims import tables as claim_tables
+from adlib.study.claims import verdicts
+from adlib.study.claims_page import HOLDS, NO_BREAK, markdown_table
+from adlib.study.filters import real
+from adlib.study.paper import PAPERS
+
+HEADS = ["claim", "metric", "paper", "ours", "difference", "verdict"]
+RESTS = "\\*"  # beside a claim whose verdict rests on single categories; for Markdown
+# What the scores are of, the most like the papers' first; a setting without rows has no table.
+SETTINGS = [
+    {"recipe": "paper", "scale": scale, "teacher": teacher}
+    for scale, teacher in (("full", "imagenet"), ("full", "bundled"), ("small", "bundled"))
+]
+ELSEWHERE = "Recipe `code`, generated images, other teachers and metrics: [the summary](notebooks/summary.ipynb)."
+
+
+def text(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
+    """Return the README's tables in Markdown: the claims beside what our rows say, then each method by category."""
+    return "\n\n".join([claims(judged), in_short(rows), f"### Image AUROC by category\n\n{scores(rows)}"])
+
+
+def claims(judged: pd.DataFrame) -> str:
+    """Return in Markdown how the claims fare: how many how, and for each paper a table with a line a claim."""
+    counts = claim_tables.by_claim(judged)["verdict"].value_counts()
+    said = ", ".join(f"{counts[name]} {name}" for name in verdicts.VERDICTS if name in counts)
+    parts = [f"Of {judged['id'].nunique()} claims: {said}."]
+    judged = judged.assign(holds=claim_tables.stays(judged))
+    for source, group in judged.groupby("source", sort=False):
+        name, notebook = PAPERS[f"seed{source}"]
+        parts += [f"### {name}: [in full](notebooks/{notebook}.ipynb)", _claims_of(group)]
+    return "\n\n".join(parts)
+
+
+def _claims_of(judged: pd.DataFrame) -> str:
+    """Return one paper's claims as a table in Markdown: of each its verdict and the effects that stand for it."""
+    leans = claim_tables.on_single_categories(judged)
+    effects: dict[str, list[tuple[str, ...]]] = {}
+    for number, lines in claim_tables.main_lines(judged):
+        effects.setdefault(number, []).append(_effect(lines))
+    rows = []
+    for number, claim, verdict, _ in claim_tables.by_claim(judged).itertuples(index=False):
+        printed = judged.loc[judged["id"] == number, ["metric", "printed"]].drop_duplicates()
+        each = effects.get(number) or [(metric, text, "", "") for metric, text in printed.itertuples(index=False)]
+        cells = ["<br>".join(texts).replace(" ", NO_BREAK) if any(texts) else "" for texts in zip(*each, strict=True)]
+        rows.append([f"{number}: {claim}", *cells, verdict + (RESTS if number in leans else "")])
+    return markdown_table(HEADS, rows, {"paper", "ours", "difference"})
+
+
+def _effect(lines: pd.DataFrame) -> tuple[str, str, str, str]:
+    """Return the metric and what it is against, printed, ours, difference: of one of `claim_tables.main_lines`."""
+    first = lines.iloc[0]
+    if claim_tables.several_times(lines):
+        least, greatest = (speed.three_digits(value) for value in (lines["effect"].min(), lines["effect"].max()))
+        printed = ", ".join(lines.apply(lambda line: claim_tables.effect_texts(line)[0], axis=1).unique())
+        return first["metric"], printed, f"{least}x to {greatest}x ({len(lines)} lines)", ""
+    printed, ours, difference = claim_tables.effect_texts(first)
+    ours += (HOLDS if first["holds"] else "") + claim_tables.own_verdict(first)
+    return f"{first['metric']}{claim_tables.set_beside(first)}", printed, ours, difference
+
+
+def in_short(rows: pd.DataFrame) -> str:
+    """Return in Markdown which method to take, and how fast it is: a list.
+
+    And how much of an order of methods a short training can tell, where a method was also trained to the end.
+    """
+    return "\n".join(f"- {more}" for more in (_whole(rows), _best(rows), _fast(rows)) if more)
+
+
+def _best(rows: pd.DataFrame) -> str:
+    """Say which method leads under the README's own conditions, and how certain that is; nothing of one method."""
+    setting = SETTINGS[-1]
+    said = guide.standing(results.plain(rows, **setting), speed.read("turns"))
+    of = ", ".join(f"{name} {value}" for name, value in setting.items())
+    return f"**And after a short training** ({of})**?** {' '.join(said[:2])}" if said else ""
+
+
+def _whole(rows: pd.DataFrame) -> str:
+    said = guide.longer(rows)
+    return f"**Which method?** {said} More: [which method](notebooks/which_method.ipynb)." if said else ""
+
+
+def _fast(rows: pd.DataFrame) -> str:
+    measured = {topic: speed.read(topic) for topic in {goal.topic for goal in goals.GOALS} - {"runs"}}
+    reached = goals.in_short(goals.goals(measured | {"runs": goals.of_runs(rows)}))
+    return f"**How fast?** {_trains(measured['training'])}{reached} [Which, and where](notebooks/speed.ipynb)."
+
+
+def _trains(timings: pd.DataFrame) -> str:
+    """Say how much faster training is than the authors' way; nothing without timings."""
+    if timings.empty:
+        return ""
+    ours = timings[timings["variant"].isin(["ours", "ours, bf16"])]
+    said = [
+        f"{part['speedup'].min():.1f} to {part['speedup'].max():.1f} times as fast in {precision}"
+        for precision, part in ours.groupby("precision", sort=False)
+    ]
+    of = f"{ours['case'].nunique()} trainings; {' and '.join(ours['device'].unique())}"
+    return f"Training, against the authors' way of it: {', '.join(said)} ({of}). "
+
+
+def scores(rows: pd.DataFrame) -> str:
+    """Return the image AUROC of each method on each real category, in Markdown: percent, mean and deviation."""
+    parts = [(setting, results.plain(real(rows), **setting)) for setting in SETTINGS]
+    head = f"In percent, mean ± standard deviation over seeds (how many), on real images. {ELSEWHERE}"
+    return "\n\n".join([head, *(_scores(setting, part) for setting, part in parts if len(part))])
+
+
+def _scores(setting: Mapping[str, str], rows: pd.DataFrame) -> str:
+    grid = tables.by_category(rows, "image_auroc")
+    lines = ["| image AUROC | " + " | ".join(map(str, grid.columns)) + " |", "| --- |" + " --: |" * len(grid.columns)]
+    lines += [f"| {method} | " + " | ".join(map(str, values)) + " |" for method, *values in grid.itertuples()]
+    of = ", ".join(f"{name} {value}" for name, value in setting.items())
+    for precision, group in rows.groupby("precision", sort=False):
+        of += f", {precision}" if len(group) == len(rows) else f"; {precision}: {', '.join(group['method'].unique())}"
+    for note, group in rows.groupby(rows["notes"].map(lambda notes: notes.get("teacher", "")), sort=False):
+        of += f"; {', '.join(sorted(group['method'].unique()))}: {note}" if note else ""
+    return f"**Scale {setting['scale']}** ({of}):\n\n" + "\n".join(lines)

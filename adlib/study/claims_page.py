@@ -1,4 +1,4 @@
-"""All that was tested of the papers' claims, line by line: the text of `docs/claims.md`."""
+"""The lines that stand for each of the papers' claims, with their conditions: the text of `docs/claims.md`."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -14,31 +14,34 @@ HEADS = ["claim", "against", "metric", "paper", "ours", "difference", "verdict",
 NUMBERS = {"paper", "ours", "difference", "seeds"}
 NO_BREAK = "\u00a0"
 HOLDS = " †"  # beside a verdict that stays one when all are judged at once
-INTRODUCTION = """# The claims, line by line
+INTRODUCTION = """# The claims and their conditions
 
 Written by `python -m adlib.study.publish` from the committed rows. The [README](../README.md) has one line a claim;
-here is every line that stands for one, and below each table its conditions. The rest is in
+here are the lines that stand for it, and below each table their conditions. Every other line is in
 [claims.csv](../results/claims.csv) and in the papers' notebooks. What the words mean: [how to read the
 study](reading_the_study.md).
 
-A number above 0 agrees with its claim and one below speaks against it; compare a ratio of times (x) with the paper's.
-*Difference* is ours less the paper's, whatever the conditions: where they are not the paper's, it says nothing about a
-reproduction."""
+A number above 0 agrees with its claim and one below speaks against it. A ratio of times (x) is ours by theirs, to be
+compared with the paper's: of `fps` more is faster, of `seconds` less (S3-5 claims less than 1). *Difference* is ours
+less the paper's, whatever the conditions and categories: it says nothing about a reproduction."""
 READING = """## How to read the tables
 
 - *Rests on X*: without category X the verdict would be another. *Depends on X*: without X the effect has the opposite
   sign, so that there is no verdict. *Mixed*: some lines of the claim are supported, others contradicted; *in part*: the
   others are neither. *Chance*: neither method finds anything in that category.
-- Of a claim tested in several settings, a table shows recipe `paper` without overrides on real images; if that is
-  inconclusive, also the settings that are not. *All lines* is the verdict over every setting (how many); the paper's
-  notebook shows them. *Under* is a letter of the list below the table: the conditions, and the effect in each category.
+- Of a claim tested in several settings, a table shows recipe `paper` without overrides on real images;
+  where these do not come to the claim's verdict, also conclusive ones of other settings. *All lines* is the verdict
+  over every line that counts (how many): DeSTSeg without its segmentation network does not where the whole method was
+  tested. The paper's notebook shows all. *Under* is a letter of the list below the table: the conditions, and the
+  effect in each category.
 - *Against*: what the effect is measured against. Brackets name a variant (`memkd(items=0)`: no memories; `stpm(2,3)`:
   layers 2 and 3) or, for times, our network `by` theirs; the fast path is `adlib.optimised`.
 - Brackets are 95 % intervals over seeds, of these categories and these test images alone. *Over categories like these*:
   where the mean over further ones may lie. A ratio of times is of the median over turns of one run, and another run
   moves it by more than its interval says.
-- *Inconclusive*: the interval contains 0 (a ratio's: the bound); or a category gains the most, but not all of its
-  dataset were run.
+- *Inconclusive*: the interval contains 0; or a category gains the most, but not all of its dataset were run. A
+  ratio's, made 3 % wider, contains the bound, which is a tenth below n, or for "about n" half or one and a half times
+  what n differs from 1.
 - pp: percent points; x: times; a number without either was made so that the claim says it is above 0. All else: [how
   to read the study](reading_the_study.md)."""
 
@@ -98,7 +101,7 @@ def _of_paper(source: str, judged: pd.DataFrame) -> str:
             [
                 str(number) if number == before else f"{number}: {claim}",
                 ", ".join(claim_tables.beside(group).unique()),
-                *("<br>".join(texts).replace(" ", NO_BREAK) for texts in zip(*each, strict=True)),
+                *(stacked(texts) for texts in zip(*each, strict=True)),
                 over_all,
                 str(seeds or ""),
                 mark,
@@ -111,13 +114,25 @@ def _of_paper(source: str, judged: pd.DataFrame) -> str:
     lines = [f"## {name}: [in full](../notebooks/{notebook}.ipynb)", ""]
     if rows:
         lines += [markdown_table(HEADS, rows, NUMBERS), "", folded, "", *below, "", "</details>", ""]
-    lines += [
-        f"- {number}: {claim}. {'; '.join(group['verdict'].unique()).capitalize()}: {'; '.join(group['why'].unique())}"
-        for (number, claim), group in judged[without & ~judged["id"].isin(tested["id"])].groupby(
-            ["id", "claim"], sort=False
-        )
-    ]
-    return "\n".join(lines).rstrip()
+    return "\n".join([*lines, *_without_verdict(judged[without], tested)]).rstrip()
+
+
+def _without_verdict(lines: pd.DataFrame, tested: pd.DataFrame) -> list[str]:
+    """Name the claims that have no verdict, and why; of a claim that has one the metrics that have none."""
+    have = set(zip(tested["id"], tested["metric"], strict=True))
+    silent = [of not in have for of in zip(lines["id"], lines["metric"], strict=True)]
+    lines = lines[pd.Series(silent, lines.index, dtype=bool)]
+    said = []
+    for (number, claim), group in lines.groupby(["id", "claim"], sort=False):
+        of = f" ({', '.join(group['metric'].unique())})" if number in set(tested["id"]) else ""
+        verdict, why = ("; ".join(group[column].unique()) for column in ("verdict", "why"))
+        said.append(f"- {number}{of}: {claim}. {verdict.capitalize()}: {why}")
+    return said
+
+
+def stacked(texts: Collection[str]) -> str:
+    """Put texts below each other in one cell, level with those of the cells beside it; nothing where all are empty."""
+    return "<br>".join(text.replace(" ", NO_BREAK) or NO_BREAK for text in texts) if any(texts) else ""
 
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = ()) -> str:

@@ -160,11 +160,10 @@ def longer(rows: pd.DataFrame) -> str:
     order = ranking.mean_image_auroc(whole).groupby(["method", "recipe"]).mean().sort_values(ascending=False)
     best: Any = order.index[0]
     leads = (
-        f"Of the methods trained for their source's whole schedule "
+        f"Of the methods whose source's whole schedule was run on the same "
+        f"{len(whole[['dataset', 'category']].drop_duplicates())} categories "
         f"({', '.join(f'{method} ({recipe})' for method, recipe in order.index)}), {best[0]} ({best[1]}) has the "
-        f"highest mean image AUROC, {order.iloc[0]:.1f}, over the "
-        f"{len(whole[['dataset', 'category']].drop_duplicates())} categories that all of them have; the others, if "
-        "trained so, may do as well. "
+        f"highest mean image AUROC, {order.iloc[0]:.1f}; others may do as well. "
         if len(order) > 1
         else ""
     )
@@ -225,9 +224,8 @@ def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame])
         found = f"image AUROC {quick.image_auroc:.1f}%, AUPRO {quick.aupro:.1f}%"
         said.append(f"Where time counts: {_name(quick)}, {quick.ms:.3g} ms an image; {found}.")
         chosen = ranking.fastest_to_most_accurate(timed)
-        said.append(
-            f"Best trade-offs (none is both faster and more accurate): {', '.join(map(_name, chosen.itertuples()))}."
-        )
+        names = ", ".join(map(_name, chosen.itertuples()))
+        said.append(f"Best trade-offs (no other is both faster and more accurate than one of these): {names}.")
     light = table.iloc[int(table["peak_mib"].to_numpy().argmin())]
     said.append(f"Least memory in training and test: {_name(light)}, {light.peak_mib:.0f} MiB.")
     machines = table["device"].nunique() > 1 or table["device"].str.contains(" and ").any()

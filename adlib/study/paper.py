@@ -159,5 +159,5 @@ def beside(row: Mapping[str, Any], folder: str | Path = FOLDER) -> pd.DataFrame:
 
 
 def names_in(text: str) -> list[str]:
-    """Split a cell that names several things: at commas outside brackets."""
+    """Split a cell that names several things: at commas outside brackets, which are not nested."""
     return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]

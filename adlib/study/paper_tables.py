@@ -75,14 +75,14 @@ def reproduced(
     """Set a paper's whole table, number by number in its order, beside what our rows say.
 
     Columns: category, method (the printed name), metric, printed, ours (mean ± deviation over seeds, in the printed
-    unit), seeds, difference (ours less the printed), conditions (or why there is no number of ours) and
-    runs (a tuple of `Run`, which would fill it with one seed: of a mean several, () where there is nothing to fill).
+    unit), seeds, difference (ours less the printed; NaN for other categories or another unit), conditions (or why there
+    is no number of ours) and runs (a tuple of `Run`, which would fill it with one seed: of a mean several, () where
+    there is nothing to fill).
     Rows under the papers' conditions come first; all others of a table are of one teacher and scale, with the fewest
     overrides, recipe paper before code, fp32 before bf16. A mean over fewer categories than the printed one is over
     those that all methods of the table have, says over how many, and has no difference. Of a time ours is the median of
     `turns.csv` in the folder `timings`, for the paper's network; where other libraries' methods stand in the table, of
-    `peers.csv`, in which all took turns. A machine is no condition that can be met, so a time has no difference. The
-    size of a memory is counted.
+    `peers.csv`, in which all took turns. The size of a memory is counted.
 
     Raises ValueError for a table that no file holds.
     """
@@ -263,9 +263,11 @@ def _ours(beside: _Beside, line: Mapping[Any, Any], times: Mapping[str, pd.DataF
     if name is None:
         return _entry(NOT_BUILT)
     if line["metric"] in TIMES:
-        return _timed(name, TIMES[line["metric"]], times)
+        entry = _timed(name, TIMES[line["metric"]], times)
+        gap = float(entry["ours"]) - line["value"] if entry["ours"] else math.nan
+        return entry | {"difference": float(f"{gap:.3g}")}
     if line["metric"] == MEMORY:
-        return _entry(COUNTED, ours=f"{_memory_size(name):.2f}")
+        return _entry(COUNTED, ours=f"{_memory_size(name):.2f}")  # in another unit than the printed
     metric, unit = PRINTED_METRICS[line["metric"]]
     dataset, category = _place(line)
     wanted = len(_averaged(dataset, category))

@@ -9,11 +9,11 @@ from adlib.speed import goals
 from adlib.study import guide, tables
 from adlib.study.claims import tables as claim_tables
 from adlib.study.claims import verdicts
-from adlib.study.claims_page import HOLDS, NO_BREAK, markdown_table
+from adlib.study.claims_page import HOLDS, markdown_table, stacked
 from adlib.study.filters import real
 from adlib.study.paper import PAPERS
 
-HEADS = ["claim", "metric", "paper", "ours", "difference", "verdict"]
+HEADS = ["claim", "metric", "paper", "ours", "difference", "categories", "verdict"]
 RESTS = "\\*"  # beside a claim whose verdict rests on single categories; for Markdown
 # What the scores are of, the most like the papers' first; a setting without rows has no table.
 SETTINGS = [
@@ -41,30 +41,40 @@ def claims(judged: pd.DataFrame) -> str:
 
 
 def _claims_of(judged: pd.DataFrame) -> str:
-    """Return one paper's claims as a table in Markdown: of each its verdict and the effects that stand for it."""
+    """Return one paper's claims as a table in Markdown: of each its verdict and the effects that stand for it.
+
+    A metric that has no verdict has that in place of an effect, where the claim has one by other metrics.
+    """
     leans = claim_tables.on_single_categories(judged)
     effects: dict[str, list[tuple[str, ...]]] = {}
     for number, lines in claim_tables.main_lines(judged):
         effects.setdefault(number, []).append(_effect(lines))
+    tested = judged[claim_tables.counting(judged)].groupby("id")["metric"].unique()
     rows = []
     for number, claim, verdict, _ in claim_tables.by_claim(judged).itertuples(index=False):
-        printed = judged.loc[judged["id"] == number, ["metric", "printed"]].drop_duplicates()
-        each = effects.get(number) or [(metric, text, "", "") for metric, text in printed.itertuples(index=False)]
-        cells = ["<br>".join(texts).replace(" ", NO_BREAK) if any(texts) else "" for texts in zip(*each, strict=True)]
+        others = judged[(judged["id"] == number) & ~judged["metric"].isin(tested.get(number, []))]
+        each = effects.get(number, []) + [
+            (line.metric, line.printed, f"({line.verdict})" if number in effects else "", "", "")
+            for line in others.drop_duplicates("metric").itertuples()
+        ]
+        cells = [stacked(texts) for texts in zip(*each, strict=True)]
         rows.append([f"{number}: {claim}", *cells, verdict + (RESTS if number in leans else "")])
-    return markdown_table(HEADS, rows, {"paper", "ours", "difference"})
+    return markdown_table(HEADS, rows, {"paper", "ours", "difference", "categories"})
 
 
-def _effect(lines: pd.DataFrame) -> tuple[str, str, str, str]:
-    """Return the metric and what it is against, printed, ours, difference: of one of `claim_tables.main_lines`."""
+def _effect(lines: pd.DataFrame) -> tuple[str, ...]:
+    """Return of one of `claim_tables.main_lines` the texts of the columns from `metric` to `categories`."""
     first = lines.iloc[0]
+    categories = str(first["categories"] or "")
     if claim_tables.several_times(lines):
-        least, greatest = (speed.three_digits(value) for value in (lines["effect"].min(), lines["effect"].max()))
-        printed = ", ".join(lines.apply(lambda line: claim_tables.effect_texts(line)[0], axis=1).unique())
-        return first["metric"], printed, f"{least}x to {greatest}x ({len(lines)} lines)", ""
+        low, high = lines["effect"].min(), lines["effect"].max()
+        ours = f"{speed.three_digits(low)}x to {speed.three_digits(high)}x ({len(lines)} lines)"
+        printed, stated = claim_tables.effect_texts(first)[0], first["stated"]
+        difference = f"{low - stated:+.2f}x to {high - stated:+.2f}x" if printed else ""
+        return f"{first['metric']} against {first['against']}", printed, ours, difference, categories
     printed, ours, difference = claim_tables.effect_texts(first)
     ours += (HOLDS if first["holds"] else "") + claim_tables.own_verdict(first)
-    return f"{first['metric']}{claim_tables.set_beside(first)}", printed, ours, difference
+    return f"{first['metric']}{claim_tables.set_beside(first)}", printed, ours, difference, categories
 
 
 def in_short(rows: pd.DataFrame) -> str:
@@ -80,7 +90,7 @@ def _best(rows: pd.DataFrame) -> str:
     setting = SETTINGS[-1]
     said = guide.standing(results.plain(rows, **setting), speed.read("turns"))
     of = ", ".join(f"{name} {value}" for name, value in setting.items())
-    return f"**And after a short training** ({of})**?** {' '.join(said[:2])}" if said else ""
+    return f"**And after a short training?** ({of}) {' '.join(said[:2])}" if said else ""
 
 
 def _whole(rows: pd.DataFrame) -> str:

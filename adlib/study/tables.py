@@ -86,7 +86,8 @@ def made_again(rows: pd.DataFrame, others: pd.DataFrame, metrics: Sequence[str] 
     for setting, group in both.groupby(["method", "recipe", "overrides", "precision"]):
         for metric in metrics:
             found = 100 * (group[metric] - group[f"{metric}_other"]).to_numpy(dtype=float)
-            mean, low, high = over_categories(pd.DataFrame({"category": range(len(found)), "value": found}))
+            pairs = pd.DataFrame({"category": range(len(found)), "value": found})
+            mean, low, high = over_categories(pairs) if np.isfinite(found).all() else (math.nan,) * 3
             spread = float(found.std(ddof=1)) if len(found) > 1 else math.nan
             variances = group.groupby(["dataset", "category"])[metric].var(ddof=1)
             seeds = 100 * float(np.sqrt(np.nanmean(variances.to_numpy(dtype=float))))

@@ -78,12 +78,20 @@ def test_several_conditions_of_a_claim_are_a_line_each():
 
 def test_of_several_settings_that_of_the_paper_is_shown_and_all_are_summed_up():
     others = [{"recipe": "code"}, {"overrides": '{"batch": 4}'}, {"images": "generated"}]
-    against = {"effect": -3.0, "verdict": verdicts.CONTRADICTED, "conditions": "other"}
-    (found,) = table(*(line(**OURS | other | against) for other in others), line(**OURS, conditions="ours"))
-    assert "| supported | mixed (4) | 3 | ours |" in found
+    same = {"effect": 3.0, "conditions": "other"}
+    (found,) = table(*(line(**OURS | other | same) for other in others), line(**OURS, conditions="ours"))
+    assert "| supported | supported (4) | 3 | ours |" in found
     both = line(**OURS | {"scale": "full"}, conditions="full")
-    lines = table(line(**OURS | others[0] | against), line(**OURS), both)
-    assert [row.split(" | ")[7] for row in lines] == ["mixed (3)", ""]
+    lines = table(line(**OURS | others[0] | same), line(**OURS), both)
+    assert [row.split(" | ")[7] for row in lines] == ["supported (3)", ""]
+
+
+def test_where_the_papers_setting_does_not_come_to_the_verdict_what_does_is_shown():
+    against = {"recipe": "code", "effect": -3.0, "verdict": verdicts.CONTRADICTED, "conditions": "other"}
+    doubt = {"recipe": "code", "effect": -3.0, "verdict": verdicts.INCONCLUSIVE, "conditions": "doubt"}
+    lines = table(line(**OURS | against), line(**OURS | doubt), line(**OURS, conditions="ours"))
+    assert [row.rpartition("| ")[2] for row in (row.removesuffix(" |") for row in lines)] == ["other", "ours"]
+    assert "| mixed (3) |" in lines[0]
 
 
 def test_each_paper_has_a_table_that_names_its_notebook():
@@ -97,7 +105,7 @@ def test_each_paper_has_a_table_that_names_its_notebook():
 def test_metrics_under_the_same_conditions_share_a_line():
     other = {"effect": -3.0, "stated": math.nan, "verdict": verdicts.INCONCLUSIVE, "by_category": "pill -3.0"}
     (found,) = table(line(), line(metric="image_auroc", **other))
-    assert "| aupro<br>image_auroc | +0.6 pp<br> | " in found
+    assert "| aupro<br>image_auroc | +0.6 pp<br>  | " in found
     assert found.endswith("| supported<br>inconclusive |  | 3 | small; bottle\n  - image_auroc: pill -3.0 |")
 
 
@@ -105,7 +113,7 @@ def test_ratios_and_numbers_have_no_points_and_what_is_not_printed_is_empty():
     ratio = line(unit=verdicts.RATIO, stated=1.3, effect=1.5, low=1.4, high=1.6, seeds=0, timed="resnet18, fast")
     (found,) = table(ratio)
     assert "| rd (resnet18, fast) | aupro |" in found
-    assert "| 1.3x | 1.5x [1.4, 1.6] | +0.2x | supported |  |  |" in found
+    assert "| 1.3x | 1.5x [1.4, 1.6] | +0.20x | supported |  |  |" in found
     assert "| aupro |  | 1.25 [0.5, 2] |  | supported |" in table(line(unit=verdicts.NUMBER, stated=math.nan))[0]
 
 
@@ -120,7 +128,9 @@ def test_what_has_no_verdict_stands_below_its_papers_table_with_the_reason():
     assert (
         "\n- S2-8: never run. Not tested here: no rows\n- S2-9: begun. Measured but not judged: it still rises" in said
     )
-    assert "1 of 3 seeds" not in said  # the claim has a line with a verdict
+    assert "1 of 3 seeds" not in said  # the metric has a line with a verdict
+    said = text(line(), line(metric="memory", verdict=verdicts.NOT_JUDGED, why="measured once"))
+    assert said.endswith("\n- S2-1 (memory): MemKD beats RD. Measured but not judged: measured once\n")
     assert "| claim |" not in text(*untold)
     held = table(line(verdict=verdicts.INCONCLUSIVE, why="3 of 14 others"))[0]
     assert "| inconclusive (3 of 14 others) |" in held

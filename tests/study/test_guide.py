@@ -115,8 +115,8 @@ def test_what_longer_training_moves_is_counted():
     assert "highest mean" not in said  # of one method there is no best one
     best = guide.longer(pd.concat([small, full, full.assign(method="rd", image_auroc=0.7)]))
     assert best.startswith(
-        "Of the methods trained for their source's whole schedule (rd (paper), stpm (paper)), rd (paper) has the "
-        "highest mean image AUROC, 70.0, over the 3"
+        "Of the methods whose source's whole schedule was run on the same 3 categories (rd (paper), stpm (paper)), "
+        "rd (paper) has the highest mean image AUROC, 70.0; others may do as well. "
     )
 
 

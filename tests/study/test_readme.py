@@ -6,12 +6,14 @@ import pandas as pd
 
 from adlib import results
 from adlib.study import readme
+from adlib.study.claims import tables as claim_tables
 from adlib.study.claims import verdicts
+from adlib.study.claims_page import NO_BREAK
 from tests.study.planted import OURS, line
 
 
 def claims(*lines):
-    return readme.claims(pd.DataFrame(lines)).replace(readme.NO_BREAK, " ").splitlines()
+    return readme.claims(pd.DataFrame(lines)).replace(NO_BREAK, " ").splitlines()
 
 
 def of(*lines):
@@ -26,46 +28,80 @@ def test_a_claim_has_one_line_with_what_is_printed_ours_the_difference_and_its_v
         "",
         "### MemKD: [in full](notebooks/memkd.ipynb)",
         "",
-        "| claim | metric | paper | ours | difference | verdict |",
-        "| --- | --- | --: | --: | --: | --- |",
-        "| S2-1: MemKD beats RD | aupro against rd | +0.6 pp | +1.2 pp [+0.5, +2.0] | +0.7 pp | supported |",
+        "| claim | metric | paper | ours | difference | categories | verdict |",
+        "| --- | --- | --: | --: | --: | --: | --- |",
+        "| S2-1: MemKD beats RD | aupro against rd | +0.6 pp | +1.2 pp [+0.5, +2.0] | +0.7 pp | 4 | supported |",
         "",
         "### DSKD: [in full](notebooks/dskd.ipynb)",
         "",
-        "| claim | metric | paper | ours | difference | verdict |",
-        "| --- | --- | --: | --: | --: | --- |",
-        "| S3-1: DSKD beats ST | aupro |  |  |  | not tested here |",
+        "| claim | metric | paper | ours | difference | categories | verdict |",
+        "| --- | --- | --: | --: | --: | --: | --- |",
+        "| S3-1: DSKD beats ST | aupro |  |  |  |  | not tested here |",
     ]
 
 
 def test_metrics_share_a_line_and_a_verdict_of_their_own_is_said():
     other = {"metric": "image_auroc", "effect": -3.0, "low": -4.0, "high": 2.0, "verdict": verdicts.INCONCLUSIVE}
     (found,) = of(line(**OURS), line(**OURS | other, stated=math.nan))
-    assert "| aupro against rd<br>image_auroc against rd | +0.6 pp<br> |" in found
-    assert "| +1.2 pp [+0.5, +2.0] (supported)<br>-3.0 pp [-4.0, +2.0] (inconclusive) | +0.7 pp<br> |" in found
+    metric, paper, ours, difference, categories = found.split(" | ")[1:6]
+    assert metric == "aupro against rd<br>image_auroc against rd"
+    assert (paper, difference, categories) == (
+        "+0.6 pp<br> ",
+        "+0.7 pp<br> ",
+        "4<br>4",
+    )  # an empty line keeps its place
+    assert ours == "+1.2 pp [+0.5, +2.0] (supported)<br>-3.0 pp [-4.0, +2.0] (inconclusive)"
     assert found.endswith(f"| {verdicts.IN_PART[verdicts.SUPPORTED]} |")
+
+
+def test_a_claim_with_contradicting_lines_is_mixed_and_shows_both():
+    """Also where the other setting's line alone contradicts: else the table would not show what the word says."""
+    other = {"recipe": "code", "effect": -3.0, "low": -4.0, "high": -2.0, "verdict": verdicts.CONTRADICTED}
+    said = claims(line(**OURS), line(**OURS | other))
+    assert said[0] == "Of 1 claims: 1 mixed."
+    (found,) = of(line(**OURS), line(**OURS | other))
+    assert "| aupro against rd<br>aupro against rd, recipe code |" in found
+    assert "(supported)<br>-3.0 pp [-4.0, -2.0] (contradicted) |" in found
+
+
+def test_of_a_claim_with_a_verdict_a_metric_without_one_is_said_to_have_none():
+    (found,) = of(line(**OURS), line(**OURS, metric="memory", printed="2", verdict=verdicts.NOT_JUDGED))
+    assert "| aupro against rd<br>memory | +0.6 pp<br>2 | +1.2 pp [+0.5, +2.0]<br>(measured but not judged) |" in found
+    assert found.endswith("| supported |")
 
 
 def test_what_was_not_tested_shows_what_is_printed_of_each_metric():
     untested = {"verdict": verdicts.NOT_TESTED, "stated": math.nan, "effect": math.nan}
     found = of(line(**untested, printed="96.5 -> 97.6"), line(**untested, metric="iap", printed="1 -> 2"))
-    assert found == ["| S2-1: MemKD beats RD | aupro<br>iap | 96.5 -> 97.6<br>1 -> 2 |  |  | not tested here |"]
+    assert found == ["| S2-1: MemKD beats RD | aupro<br>iap | 96.5 -> 97.6<br>1 -> 2 |  |  |  | not tested here |"]
 
 
 def test_ratios_of_times_are_a_range_and_what_holds_or_leans_is_marked():
     times = [{"effect": value, "stated": stated, "low": 1, "high": 2} for value, stated in ((1.5, 1.3), (2.5, 1.3))]
     lines = [line(**OURS | of, unit=verdicts.RATIO, metric="fps", seeds=0, p=math.nan) for of in times]
-    assert "| fps | 1.3x | 1.5x to 2.5x (2 lines) |  | supported |" in of(*lines)[0]
+    assert "| fps against rd | 1.3x | 1.5x to 2.5x (2 lines) | +0.20x to +1.20x | 4 | supported |" in of(*lines)[0]
+    (found,) = of(*lines, lines[0] | {"against": "stpm", "stated": 9.0})
+    assert "| fps against rd<br>fps against stpm | 1.3x<br>9x |" in found
     assert f"[+0.5, +2.0]{readme.HOLDS} |" in of(line(p=0.001))[0]
     assert of(line(rests_on="pill"))[0].endswith("| supported\\* |")
     assert of(line(rests_on="pill"), line(metric="iap"))[0].endswith("| supported |")
+    depends = line(metric="iap", verdict=verdicts.DEPENDS, rests_on="pill (alone)")
+    assert of(line(rests_on="pill"), depends)[0].endswith("| supported in part\\* |")
+
+
+def test_the_marks_are_those_of_the_committed_verdicts(committed_verdicts):
+    rows = of(*committed_verdicts.to_dict("records"))
+    marked = {row.split(":")[0][2:] for row in rows if row.endswith(f"{readme.RESTS} |")}
+    assert marked == claim_tables.on_single_categories(committed_verdicts)
+    stay = {row.split(":")[0][2:] for row in rows if readme.HOLDS in row}
+    assert stay == set(committed_verdicts.loc[claim_tables.stays(committed_verdicts), "id"])
 
 
 def test_no_method_is_said_to_win_without_rows():
     rows = results.read(results.RUNS)
     assert "short training" not in readme.in_short(rows.head(0))
     said = readme.in_short(rows)
-    assert "- **And after a short training** (recipe paper, scale small, teacher bundled)**?** Of " in said
+    assert "- **And after a short training?** (recipe paper, scale small, teacher bundled) Of " in said
 
 
 def test_how_far_scores_move_with_a_full_training_is_said():

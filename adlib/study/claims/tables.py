@@ -111,20 +111,23 @@ def main_setting(judged: pd.DataFrame) -> pd.Series:
 def told(judged: pd.DataFrame) -> pd.Series:
     """Return a mask of the lines that stand for their claim where not all can be shown.
 
-    Those of the `main_setting`, all where a claim has none of them; and where none of them is conclusive, the
-    conclusive ones that count, as the claim's verdict is theirs.
+    Those of the `main_setting`, all where a claim has none of them; and where these do not come to the claim's verdict,
+    the conclusive ones of other settings, too.
     """
-    main, sure = main_setting(judged), judged["verdict"].isin(CONCLUSIVE) & counting(judged)
-    of = judged["id"]
-    return main | ~main.groupby(of).transform("any") | (sure & ~(sure & main).groupby(of).transform("any"))
+    main, counts = main_setting(judged), counting(judged)
+    stand = main | ~main.groupby(judged["id"]).transform("any")
+    for _, lines in judged[counts].groupby("id"):
+        if _over(lines[stand[lines.index]]) != _over(lines):
+            stand[lines.index] |= lines["verdict"].isin(CONCLUSIVE)
+    return stand
 
 
 def main_lines(judged: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Give the lines that stand for each claim, of those that count: a claim's id, and lines that are read as one.
 
     By metric, what they are against, and recipe, of the lines `told`; where a metric has none of these, of those that
-    were tested. Ratios of times are of several others, networks and ways, and are read together. The columns `overall`,
-    the verdict of the whole claim, and `whole`, the effect as text, are added.
+    were tested. Ratios of times are of several networks and ways, and are read together. The columns `overall`, the
+    verdict of the whole claim, and `whole`, the effect as text, are added.
     """
     tested = judged[counting(judged)]
     if tested.empty:
@@ -132,9 +135,8 @@ def main_lines(judged: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     overall = by_claim(judged).set_index("id")["verdict"]
     tested = tested.assign(told=told(tested), whole=shown(tested)["effect"], overall=tested["id"].map(overall))
     tested = tested[tested["told"] | ~tested.groupby(["id", "metric"])["told"].transform("any")]
-    timed = tested["unit"] == RATIO
-    apart = [tested[name].where(~timed, "").rename(f"{name}_") for name in ("against", "recipe")]
-    return [(str(key[0]), lines) for key, lines in tested.groupby(["id", "metric", *apart], sort=False)]
+    recipe = tested["recipe"].where(tested["unit"] != RATIO, "").rename("")
+    return [(str(key[0]), lines) for key, lines in tested.groupby(["id", "metric", "against", recipe], sort=False)]
 
 
 def main_effects(judged: pd.DataFrame) -> pd.Series:
@@ -154,7 +156,7 @@ def _in_short(lines: pd.DataFrame) -> str:
     first = lines.iloc[0]
     if several_times(lines):
         least, greatest = (speed.three_digits(value) for value in (lines["effect"].min(), lines["effect"].max()))
-        return f"{first['metric']} {least}x to {greatest}x ({len(lines)} lines)"
+        return f"{first['metric']} {least}x to {greatest}x ({len(lines)} lines) against {first['against']}"
     return f"{first['metric']} {first['whole']}{set_beside(first)}{own_verdict(first)}"
 
 
@@ -179,13 +181,12 @@ def effect_texts(line: pd.Series) -> tuple[str, str, str]:
 
     The difference is a number and no verdict: our conditions are not the paper's, where a line does not say so.
     """
-    points = line["unit"] == POINTS
-    digits, sign, unit = ("1f", "+", " pp") if points else ("3g", "", "x" if line["unit"] == RATIO else "")
+    digits, sign, unit = {POINTS: ("1f", "+", " pp"), RATIO: ("3g", "", "x")}.get(line["unit"], ("3g", "", ""))
     effect, low, high, stated = (line[name] for name in ("effect", "low", "high", "stated"))
     ours = f"{effect:{sign}.{digits}}{unit} [{low:{sign}.{digits}}, {high:{sign}.{digits}}]"
     if math.isnan(stated):
         return "", ours, ""
-    return f"{stated:{sign}.{digits}}{unit}", ours, f"{effect - stated:+.{digits}}{unit}"
+    return f"{stated:{sign}.{digits}}{unit}", ours, f"{effect - stated:+.{'2f' if unit == 'x' else digits}}{unit}"
 
 
 def stays(judged: pd.DataFrame) -> pd.Series:

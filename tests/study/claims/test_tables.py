@@ -40,14 +40,15 @@ def test_the_main_effect_is_that_of_the_papers_recipe_where_there_is_one():
         "a": "aupro 2 pp [1.5, 2.5] against rd; iap 3 pp [2.5, 3.5] against rd",
         "b": "aupro 4 pp [3.5, 4.5] against rd",
     }
-    both = pd.concat([judged, judged.iloc[1:2].assign(against="stpm", verdict=verdicts.INCONCLUSIVE)])
+    other = judged.iloc[1:2].assign(against="stpm", verdict=verdicts.INCONCLUSIVE)
+    both = pd.concat([judged, other], ignore_index=True)
     assert claim_tables.main_effects(both)["a"] == (
         "aupro 2 pp [1.5, 2.5] against rd (supported); iap 3 pp [2.5, 3.5] against rd (supported); "
         "aupro 2 pp [1.5, 2.5] against stpm (inconclusive)"
     )
     assert claim_tables.main_effects(judged.assign(verdict=verdicts.NOT_TESTED)).empty
     times = judged.assign(id="c", metric="seconds", unit=verdicts.RATIO, recipe="paper", overrides="", images="")
-    assert claim_tables.main_effects(times)["c"] == "seconds 1x to 4x (4 lines)"
+    assert claim_tables.main_effects(times)["c"] == "seconds 1x to 4x (4 lines) against rd"
     assert claim_tables.main_effects(times.iloc[:1])["c"] == "seconds 1x [0.5, 1.5] against rd"
 
 
@@ -61,7 +62,9 @@ def test_where_the_main_setting_decides_nothing_what_does_is_told(committed_verd
         "l_cos 1 [-1, 3] (inconclusive); l_cos -2 [-3, -1], recipe code (contradicted)"
     )
     sure = both.assign(verdict=[verdicts.SUPPORTED, verdicts.CONTRADICTED])
-    assert claim_tables.told(sure).tolist() == [True, False]
+    assert claim_tables.told(sure).tolist() == [True, True]  # else the claim would be mixed beside one line
+    alike = both.assign(verdict=verdicts.CONTRADICTED)
+    assert claim_tables.told(alike).tolist() == [True, False]
     assert claim_tables.told(both.assign(verdict=verdicts.INCONCLUSIVE)).tolist() == [True, False]
     assert claim_tables.told(code).tolist() == [True]
 

@@ -1,6 +1,7 @@
 """The lines that stand for each of the papers' claims, with their conditions: the text of `docs/claims.md`."""
 
 import re
+import textwrap
 from collections.abc import Collection, Iterable, Sequence
 
 import pandas as pd
@@ -13,6 +14,8 @@ from adlib.study.paper import PAPERS
 HEADS = ["claim", "against", "metric", "paper", "ours", "difference", "verdict", "all lines", "seeds", "under"]
 NUMBERS = {"paper", "ours", "difference", "seeds"}
 NO_BREAK = "\u00a0"
+EMPTY = "&nbsp;"  # a line that keeps its place; of the character itself a cell is stripped
+WIDTH = 40  # letters
 HOLDS = " †"  # beside a verdict that stays one when all are judged at once
 INTRODUCTION = """# The claims and their conditions
 
@@ -99,7 +102,7 @@ def _of_paper(source: str, judged: pd.DataFrame) -> str:
         over_all = summed[number] if number in hidden - {before} else ""
         rows.append(
             [
-                str(number) if number == before else f"{number}: {claim}",
+                str(number) if number == before else named(number, claim),
                 ", ".join(claim_tables.beside(group).unique()),
                 *(stacked(texts) for texts in zip(*each, strict=True)),
                 over_all,
@@ -132,7 +135,12 @@ def _without_verdict(lines: pd.DataFrame, tested: pd.DataFrame) -> list[str]:
 
 def stacked(texts: Collection[str]) -> str:
     """Put texts below each other in one cell, level with those of the cells beside it; nothing where all are empty."""
-    return "<br>".join(text.replace(" ", NO_BREAK) or NO_BREAK for text in texts) if any(texts) else ""
+    return "<br>".join(text.replace(" ", NO_BREAK) or EMPTY for text in texts) if any(texts) else ""
+
+
+def named(number: str, claim: str) -> str:
+    """Return a claim for the first column, broken into lines: beside cells that do not wrap it would be a word wide."""
+    return stacked(textwrap.wrap(f"{number}: {claim}", WIDTH))
 
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = ()) -> str:

@@ -9,7 +9,7 @@ from adlib.speed import goals
 from adlib.study import guide, tables
 from adlib.study.claims import tables as claim_tables
 from adlib.study.claims import verdicts
-from adlib.study.claims_page import HOLDS, markdown_table, stacked
+from adlib.study.claims_page import HOLDS, markdown_table, named, stacked
 from adlib.study.filters import real
 from adlib.study.paper import PAPERS
 
@@ -54,11 +54,11 @@ def _claims_of(judged: pd.DataFrame) -> str:
     for number, claim, verdict, _ in claim_tables.by_claim(judged).itertuples(index=False):
         others = judged[(judged["id"] == number) & ~judged["metric"].isin(tested.get(number, []))]
         each = effects.get(number, []) + [
-            (line.metric, line.printed, f"({line.verdict})" if number in effects else "", "", "")
+            (line.metric, line.printed.replace("->", "→"), f"({line.verdict})" if number in effects else "", "", "")
             for line in others.drop_duplicates("metric").itertuples()
         ]
         cells = [stacked(texts) for texts in zip(*each, strict=True)]
-        rows.append([f"{number}: {claim}", *cells, verdict + (RESTS if number in leans else "")])
+        rows.append([named(number, claim), *cells, verdict + (RESTS if number in leans else "")])
     return markdown_table(HEADS, rows, {"paper", "ours", "difference", "categories"})
 
 

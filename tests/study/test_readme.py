@@ -45,11 +45,8 @@ def test_metrics_share_a_line_and_a_verdict_of_their_own_is_said():
     (found,) = of(line(**OURS), line(**OURS | other, stated=math.nan))
     metric, paper, ours, difference, categories = found.split(" | ")[1:6]
     assert metric == "aupro against rd<br>image_auroc against rd"
-    assert (paper, difference, categories) == (
-        "+0.6 pp<br> ",
-        "+0.7 pp<br> ",
-        "4<br>4",
-    )  # an empty line keeps its place
+    # an empty line keeps its place
+    assert (paper, difference, categories) == ("+0.6 pp<br>&nbsp;", "+0.7 pp<br>&nbsp;", "4<br>4")
     assert ours == "+1.2 pp [+0.5, +2.0] (supported)<br>-3.0 pp [-4.0, +2.0] (inconclusive)"
     assert found.endswith(f"| {verdicts.IN_PART[verdicts.SUPPORTED]} |")
 
@@ -73,7 +70,7 @@ def test_of_a_claim_with_a_verdict_a_metric_without_one_is_said_to_have_none():
 def test_what_was_not_tested_shows_what_is_printed_of_each_metric():
     untested = {"verdict": verdicts.NOT_TESTED, "stated": math.nan, "effect": math.nan}
     found = of(line(**untested, printed="96.5 -> 97.6"), line(**untested, metric="iap", printed="1 -> 2"))
-    assert found == ["| S2-1: MemKD beats RD | aupro<br>iap | 96.5 -> 97.6<br>1 -> 2 |  |  |  | not tested here |"]
+    assert found == ["| S2-1: MemKD beats RD | aupro<br>iap | 96.5 → 97.6<br>1 → 2 |  |  |  | not tested here |"]
 
 
 def test_ratios_of_times_are_a_range_and_what_holds_or_leans_is_marked():
@@ -134,3 +131,11 @@ def test_without_timings_nothing_is_said_of_training(monkeypatch):
     monkeypatch.setattr(readme.speed, "read", lambda _: pd.DataFrame())
     said = readme.in_short(results.read(results.RUNS).head(0))
     assert "- **How fast?** Of 18 goals that were set before anything was measured: 18 not measured here." in said
+
+
+def test_a_long_claim_is_broken_into_lines():
+    """Cells beside it do not wrap: it would be as narrow as its longest word."""
+    (found,) = of(line(claim="the first half of a claim that is long and the second half of it"))
+    assert found.startswith(
+        "| S2-1: the first half of a claim that is<br>long and the second half of it | aupro against rd"
+    )

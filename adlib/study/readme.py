@@ -25,7 +25,8 @@ ELSEWHERE = "Recipe `code`, generated images, other teachers and metrics: [the s
 
 def text(rows: pd.DataFrame, judged: pd.DataFrame) -> str:
     """Return the README's tables in Markdown: the claims beside what our rows say, then each method by category."""
-    return "\n\n".join([claims(judged), in_short(rows), f"### Image AUROC by category\n\n{scores(rows)}"])
+    parts = {"Which method, and how fast": in_short(rows), "Image AUROC by category": scores(rows)}
+    return "\n\n".join([claims(judged), *(f"### {head}\n\n{part}" for head, part in parts.items())])
 
 
 def claims(judged: pd.DataFrame) -> str:

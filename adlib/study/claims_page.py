@@ -102,7 +102,7 @@ def _of_paper(source: str, judged: pd.DataFrame) -> str:
         over_all = summed[number] if number in hidden - {before} else ""
         rows.append(
             [
-                str(number) if number == before else named(number, claim),
+                str(number) if number == before else named(str(number), str(claim)),
                 ", ".join(claim_tables.beside(group).unique()),
                 *(stacked(texts) for texts in zip(*each, strict=True)),
                 over_all,

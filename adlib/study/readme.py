@@ -68,11 +68,10 @@ def _effect(lines: pd.DataFrame) -> tuple[str, ...]:
     first = lines.iloc[0]
     categories = str(first["categories"] or "")
     if claim_tables.several_times(lines):
-        low, high = lines["effect"].min(), lines["effect"].max()
-        ours = f"{speed.three_digits(low)}x to {speed.three_digits(high)}x ({len(lines)} lines)"
-        printed, stated = claim_tables.effect_texts(first)[0], first["stated"]
-        difference = f"{low - stated:+.2f}x to {high - stated:+.2f}x" if printed else ""
-        return f"{first['metric']} against {first['against']}", printed, ours, difference, categories
+        printed, gaps = claim_tables.effect_texts(first)[0], lines["effect"] - first["stated"]
+        difference = f"{gaps.min():+.2f}x to {gaps.max():+.2f}x" if printed else ""
+        against = f"{first['metric']} against {first['against']}"
+        return against, printed, claim_tables.range_of_times(lines), difference, categories
     printed, ours, difference = claim_tables.effect_texts(first)
     ours += (HOLDS if first["holds"] else "") + claim_tables.own_verdict(first)
     return f"{first['metric']}{claim_tables.set_beside(first)}", printed, ours, difference, categories

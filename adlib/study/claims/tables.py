@@ -155,14 +155,19 @@ def _in_short(lines: pd.DataFrame) -> str:
     """Return lines of `main_lines` as text: of ratios their range, else the effect of the first."""
     first = lines.iloc[0]
     if several_times(lines):
-        least, greatest = (speed.three_digits(value) for value in (lines["effect"].min(), lines["effect"].max()))
-        return f"{first['metric']} {least}x to {greatest}x ({len(lines)} lines) against {first['against']}"
+        return f"{first['metric']} {range_of_times(lines)} against {first['against']}"
     return f"{first['metric']} {first['whole']}{set_beside(first)}{own_verdict(first)}"
 
 
 def several_times(lines: pd.DataFrame) -> bool:
     """Say whether lines are ratios of times, of which a range is shown."""
     return len(lines) > 1 and set(lines["unit"]) == {RATIO}
+
+
+def range_of_times(lines: pd.DataFrame) -> str:
+    """Return the least and the greatest of several ratios as text, and how many they are."""
+    least, greatest = (speed.three_digits(value) for value in (lines["effect"].min(), lines["effect"].max()))
+    return f"{least}x to {greatest}x ({len(lines)} lines)"
 
 
 def set_beside(line: pd.Series) -> str:

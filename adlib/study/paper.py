@@ -86,22 +86,21 @@ def paper(folder: str | Path = FOLDER) -> pd.DataFrame:
     return numbers.assign(page=page)[[*COLUMNS, "printed", "page", "file"]]
 
 
-def paper_numbers(
-    dataset: str | None = None,
-    category: str | None = None,
-    method: str | None = None,
-    folder: str | Path = FOLDER,
-) -> pd.DataFrame:
+def aliases() -> pd.DataFrame:
+    """Which method of ours a printed name means, by source and table: source, table, paper_method, method, note."""
+    return pd.read_csv(FOLDER / "aliases.csv", dtype=str, keep_default_na=False)
+
+
+def paper_numbers(dataset: str | None = None, category: str | None = None, method: str | None = None) -> pd.DataFrame:
     """Printed numbers of our methods by our names, as fractions; None takes all.
 
     Columns source, table, dataset, category ('mean', 'mean_textures' for printed means), method,
     metric, value, printed, paper_method, note. What has no name here (other methods, frames a
     second) stands in `paper` only. No match is an empty table.
     """
-    numbers = paper(folder)
-    aliases = pd.read_csv(Path(folder) / "aliases.csv", dtype=str, keep_default_na=False)
+    numbers = paper()
     numbers = numbers.rename(columns={"method": "paper_method"})
-    numbers = numbers.merge(aliases, on=["source", "table", "paper_method"], how="inner", validate="many_to_one")
+    numbers = numbers.merge(aliases(), on=["source", "table", "paper_method"], how="inner", validate="many_to_one")
     known = numbers["dataset"].isin(list(PRINTED_DATASETS)) & numbers["metric"].isin(list(PRINTED_METRICS))
     numbers = numbers[known].copy()
     pairs = zip(numbers["dataset"], numbers["category"], strict=True)
@@ -128,14 +127,14 @@ def departures(
     return ", ".join([*parts, overrides] if overrides else parts)
 
 
-def beside(row: Mapping[str, Any], folder: str | Path = FOLDER) -> pd.DataFrame:
+def beside(row: Mapping[str, Any]) -> pd.DataFrame:
     """Set a row's metrics beside every printed number for its method and category, in percent.
 
     `difference` is ours less the printed; `unlike the paper` names the conditions of the row that are not the papers'
     (ImageNet teacher, full scale, recipe paper, fp32, all of DTD, no override). A metric that no paper prints has the
     words 'none printed'.
     """
-    printed = paper_numbers(row["dataset"], row["category"], row["method"], folder)
+    printed = paper_numbers(row["dataset"], row["category"], row["method"])
     differs = departures(
         row["teacher"],
         row["scale"],

@@ -21,6 +21,7 @@ from adlib.study.paper import (
     PRINTED_CATEGORIES,
     PRINTED_DATASETS,
     PRINTED_METRICS,
+    aliases,
     departures,
     paper,
 )
@@ -52,26 +53,24 @@ class Run(NamedTuple):
     category: str
 
 
-def of(source: str, folder: str | Path = FOLDER) -> list[str]:
+def of(source: str) -> list[str]:
     """Name the tables of a paper, in their order."""
-    numbers = paper(folder)
+    numbers = paper()
     return list(numbers.loc[numbers["source"] == source, "table"].unique())
 
 
-def printed(source: str, table: str, folder: str | Path = FOLDER) -> pd.DataFrame:
+def printed(source: str, table: str) -> pd.DataFrame:
     """Show a paper's table as it is printed: a line a category and metric, a column a method, the printed texts.
 
     Raises ValueError for a table that no file holds.
     """
-    part = _of(paper(folder), source, table, folder)
+    part = _of(source, table)
     whole = part.set_index(["category", "metric", "method"])["printed"].unstack("method")
     lines = pd.MultiIndex.from_frame(part[["category", "metric"]].drop_duplicates())
     return whole.loc[lines, part["method"].unique()].fillna("")
 
 
-def reproduced(
-    rows: pd.DataFrame, source: str, table: str, folder: str | Path = FOLDER, timings: str | Path = speed.RESULTS
-) -> pd.DataFrame:
+def reproduced(rows: pd.DataFrame, source: str, table: str, timings: str | Path = speed.RESULTS) -> pd.DataFrame:
     """Set a paper's whole table, number by number in its order, beside what our rows say.
 
     Columns: category, method (the printed name), metric, printed, ours (mean ± deviation over seeds, in the printed
@@ -86,9 +85,9 @@ def reproduced(
 
     Raises ValueError for a table that no file holds.
     """
-    part = _of(paper(folder), source, table, folder)
-    aliases = pd.read_csv(Path(folder) / "aliases.csv", dtype=str, keep_default_na=False)
-    names = aliases[(aliases["source"] == source) & (aliases["table"] == table)].set_index("paper_method")["method"]
+    part = _of(source, table)
+    named = aliases()
+    names = named[(named["source"] == source) & (named["table"] == table)].set_index("paper_method")["method"]
     shown = part[["category", "method", "metric", "printed"]].reset_index(drop=True)
     lines = [line | {"name": names.get(line["method"])} for line in part.to_dict("records")]
     times = _timings(timings, [line["name"] for line in lines if line["metric"] in TIMES])
@@ -178,10 +177,11 @@ def letters(texts: Iterable[str]) -> dict[str, str]:
     return {text: ascii_lowercase[i % 26] * (i // 26 + 1) for i, text in enumerate(texts)}
 
 
-def _of(numbers: pd.DataFrame, source: str, table: str, folder: str | Path) -> pd.DataFrame:
+def _of(source: str, table: str) -> pd.DataFrame:
+    numbers = paper()
     tables = numbers.loc[numbers["source"] == source, "table"].unique()
     if table not in tables:
-        raise ValueError(f"no {table!r} of {source!r} in {folder}; there are: {', '.join(tables) or 'none'}")
+        raise ValueError(f"no {table!r} of {source!r} in {FOLDER}; there are: {', '.join(tables) or 'none'}")
     return numbers[(numbers["source"] == source) & (numbers["table"] == table)]
 
 

@@ -12,8 +12,8 @@ where both read one of the same network), precision, textures of pseudo-anomalie
 - Of several baselines ("A beats either", "A is best") the one with the highest mean counts.
 - That a category gains most (the rule `gain_most`) has lines of its own: its gain less the largest of any other
   category of its dataset that was run. Supported only where all of these were run.
-- MemKD's baseline is MemKD without items, which is RD with the loss of MemKD's Eq. 1 and its schedule: RD's own text
-  has another loss.
+- MemKD is set against RD, and in lines of its own against itself without items, which is RD with the loss of MemKD's
+  Eq. 1 and its schedule: RD's own text has another loss.
 
 **Absolute** ("A reaches x"). Only rows under the paper's conditions count (`paper.departures` names none), with every
 category of the claim and no other; a line a recipe. Supported where the whole interval reaches x up to half a percent
@@ -34,7 +34,8 @@ interval (`intervals.of_median`).
 - Memory, measured once, is not judged.
 
 **Diagnostic**. `results/diagnostics/*.csv` has a number a category and seed, made so that the claim says it is above 0
-(a difference in the claimed direction). Judged as a relative claim.
+(a difference in the claimed direction). Judged as a relative claim, but where a `why` beside the number says that it
+tells nothing of the claim.
 
 Real images and generated ones are judged apart, each in lines of their own: what holds of drawings need not hold of
 photographs, so that one interval over both would be of nothing that exists. Where a dataset was not run, and for a set

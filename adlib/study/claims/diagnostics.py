@@ -47,8 +47,9 @@ def judge(claim: Mapping[str, str], metric: str, folder: Path) -> list[Line]:
         digits = "+.1f" if metric in METRICS else "+.3g"
         line = judged(group, scope.wanted(claim["dataset"]), digits)
         granted = CANNOT_DENY.get((claim["id"], metric), "")
-        if granted and line.verdict == CONTRADICTED:
-            line = replace(line, verdict=NOT_JUDGED, why=granted, rests_on="", p=math.nan)
+        denied = granted if line.verdict == CONTRADICTED else ""
+        if unsaying := list(filter(None, [denied, *group["why"].unique()])):  # what is told beside a value says why
+            line = replace(line, verdict=NOT_JUDGED, why="; ".join(unsaying), rests_on="", p=math.nan)
         alone = group["dataset"].iloc[0] == "all"
         coverage = "" if alone else scope.coverage(claim["dataset"], group)
         lines.append(
@@ -59,7 +60,7 @@ def judge(claim: Mapping[str, str], metric: str, folder: Path) -> list[Line]:
                 recipe=str(recipe),
                 images="" if alone else str(images),
                 conditions="; ".join(filter(None, said)),
-                why="; ".join(filter(None, [line.why or coverage, *group["why"].unique()])),
+                why=line.why or coverage,
             )
         )
     return lines

@@ -23,9 +23,10 @@ SEVERAL = {
     "memkd(items)": ["memkd(items=0)", "memkd(items=10)", "memkd(items=100)", "memkd(items=100-50-10)"],
     "dskd(one level)": ["dskd(level 1)", "dskd(level 2)", "dskd(level 3)"],
 }
-# A baseline that a claim is judged against in lines of its own, too: the scale `small` settles STPM's statistics, which
-# is none of its source's doing.
-ALSO = {"stpm": "stpm(settle=off)"}
+# What a variant is judged against in lines of its own, too. The scale `small` settles STPM's statistics, which is none
+# of its source's doing; and MemKD differs from RD by two losses and a schedule, too: without items by its memories
+# alone.
+UNSETTLED, WITHOUT_MEMORIES = "stpm(settle=off)", "memkd(items=0)"
 MORE_THAN = ": its gain less that of "  # in what a gain is against, where it is to be the largest
 SHORT_OF_POINTS = 0.5  # percent points: an absolute claim is reached up to these
 GAIN, GAIN_MOST = RULES = "gain", "gain_most"  # of the rules of `claims.claims` those of a score
@@ -50,10 +51,18 @@ def judge(claim: Mapping[str, str], metric: str, i: int, rows: pd.DataFrame) -> 
 
 def _relative(claim: Mapping[str, str], metric: str, rows: pd.DataFrame) -> list[Line]:
     names = _baselines(claim)
-    also = [ALSO.get(name, name) for name in names]
+    also = [_also(name, claim) for name in names]
     # At full scale nothing is settled: the rows of both baselines would be the same.
-    more = _against(also, claim, metric, rows[rows["scale"] == "small"]) if also != names else []
+    part = rows[rows["scale"] == "small"] if UNSETTLED in also else rows
+    more = _against(also, claim, metric, part) if also != names else []
     return _against(names, claim, metric, rows) + [line for line in more if line.verdict not in NO_VERDICT]
+
+
+def _also(name: str, claim: Mapping[str, str]) -> str:
+    """Name what stands in a baseline's place in lines of their own; the baseline where nothing does."""
+    if name == "stpm":
+        return UNSETTLED
+    return WITHOUT_MEMORIES if (name, claim["variant"]) == ("rd", "memkd") else name
 
 
 def _baselines(claim: Mapping[str, str]) -> list[str]:
@@ -187,7 +196,7 @@ def _stated_gain(claim: Mapping[str, str], i: int, against: str) -> float:
     names, metrics = _baselines(claim), names_in(claim["metric"])
     if i >= len(after) or not before or not against:
         return math.nan
-    which = [name if against in names else ALSO.get(name, name) for name in names].index(against)
+    which = [name if against in names else _also(name, claim) for name in names].index(against)
     if len(before) == len(metrics) and (which == 0 or ";" in claim["paper_baseline"]):
         printed = before[i]
     elif len(before) == len(names) and i == 0:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from adlib.study.claims import verdicts
-from tests.study.planted import judged, table, without_items
+from tests.study.planted import judged, table
 
 SEEDS = [("bottle", 0), ("bottle", 1), ("bottle", 2), ("pill", 0), ("pill", 1), ("pill", 2)]
 
@@ -24,27 +24,27 @@ def test_a_verdict_names_the_categories_that_it_rests_on(row):
     before = {(category, seed): 0.9 for category in ("bottle", "pill", "screw") for seed in seeds}
     gains = {"bottle": 0.01, "pill": -0.08, "screw": 0.01}
     after = {(category, seed): 0.9 + gains[category] + 0.001 * seed for category, seed in before}
-    found = judged(pd.concat([without_items(row, before), table(row, "memkd", after)]), "S2-1")
+    found = judged(pd.concat([table(row, "rd", before), table(row, "memkd", after)]), "S2-1")
     assert found["verdict"] == verdicts.DEPENDS
     assert found["effect"] < 0
     assert found["rests_on"] == "pill (without it +1.1 [+1.0, +1.2])"
     alike = {(category, seed): 0.91 + 0.001 * seed for category, seed in before}
-    found = judged(pd.concat([without_items(row, before), table(row, "memkd", alike)]), "S2-1")
+    found = judged(pd.concat([table(row, "rd", before), table(row, "memkd", alike)]), "S2-1")
     assert (found["verdict"], found["rests_on"]) == (verdicts.SUPPORTED, "")
     gains = {"bottle": 0.11, "pill": 0.03, "screw": 0.02}
     weighty = {(c, seed): 0.9 + gains[c] + 0.001 * (seed - 1) for c, seed in before}
-    weighty = judged(pd.concat([without_items(row, before), table(row, "memkd", weighty)]), "S2-1")
+    weighty = judged(pd.concat([table(row, "rd", before), table(row, "memkd", weighty)]), "S2-1")
     assert (weighty["verdict"], weighty["rests_on"]) == (verdicts.SUPPORTED, "")
     assert "without bottle still +2.5 [+2.4, +2.6]" in weighty["by_category"]
     gains = {"bottle": 0.02, "pill": 0.0, "screw": 0.0}
     carried = {(c, seed): 0.9 + gains[c] + 0.001 * (seed - 1) for c, seed in before}
-    carried = judged(pd.concat([without_items(row, before), table(row, "memkd", carried)]), "S2-1")
+    carried = judged(pd.concat([table(row, "rd", before), table(row, "memkd", carried)]), "S2-1")
     assert carried["verdict"] == verdicts.SUPPORTED
     assert carried["rests_on"].startswith("bottle (without it +0.0 [-")
     assert "still" not in carried["by_category"]
     assert found["p"] < 0.05
     one = {place: value for place, value in alike.items() if place[0] == "bottle"}
-    found = judged(pd.concat([without_items(row, before), table(row, "memkd", one)]), "S2-1")
+    found = judged(pd.concat([table(row, "rd", before), table(row, "memkd", one)]), "S2-1")
     assert (found["verdict"], found["rests_on"]) == (verdicts.SUPPORTED, "bottle (alone)")  # one, of a claim on fifteen
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from adlib.study.claims import verdicts
 from adlib.study.claims.pairs import chosen
-from tests.study.planted import judged, made, table, without_items
+from tests.study.planted import judged, made, table
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_what_differs_in_the_training_of_both_sides_is_said(row):
 
 def test_a_category_with_too_few_seeds_does_not_count_and_takes_nothing_from_the_others(row):
     places = [("bottle", 0), ("bottle", 1), ("bottle", 2), ("pill", 0)]
-    none = without_items(row, dict.fromkeys(places, 0.5))
+    none = table(row, "rd", dict.fromkeys(places, 0.5))
     memkd = table(row, "memkd", dict(zip(places, [0.6, 0.61, 0.62, 0.1], strict=True)))
     found = judged(pd.concat([none, memkd]), "S2-1")
     assert (found["verdict"], found["categories"], found["seeds"]) == (verdicts.SUPPORTED, 1, 3)

@@ -22,7 +22,7 @@ SEEDS = [("bottle", 0), ("bottle", 1), ("bottle", 2), ("pill", 0), ("pill", 1), 
     ],
 )
 def test_a_relative_claim_follows_from_the_paired_differences(row, gains, verdict):
-    rd = without_items(row, dict.fromkeys(SEEDS, 0.9))
+    rd = table(row, "rd", dict.fromkeys(SEEDS, 0.9))
     memkd = table(row, "memkd", {place: 0.9 + gain for place, gain in zip(SEEDS, gains, strict=True)})
     found = judged(pd.concat([rd, memkd]), "S2-1")
     assert found["verdict"] == verdict
@@ -30,14 +30,14 @@ def test_a_relative_claim_follows_from_the_paired_differences(row, gains, verdic
     assert (found["pairs"], found["categories"], found["seeds"]) == (6, 2, 3)
     assert found["low"] <= found["effect"] <= found["high"]
     assert found["conditions"].startswith("paper, small, teacher bundled, resnet18, 80 steps, fp32; mvtec/bottle, ")
-    assert found["conditions"].endswith(f"; memkd against memkd(items=0); on {row['device']}")
-    assert found["against"] == "memkd(items=0)"
+    assert found["conditions"].endswith(f"; memkd against rd; on {row['device']}")
+    assert found["against"] == "rd"
     assert found["by_category"] == f"bottle {100 * sum(gains[:3]) / 3:+.1f}, pill {100 * sum(gains[3:]) / 3:+.1f}"
     assert "2 of 15 categories" in found["why"]
 
 
 def test_no_verdict_without_three_seeds_or_without_pairs(row):
-    rd = without_items(row, {("bottle", 0): 0.8, ("bottle", 1): 0.8})
+    rd = table(row, "rd", {("bottle", 0): 0.8, ("bottle", 1): 0.8})
     memkd = table(row, "memkd", {("bottle", 0): 0.9, ("bottle", 1): 0.9})
     found = judged(pd.concat([rd, memkd]), "S2-1")
     assert (found["verdict"], found["why"]) == (verdicts.NOT_JUDGED, "2 of 3 seeds")
@@ -45,7 +45,7 @@ def test_no_verdict_without_three_seeds_or_without_pairs(row):
     other = table(row, "memkd", {("bottle", 0): 0.9}, overrides={"epochs": 3})
     found = judged(pd.concat([rd, other]), "S2-1")
     assert found["verdict"] == verdicts.NOT_TESTED
-    assert "memkd(items=0): 2" in found["why"]
+    assert "rd: 2" in found["why"]
 
 
 def test_what_is_printed_is_of_the_baseline_that_counts():
@@ -118,6 +118,21 @@ def test_stpm_is_a_baseline_as_its_source_has_it_too(row):
     whole = [dskd, table(row, "stpm", dict.fromkeys(places, 0.85), config={"settle": False})]
     whole = pd.concat([part.assign(scale="full") for part in whole])  # as its source has it, which settles nothing
     assert len(lines_of("S3-1", whole).query("metric == 'image_auroc'")) == 1
+
+
+def test_memkd_is_set_against_rd_and_against_itself_without_memories(row):
+    places = [("bottle", seed) for seed in range(3)]
+    memkd = table(row, "memkd", {place: 0.9 + 0.001 * place[1] for place in places})
+    rd, without = table(row, "rd", dict.fromkeys(places, 0.85)), without_items(row, dict.fromkeys(places, 0.95))
+    for scale in ("small", "full"):
+        rows = pd.concat([memkd, rd, without]).assign(scale=scale)
+        found = lines_of("S2-1", rows).query("metric == 'image_auroc'")
+        assert [*found["against"]] == ["rd", "memkd(items=0)"]
+        assert [*found["verdict"]] == [verdicts.SUPPORTED, verdicts.CONTRADICTED]
+        assert [*found["printed"]] == ["98.4 -> 99.6"] * 2
+        assert [*found["stated"]] == pytest.approx([1.2, 1.2])
+    found = lines_of("S2-6", pd.concat([memkd, rd, without])).query("metric == 'image_auroc'")
+    assert "rd" not in {*found["against"]}  # what is compared there is memories
 
 
 def test_an_absolute_claim_needs_the_papers_conditions(row):

@@ -15,6 +15,7 @@ from adlib import results, speed
 from adlib.datasets import PUBLISHED, kind
 from adlib.layers import Memory, NRMemory
 from adlib.methods import build
+from adlib.study.intervals import ENOUGH_SEEDS
 from adlib.study.paper import (
     ALL_OF_DTD,
     FOLDER,
@@ -99,13 +100,13 @@ def reproduced(rows: pd.DataFrame, source: str, table: str, timings: str | Path 
 def side_by_side(beside: pd.DataFrame) -> pd.DataFrame:
     """Lay `reproduced` out as the paper does, of the methods built here: a line a category and metric, texts.
 
-    For each method its printed number, ours (how many seeds) with the letter of its conditions in `why`, and, where
-    a method has any, the difference; '-' for none.
+    For each method its printed number, ours (how many seeds) and, where a method has any, the difference; '-' for none.
+    With ours stands a letter, by which `why` has its conditions, or why there is none.
     """
     marks = _marks(beside)
     built = beside[beside["conditions"] != NOT_BUILT]
     ours = [
-        f"{text}{f' ({seeds})' if seeds else ''} {marks[conditions]}" if text else "-"
+        f"{text or '-'}{f' ({seeds})' if seeds else ''} {marks[conditions]}"
         for text, seeds, conditions in zip(built["ours"], built["seeds"], built["conditions"], strict=True)
     ]
     difference = ["-" if math.isnan(gap) else f"{gap:+g}" for gap in built["difference"]]
@@ -124,22 +125,29 @@ def laid_out(
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Give what a reader wants of a paper's tables: headings in Markdown, each with a table.
 
-    Of each printed table the methods built here beside our rows, where there is any number of ours; the whole as
-    printed, where that has more; and the conditions.
+    Of each printed table the methods built here beside our rows; the whole as printed, where that has more; and the
+    letters. Rows that are comparable in a table are of short trainings; what there is of whole ones comes after it.
     """
     for name in names:
         beside = reproduced(rows, source, name, timings=timings)
         whole, sides = printed(source, name), side_by_side(beside)
-        ours = bool(beside["ours"].any())
-        if ours:
-            yield f"**{name}**, the methods built here", sides
-        if not ours or set(whole.columns) - set(sides.columns.get_level_values(0)):
+        yield f"**{name}**, the methods built here", sides
+        if set(whole.columns) - set(sides.columns.get_level_values(0)):
             yield f"**{name}**, as printed", whole
-        yield f"**{name}**, the conditions of ours, by their letters", why(beside)
+        yield f"**{name}**, the letters: conditions of ours, or why there is none", why(beside)
+        longest = _of_scores(reproduced(rows[rows["scale"] == "full"], source, name, timings=timings))
+        if len(longest) and set(longest["conditions"]) - set(beside["conditions"]):
+            yield f"**{name}**, ours trained as long as each source says", side_by_side(longest)
+            yield f"**{name}**, the letters of these", why(longest)
+
+
+def _of_scores(beside: pd.DataFrame) -> pd.DataFrame:
+    """Take of `reproduced` the scores of ours, without times and sizes."""
+    return beside[(beside["ours"] != "") & beside["metric"].isin(list(PRINTED_METRICS))]
 
 
 def why(beside: pd.DataFrame) -> pd.DataFrame:
-    """Count the numbers of `reproduced` by the conditions of ours, with their letters, or by why there is none."""
+    """Count the numbers of `reproduced` by the conditions of ours, or by why there is none, with their letters."""
     marks = _marks(beside)
     named = beside["conditions"].map(lambda reason: f"{marks[reason]}: {reason}" if reason in marks else reason)
     counts = beside.groupby(named, sort=False).size().rename("numbers")
@@ -147,29 +155,30 @@ def why(beside: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_fill(beside: pd.DataFrame) -> list[str]:
-    """List the shell lines that would fill what is missing in `reproduced`, each run once: loops over categories first.
+    """List the shell lines that would fill what is missing in `reproduced`, each run once.
 
-    What is a part of another number's runs needs no line of its own.
+    What is a part of another number's runs needs no line of its own. Times are measured by the benchmarks.
     """
     wanted = {runs for runs in beside["runs"] if runs}
-    return sorted(command(runs) for runs in wanted if not any(set(runs) < set(other) for other in wanted))
+    timed = set(beside.loc[beside["metric"].isin(list(TIMES)), "method"])
+    lines = [command(runs) for runs in wanted if not any(set(runs) < set(other) for other in wanted)]
+    return sorted(lines) + [f"python benchmarks/{name}.py --device cuda" for name in ("turns", "peers") if timed]
 
 
 def command(runs: Sequence[Run]) -> str:
-    """Return the shell line of one run, or of several that differ in their category: a loop (`for` sorts first)."""
-    method, overrides, dataset, category = runs[0]
-    run = {"method": method, "recipe": "paper", "dataset": dataset, "seed": 0, "scale": "full", "teacher": "imagenet"}
-    run["overrides"] = json.loads(overrides)
-    if len(runs) == 1:
-        return results.command(run | {"category": category}) + WHERE
-    one = results.command(run | {"category": "CATEGORY"}, "OUT-CATEGORY.ipynb")
-    names = " ".join(run.category for run in runs)
-    return f"for c in {names}; do {one.replace('CATEGORY', '$c')}{WHERE}; done"
+    """Return the shell line of runs that differ in their category at most, with three seeds: loops."""
+    method, overrides, dataset, _ = runs[0]
+    run = {"method": method, "recipe": "paper", "dataset": dataset, "seed": "SEED", "scale": "full"}
+    run |= {"teacher": "imagenet", "overrides": json.loads(overrides), "category": "CATEGORY"}
+    one = results.command(run, "OUT-CATEGORY-SEED.ipynb").replace("CATEGORY", "$c").replace("SEED", "$s")
+    names, seeds = " ".join(run.category for run in runs), " ".join(map(str, range(ENOUGH_SEEDS)))
+    return f"for c in {names}; do for s in {seeds}; do {one}{WHERE}; done; done"
 
 
 def _marks(beside: pd.DataFrame) -> dict[str, str]:
-    """Give each of the conditions under which there is a number of ours a letter."""
-    return letters(beside.loc[beside["ours"] != "", "conditions"].unique())
+    """Give all conditions of ours, then the reasons why there is none, a letter, of methods that are built here."""
+    with_ours_first = beside.sort_values("ours", key=lambda texts: texts == "", kind="stable")["conditions"].unique()
+    return letters(text for text in with_ours_first if text != NOT_BUILT)
 
 
 def letters(texts: Iterable[str]) -> dict[str, str]:

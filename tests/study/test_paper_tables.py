@@ -69,21 +69,23 @@ def test_what_was_not_run_says_so(row):
     assert found["ours"] == ""
     assert found["conditions"] == "not run here: no method was run on this category of mvtec"
     assert "-r method destseg" in paper_tables.command(found["runs"])
-    assert "-r category cable" in paper_tables.command(found["runs"])
+    assert paper_tables.command(found["runs"]).startswith("for c in cable; do for s in 0 1 2; do papermill ")
     others = pd.concat([rows, made(row, "rd", "cable", [0.9], teacher="bundled")])
     assert line(others, "cable")["conditions"] == "not run here: other methods were run on this category of mvtec"
-    assert "; do papermill notebooks/run.ipynb OUT-$c.ipynb " in paper_tables.command(line(rows, "mean")["runs"])
+    mean = paper_tables.command(line(rows, "mean")["runs"])
+    assert "; do papermill notebooks/run.ipynb OUT-$c-$s.ipynb " in mean
 
 
-def test_the_command_of_a_mean_runs_each_of_its_categories(row, tmp_path):
+def test_the_command_of_a_mean_runs_each_of_its_categories_with_three_seeds(row, tmp_path):
     command = paper_tables.command(line(made(row, "destseg", "bottle", [0.9]), "mean")["runs"])
     (tmp_path / "papermill").write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / "papermill").chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     said = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=True).stdout
     runs = [words.split() for words in said.splitlines()]
-    assert [words[words.index("category") + 1] for words in runs] == list(PUBLISHED["mvtec"])
-    assert [words[1] for words in runs] == [f"OUT-{name}.ipynb" for name in PUBLISHED["mvtec"]]
+    places = [(name, str(seed)) for name in PUBLISHED["mvtec"] for seed in range(3)]
+    assert [(words[words.index("category") + 1], words[words.index("seed") + 1]) for words in runs] == places
+    assert [words[1] for words in runs] == [f"OUT-{name}-{seed}.ipynb" for name, seed in places]
 
 
 def test_what_would_fill_a_table_names_each_run_once():
@@ -94,8 +96,16 @@ def test_what_would_fill_a_table_names_each_run_once():
     assert all(line.startswith("for c in ") and line.count("results/runs") == 1 for line in found)
     alone = missing[missing["category"] == "bottle"]
     (one, two) = paper_tables.to_fill(alone)
-    assert one.startswith("papermill notebooks/run.ipynb OUT.ipynb -r method destseg")
+    assert "-r method destseg" in one
     assert {one, two} == {paper_tables.command(runs) for runs in alone["runs"] if runs}
+
+
+def test_what_would_fill_times_are_the_benchmarks():
+    missing = paper_tables.reproduced(results.read(results.RUNS).head(0), "seed001", "Table 3")
+    assert [line.split()[1] for line in paper_tables.to_fill(missing)] == [
+        "benchmarks/turns.py",
+        "benchmarks/peers.py",
+    ]
 
 
 def test_a_mean_needs_all_its_categories_and_is_one_over_them_for_each_seed(row):
@@ -165,9 +175,10 @@ def test_a_table_is_laid_out_as_printed_with_ours_beside_it(row):
     wide = paper_tables.side_by_side(beside)
     assert wide.shape == (16, 5)  # of a method without rows there is no column of differences
     assert wide.loc[("bottle", "image_auroc_pct"), "DeSTSeg(origin)"].tolist() == ["99.2", "99.0 ± 1.0 (3) a", "-0.2"]
-    assert wide.loc[("bottle", "image_auroc_pct"), "DeSTSeg(memory)"].tolist() == ["100", "-"]
+    assert wide.loc[("bottle", "image_auroc_pct"), "DeSTSeg(memory)"].tolist() == ["100", "- c"]
     reasons = paper_tables.why(beside)["numbers"]
     assert reasons["a: as printed"] == 1
+    assert reasons["c: not run here: other methods were run on this category of mvtec"] == 1
     assert reasons.sum() == len(beside) == 32
 
 
@@ -176,10 +187,32 @@ def test_a_papers_tables_are_given_with_their_headings(row):
     first, *others = paper_tables.laid_out(rows, "seed000", ["Table 1"])
     assert first[0] == "**Table 1**, the methods built here"
     assert first[1].loc[("bottle", "image_auroc_pct"), ("DeSTSeg(origin)", "ours")].startswith("98.0 (1)")
-    assert [heading for heading, _ in others] == ["**Table 1**, the conditions of ours, by their letters"]
-    headings = [heading for heading, _ in paper_tables.laid_out(rows.head(0), "seed000", ["Table 1", "Table 2"])]
-    assert headings[0] == "**Table 1**, as printed"
-    assert len(headings) == 4
+    letters = "**Table 1**, the letters: conditions of ours, or why there is none"
+    assert [heading for heading, _ in others] == [letters]
+    headings = [heading for heading, _ in paper_tables.laid_out(rows.head(0), "seed002", ["Table 5", "Table 1(a)"])]
+    assert [heading.partition(", ")[2][:11] for heading in headings] == [
+        "the methods",
+        "the letters",
+        "the methods",
+        "as printed",
+        "the letters",
+    ]
+
+
+def test_rows_of_whole_trainings_come_after_those_that_are_comparable(row):
+    of = {"teacher": "bundled", "scale": "small"}
+    rows = [made(row, "destseg", name, [0.7], **of) for name in ("bottle", "pill")]
+    rows.append(made(row, "destseg", "bottle", [0.99, 0.97], teacher="bundled", scale="full"))
+    *_, (heading, longest), (_, reasons) = paper_tables.laid_out(pd.concat(rows), "seed000", ["Table 1"])
+    assert heading == "**Table 1**, ours trained as long as each source says"
+    assert set(longest.columns.get_level_values(0)) == {"DeSTSeg(origin)"}
+    assert longest[("DeSTSeg(origin)", "ours")].to_dict() == {
+        ("bottle", "image_auroc_pct"): "98.0 ± 1.4 (2) a",
+        ("mean", "image_auroc_pct"): "98.0 ± 1.4 over 1 of 15 (2) b",
+    }
+    assert list(reasons.index) == ["a: teacher bundled", "b: over bottle alone; teacher bundled"]
+    papers = pd.concat([part.assign(teacher="imagenet", scale="full") for part in rows[:2]])
+    assert len([*paper_tables.laid_out(papers, "seed000", ["Table 1"])]) == 2  # stand in the first table
 
 
 def test_numbers_of_one_table_made_under_different_conditions_have_different_letters(row):
@@ -225,9 +258,9 @@ def test_printed_categories_are_folders_of_their_dataset():
 
 def test_more_conditions_than_letters_still_have_marks_of_their_own():
     conditions = [f"setting {i}" for i in range(60)]
-    marks = paper_tables._marks(pd.DataFrame({"ours": ["1.0"] * 60 + [""], "conditions": [*conditions, "not run"]}))
-    assert list(marks) == conditions
-    assert len(set(marks.values())) == 60
+    marks = paper_tables._marks(pd.DataFrame({"ours": ["", *["1.0"] * 60], "conditions": ["not run", *conditions]}))
+    assert list(marks) == [*conditions, "not run"]
+    assert len(set(marks.values())) == 61
     assert (marks["setting 0"], marks["setting 25"], marks["setting 26"]) == ("a", "z", "aa")
 
 

@@ -91,7 +91,8 @@ def prose(numbers: pd.DataFrame, folder: str | Path = FOLDER) -> pd.DataFrame:
 
     `against` is a method of a table, "second best", or a number that a text gives; by its `unit` (`UNITS`) a statement
     is about percent points, percent, two prints of the same, what another paper prints of the same method, or only
-    about being ahead. Raises ValueError for a statement about a number that no table has, or in another unit.
+    about being ahead. Of a difference that its own table denies, `found` also names the datasets whose table gives it.
+    Raises ValueError for a statement about a number that no table has, or in another unit.
     """
     statements = pd.read_csv(Path(folder) / "prose.csv", keep_default_na=False)
     lines = []
@@ -99,8 +100,26 @@ def prose(numbers: pd.DataFrame, folder: str | Path = FOLDER) -> pd.DataFrame:
         own, other = _numbers_compared(numbers, said)
         check_known(f"unit of {said['says']!r} in prose.csv", said["unit"], UNITS)
         stated, found, verdict = UNITS[said["unit"]](float(said["stated"]), own, other)
+        if verdict == CONTRADICTED and said["unit"] == "points":
+            found = "; what is stated fits ".join([found, *_where_it_holds(numbers, said)])
         lines.append((said["source"], f"{said['place']} on {said['table']}", said["says"], stated, found, verdict))
     return pd.DataFrame(lines, columns=COLUMNS)
+
+
+def _where_it_holds(numbers: pd.DataFrame, said: Mapping[Hashable, Any]) -> list[str]:
+    """Name the datasets of a paper's other tables that give the difference which the text states of this one."""
+    others = numbers[(numbers["source"] == said["source"]) & (numbers["table"] != said["table"])]
+    named = []
+    for table, dataset in sorted({*zip(others["table"], others["dataset"], strict=True)}):
+        try:
+            own, other = _numbers_compared(
+                numbers, {**said, "table": table, "against_table": table, "dataset": dataset}
+            )
+        except ValueError:  # that table does not compare them
+            continue
+        if not dataset.endswith(CAPTIONED) and _points(float(said["stated"]), own, other)[2] == AGREES:
+            named.append(dataset)
+    return named
 
 
 def _numbers_compared(numbers: pd.DataFrame, said: Mapping[Hashable, Any]) -> tuple[float, float]:

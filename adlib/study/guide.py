@@ -18,6 +18,11 @@ from adlib.study.intervals import ENOUGH_SEEDS, holm
 
 ENOUGH_CATEGORIES = 5  # of each kind; with fewer an advice says so
 MUCH = 5  # points of image AUROC
+# What of a difference between recipes may be the bundled teacher's doing (`adlib/weights/README.md`), by method.
+OF_THE_TEACHER = {
+    "mixed_teacher": "which may be the teacher: the paper's recipe reads a stage of the EfficientNet that was matched "
+    "by nothing when the bundled one was distilled"
+}
 
 
 def methods(rows: pd.DataFrame) -> pd.Series:
@@ -137,7 +142,8 @@ def recipes(rows: pd.DataFrame) -> str:
     most: Any = (means["code"] - means["paper"]).abs().idxmax()
     return (
         f"The recipe matters, too: of {len(means)} methods that were run by both, {most} differs most, with a mean "
-        f"image AUROC of {means['paper'][most]:.1f} by its paper's text and {means['code'][most]:.1f} by the code."
+        f"image AUROC of {means['paper'][most]:.1f} by its paper's text and {means['code'][most]:.1f} by the code"
+        f"{f', {OF_THE_TEACHER[most]}' if most in OF_THE_TEACHER and set(rows['teacher']) == {'bundled'} else ''}."
     )
 
 

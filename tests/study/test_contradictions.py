@@ -88,6 +88,20 @@ def test_planted_contradictions_are_found(folder):
     assert new == {"mean of 15 values", "gain over the baseline on Eyecandies"}
 
 
+def test_a_difference_that_fits_another_table_of_the_paper_says_which(folder):
+    """What the text says of MPDD is what VisA's table gives."""
+    found = contradictions(folder).set_index("check")["found"]
+    assert found["behind PatchCore on MPDD: pixel AUC"] == "-0.60; what is stated fits VisA"
+    assert found["ahead of the second best on MPDD: pixel AP"] == "+0.60; what is stated fits VisA"
+    assert found["ahead of the second best on MPDD: PRO"] == "+0.60"
+    change(
+        folder / "seed002_table1_main.csv",
+        "VisA,mean,PatchCore,pixel_auroc_pct,98.8",
+        "VisA,mean,PatchCore,pixel_auroc_pct,98.7",
+    )
+    assert contradictions(folder).set_index("check")["found"]["behind PatchCore on MPDD: pixel AUC"] == "-0.60"
+
+
 def test_sizes_that_are_the_sum_of_their_parts_agree(folder):
     found = sizes().set_index("check")
     assert found.loc["images of VisA", "verdict"] == "agrees"

@@ -1,6 +1,7 @@
 """Which method to take, in sentences: who leads and how certain that is, and doubts where they belong."""
 
 import pandas as pd
+import pytest
 
 from adlib.study import guide, ranking
 from tests.study.planted import ROWS, TIMINGS, scored, scored_row
@@ -95,6 +96,14 @@ def test_the_recipes_of_a_method_differ_by_what_its_means_differ():
     assert "of 2 methods that were run by both, stpm differs most" in said
     assert "50.0 by its paper's text and 70.0 by the code" in said
     assert guide.recipes(pd.DataFrame(scored(of))) == ""
+    assert "the teacher" not in said
+
+
+@pytest.mark.parametrize("teacher", ["bundled", "imagenet"])
+def test_a_difference_between_recipes_that_may_be_the_bundled_teachers_says_so(teacher):
+    rows = [scored({"mixed_teacher": (0.5 + i, 0.5 + i, 0.5 + i)}, recipe=r) for i, r in enumerate(("paper", "code"))]
+    said = guide.recipes(pd.DataFrame(rows[0] + rows[1]).assign(teacher=teacher))
+    assert ("which may be the teacher" in said) == (teacher == "bundled")
 
 
 def test_what_longer_training_moves_is_counted():

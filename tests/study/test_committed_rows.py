@@ -34,6 +34,16 @@ def test_the_readme_has_the_tables_of_the_committed_rows(committed, committed_ve
     assert block.strip() == readme.text(committed, committed_verdicts), "run python -m adlib.study.publish"
 
 
+def test_what_the_readme_says_of_the_verdicts_is_so(committed, committed_verdicts):
+    """Its steps to fifty, and its seeds (0: times, which have turns)."""
+    text = " ".join(publish.README.read_text().split())
+    ours = results.plain(committed, scale="small", teacher="bundled")
+    least, most = (50 * round(ours["steps"].agg(end) / 50) for end in ("min", "max"))
+    assert f"scale `small`, some {least} to {most} training steps" in text
+    assert "95 % interval over three seeds" in text
+    assert set(committed_verdicts.dropna(subset="low")["seeds"]) == {0, 3}
+
+
 def test_another_row_gives_another_table(committed):
     first = results.plain(committed, **readme.SETTINGS[-1]).index[0]
     changed = committed.copy()

@@ -104,7 +104,7 @@ def recall(make: Make) -> Found:
     """How far from the mean normal feature pixels are before and after recall, of good images and inside defects.
 
     Memories whose values are hardly moved do not count, as what such a memory recalls is its beginning. Where none
-    counts nothing is judged.
+    counts nothing is judged. With another temperature than the paper's, which is none, the number is of no claim.
     """
     run, fresh = make("memkd"), make("memkd", trained=False)
     far = _movements(_values(fresh), _values(run))
@@ -124,23 +124,23 @@ def recall(make: Make) -> Found:
                 lines.append({"pixels": kind, "memory": memory, "before": before, "after": after})
     table = pd.DataFrame(lines)
     counted = table[table["memory"].isin([name for name, by in far.items() if by > MOVED])]
-    number = _descents(counted, {f"{name} moved": by for name, by in far.items()})
-    return [number], {"recall": table}
+    claim = "S2-12" if run.method.config.temperature == 1 else ""
+    return [(claim, *_descents(counted, {f"{name} moved": by for name, by in far.items()}))], {"recall": table}
 
 
-def _descents(counted: pd.DataFrame, further: Mapping[str, float]) -> Number:
+def _descents(counted: pd.DataFrame, further: Mapping[str, float]) -> tuple[str, float | str, dict[str, float], str]:
     """By how much recall lowers the distances, of normal pixels and of defects, in parts of what normal ones had.
 
     Two statements: both decrease, and those of anomalies decrease by more. The least margin decides.
     """
     sides = counted.pivot(index="memory", columns="pixels", values=["before", "after"]).dropna()
     if sides.empty:
-        return "S2-12", "feature_distance", UNMOVED, dict(further)
+        return "feature_distance", UNMOVED, dict(further), ""
     fall = (sides["before"] - sides["after"]).div(sides["before", "normal"], axis=0).mean()
     value = min(fall["normal"], fall["defect"], fall["defect"] - fall["normal"])
     kept = sides["after"] / sides["before"]
     note = ALIKE if (kept < COLLAPSED).all(axis=None) else ""
-    return "S2-12", "feature_distance", value, fall.to_dict() | dict(further), note
+    return "feature_distance", value, fall.to_dict() | dict(further), note
 
 
 def values(makes: dict[str, Make]) -> Found:

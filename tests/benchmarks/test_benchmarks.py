@@ -262,10 +262,14 @@ def test_recall_has_to_lower_distances_and_those_of_defects_by_more(topics, norm
 
     def make(method, trained=True):
         items = torch.tensor([[1.0, 0.0]]) if trained else torch.tensor([[0.0, 1.0]])
-        holder = SimpleNamespace(memory_values=lambda: {"m0": items}, recall_distances=recall_distances)
+        config = SimpleNamespace(temperature=temperature)
+        holder = SimpleNamespace(memory_values=lambda: {"m0": items}, recall_distances=recall_distances, config=config)
         test = SimpleNamespace(labels=labels, masks=masks, normalised=lambda index: torch.zeros(len(index), 3, 8, 8))
         return SimpleNamespace(method=holder, test=test)
 
+    temperature = 0.05  # none of the paper's
+    assert measured(topics.recall(make)) == pytest.approx({("", "feature_distance"): value})
+    temperature = 1.0
     assert measured(topics.recall(make)) == pytest.approx({("S2-12", "feature_distance"): value})
     ((*_, note),) = topics.recall(make)[0]
     assert note == (topics.ALIKE if max(normal, defect) < 0.05 else "")

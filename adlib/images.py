@@ -37,7 +37,7 @@ MANY = 200  # images from which a progress bar is worth its lines
 ENOUGH_REFUSED = 10  # files after which no more are decoded
 
 # What PIL's readers raise on a broken file: not only OSError.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+_BROKEN = (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, struct.error, zlib.error)
 
 
 class UnknownMask(UserWarning):

@@ -44,9 +44,10 @@ class Threshold:
 
         A new good image is equally likely to fall into each of the n + 1 gaps between them, so that it exceeds the k-th
         with probability (n + 1 - k) / (n + 1) <= rate, and this rate is Beta(n + 1 - k, k) distributed. Where n is too
-        small for that, the highest score is taken. `ROUNDING` is added, so that the image that sets the threshold does
-        not alarm where it is scored in another batch. (Split conformal prediction: Vovk, Gammerman, Shafer,
-        "Algorithmic Learning in a Random World", 2005.) Raises ValueError for a rate outside of (0, 1) or no score.
+        small for that, the highest score is taken; where a rate is nearly 1, the lowest. `ROUNDING` is added, so that
+        the image that sets the threshold does not alarm where it is scored in another batch. (Split conformal
+        prediction: Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World", 2005.) Raises ValueError for a
+        rate outside of (0, 1) or no score.
         """
         check_rate(rate)
         rate = float(rate)
@@ -54,7 +55,7 @@ class Threshold:
         if not len(ordered):
             raise ValueError("a threshold needs the scores of held-out good images, got none")
         n = len(ordered)
-        k = min(n, math.ceil((n + 1) * (1 - rate) - 1e-9))
+        k = min(n, max(1, math.ceil((n + 1) * (1 - rate) - 1e-9)))
         low, high = (beta.ppf(q, n + 1 - k, k) for q in (0.05, 0.95))
         value = float(ordered[k - 1])
         return cls(value + ROUNDING * abs(value), rate, (n + 1 - k) / (n + 1), float(low), float(high), n)

@@ -329,6 +329,7 @@ class Training:
 
     def flush(self, bar: tqdm | None) -> None:
         """Move the losses of the last steps to the log; the only place where the loop waits for the device."""
+        entries: list[dict[str, Any]] = []
         found = [value for _, terms in self.pending for value in terms.values()]
         numbers = iter(torch.stack(found).tolist() if found else [])  # one copy to the host for all
         for where, terms in self.pending:
@@ -340,8 +341,10 @@ class Training:
                         "a smaller learning rate may help"
                     )
             loss = sum(v for k, v in values.items() if not k.startswith("_"))
-            self.log.append({**where, **values, "loss": loss})
-        self.pending.clear()
+            entries.append({**where, **values, "loss": loss})
+        with interrupt_held():  # else an interrupt between the two would log the same steps twice
+            self.log += entries
+            self.pending.clear()
         if bar is not None and self.log:
             bar.set_postfix_str(f"{self.log[-1]['stage']} {self.log[-1]['loss']:.4f}", refresh=False)
 

@@ -98,6 +98,13 @@ def test_the_command_scores_as_the_detector_does(fitted, parts, tmp_path, capsys
     assert "none.safetensors" in capsys.readouterr().err
 
 
+def test_no_failure_has_the_status_of_an_alarm(fitted, parts, tmp_path, monkeypatch, capsys):
+    saved = str(fitted.save(tmp_path / "parts.safetensors"))
+    monkeypatch.setattr(adlib.Detector, "score", lambda *_, **__: 1 / 0)
+    assert command([saved, str(parts)]) == 2
+    assert "division by zero" in capsys.readouterr().err
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_the_scoring(fitted, parts, tmp_path):
     (tmp_path / "file").touch()
     for refused in (

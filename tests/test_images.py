@@ -150,6 +150,16 @@ def test_sixteen_bit_gray_is_divided_by_257(tmp_path):
     assert (one(path)[0] == one(path)[2]).all()
 
 
+def test_a_damaged_tiff_is_an_error_that_names_it(tmp_path):
+    """Whose next page would lie where there is none: Pillow raises a TypeError."""
+    path = save(Image.new("RGB", (64, 64)), tmp_path / "a.tiff")
+    content = bytearray(Path(path).read_bytes())
+    content[130] = 255
+    Path(path).write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.tiff"):
+        images.read_image(str(path))
+
+
 def test_32_bit_and_float_images_are_refused(tmp_path):
     big = save(np.array([[0, 70000]], np.int32), tmp_path / "a.tiff")
     with pytest.raises(ValueError, match=r"a\.tiff holds 0 to 70000: expected 16 bits"):

@@ -20,6 +20,12 @@ def test_the_threshold_is_the_kth_smallest_score():
     assert held_out_needed(0.05) == 19
 
 
+def test_a_rate_near_one_takes_the_lowest_score():
+    found = Threshold.of([3.0, 1.0, 2.0], 1 - 1e-12)
+    assert 1 <= found.value < 1.001
+    assert 0 <= found.low <= found.high <= 1
+
+
 def test_a_rate_may_come_from_an_array():
     found = Threshold.of(np.arange(99.0), np.float32(0.25))
     assert found == Threshold.of(np.arange(99.0), 0.25)

@@ -166,6 +166,27 @@ def test_an_interrupt_while_a_state_is_taken_up_leaves_it_as_it_was(tmp_path, ct
     assert (tmp_path / "r").read_bytes() == before
 
 
+def test_an_interrupt_while_losses_are_logged_logs_no_step_twice(tmp_path, ctrl_c, monkeypatch):
+    class Struck(list):
+        def clear(self):
+            ctrl_c(signal.SIGINT)
+            super().clear()
+
+    flush = train.Training.flush
+
+    def struck(training, bar):
+        training.pending = Struck(training.pending)
+        flush(training, bar)
+
+    _, expected = trained("stpm")
+    monkeypatch.setattr(train.Training, "flush", struck)
+    with pytest.raises(KeyboardInterrupt):
+        trained("stpm", resume=tmp_path / "r")
+    monkeypatch.undo()
+    _, history = trained("stpm", resume=tmp_path / "r")
+    assert history.losses["step"].tolist() == expected.losses["step"].tolist()
+
+
 def test_an_interrupt_while_statistics_settle_keeps_all_steps(tmp_path, ctrl_c, monkeypatch):
     images = tiny_images(3, seed=7)
     expected, history = trained("destseg", settle=True)

@@ -50,6 +50,7 @@ PUBLISHED: dict[str, tuple[str, ...]] = {
 # Published categories whose images are one texture without an outline; the others show an object.
 TEXTURES = {
     "mvtec": ("carpet", "grid", "leather", "tile", "wood"),
+    "btad": ("02",),  # wood
     "mtd": mtd.CATEGORIES,
     "aitex": mvtec.AITEX,
     "synthetic": ("canvas", "brushed_steel", "veneer", "terrazzo"),

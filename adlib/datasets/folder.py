@@ -181,9 +181,17 @@ def _by_name(home: Path) -> list[Sample]:
                 f"{unknown[0]}: names in {home} begin with their kind (good_..., scratch_...), this one does not: "
                 "rename it, or sort the images into folders"
             )
+        if unsaid := [path for path, kind in kinds.items() if kind not in NORMAL and _is_no_kind(kind)]:
+            raise ValueError(
+                f"{unsaid[0]}: its name begins with no kind of defect, and not with one of {', '.join(NORMAL)} either: "
+                "rename it, or sort the images into folders"
+            )
         normal = [path for path, kind in kinds.items() if kind in NORMAL]
-        masks = {kind: _masks(home, kind) for kind in set(kinds.values())}
-        defects = [Sample(p, "test", k, masks[k].get(p.stem)) for p, k in kinds.items() if k not in NORMAL]
+        defects = [
+            sample
+            for kind in sorted(set(kinds.values()) - {*NORMAL})
+            for sample in _of_a_kind(home, kind, [path for path, of in kinds.items() if of == kind])
+        ]
         return _held_out(normal) + defects
     if wrong := [path for path in kinds if _words(path) & {*DEFECTIVE}]:
         raise ValueError(
@@ -196,6 +204,11 @@ def _by_name(home: Path) -> list[Sample]:
             "kind (good_..., scratch_...), or sort the images into folders"
         )
     return _held_out(list(kinds))
+
+
+def _is_no_kind(word: str) -> bool:
+    """Say whether a file's first word is no kind of defect: train, test, goodpart."""
+    return bool(NO_KIND.fullmatch(word)) or word.startswith((GOOD, "normal"))
 
 
 def _unlike_good(images: list[Path]) -> list[Path]:
@@ -235,6 +248,16 @@ def _defects(home: Path, parent: Path, names: list[str]) -> list[Sample]:
     for name in names:
         if name.lower() in NORMAL:
             continue
-        masks = _masks(home, name)
-        rows += [Sample(image, "test", name, masks.get(image.stem)) for image in images_in(parent / name)]
+        rows += _of_a_kind(home, name, images_in(parent / name))
     return rows
+
+
+def _of_a_kind(home: Path, defect: str, images: list[Path]) -> list[Sample]:
+    """Defects of one kind with their masks; ValueError where one mask would be that of several images."""
+    masks = _masks(home, defect)
+    of_stem: dict[str, Path] = {}
+    for image in images:
+        first = of_stem.setdefault(image.stem, image)
+        if first != image and image.stem in masks:
+            raise ValueError(f"{masks[image.stem]} would be the mask of {first} and of {image}: give one another name")
+    return [Sample(image, "test", defect, masks.get(image.stem)) for image in images]

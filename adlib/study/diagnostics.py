@@ -97,7 +97,9 @@ def _above_by_distance(
     maps: np.ndarray, counted: np.ndarray, border: np.ndarray, threshold: float, edges: Sequence[float]
 ) -> pd.DataFrame:
     """Of the pixels `counted`, by their distance to those of `border`: upper edge, count, share above the threshold."""
-    far = (ndimage.distance_transform_edt(~of)[pixels] for pixels, of in zip(counted, border, strict=True))
+    # Without a border pixel scipy's distances mean nothing: then all is infinitely far.
+    away = (ndimage.distance_transform_edt(~of) if of.any() else np.full(of.shape, np.inf) for of in border)
+    far = (distance[pixels] for distance, pixels in zip(away, counted, strict=True))
     which = np.digitize(np.concatenate([np.empty(0), *far]), edges, right=True) - 1
     count = np.bincount(which, minlength=len(edges) - 1)
     above = np.bincount(which, weights=maps[counted] > threshold, minlength=len(edges) - 1)

@@ -158,9 +158,10 @@ def fastest_to_most_accurate(table: pd.DataFrame) -> pd.DataFrame:
 def mean_ranks(rows: pd.DataFrame, metric: str) -> tuple[pd.Series, float]:
     """Rank the methods on each category that all compared ones have, 1 is best, and average, best first.
 
-    Returns the mean ranks, and by how much two of them have to differ (`intervals.critical_difference`).
+    Returns the mean ranks, and by how much two of them have to differ (`intervals.critical_difference`). A category in
+    which the metric of any is not known (pixel metrics without masks) ranks nothing and does not count.
     """
-    means = category_means(comparable(rows), metric)
+    means = category_means(comparable(rows), metric).dropna()
     ranks = means.rank(axis=1, ascending=False).mean().sort_values()
     return ranks, critical_difference(len(ranks), len(means))
 
@@ -173,9 +174,10 @@ def category_means(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 def friedman(rows: pd.DataFrame, metric: str) -> float:
     """Compute the probability of ranks that differ this much without any difference (Friedman's test).
 
-    Over the categories that all compared methods have; NaN for fewer than three methods or two categories.
+    Over the categories that all compared methods have, and whose metric is known of all; NaN for fewer than three
+    methods or two categories.
     """
-    means = category_means(comparable(rows), metric)
+    means = category_means(comparable(rows), metric).dropna()
     if means.shape[1] < 3 or len(means) < 2:
         return math.nan
     return float(friedmanchisquare(*means.to_numpy().T).pvalue)

@@ -127,6 +127,29 @@ def test_names_in_a_flat_folder_say_the_kind(tmp_path):
         datasets.load("folder", ".", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["train_01", "test_01", "val_3", "goodpart_2", "normally_4"])
+def test_a_name_that_begins_with_no_kind_of_defect_is_not_taken_for_one(tmp_path, name):
+    for number in range(6):
+        layouts.picture(tmp_path / f"good_{number}.png")
+    layouts.picture(tmp_path / f"{name}.png")
+    with pytest.raises(ValueError, match=rf"{name}\.png: its name begins with no kind of defect"):
+        datasets.load("folder", ".", tmp_path)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_mask_of_two_images_is_refused(tmp_path, flat):
+    for number in range(6):
+        layouts.picture(tmp_path / (f"good_{number}.png" if flat else f"good/{number}.png"))
+    names = [f"scratch_1{end}" if flat else f"scratch/1{end}" for end in (".png", ".jpg")]
+    for name in names:
+        layouts.picture(tmp_path / name)
+    assert counts(datasets.load("folder", ".", tmp_path))["test", "scratch"] == 2
+    mask = tmp_path / "masks/scratch" / ("scratch_1.png" if flat else "1.png")
+    layouts.picture(mask, 255)
+    with pytest.raises(ValueError, match=rf"{re.escape(str(mask))} would be the mask of .*1\.jpg and of .*1\.png"):
+        datasets.load("folder", ".", tmp_path)
+
+
 def test_defects_are_not_taken_for_normal_parts(tmp_path):
     for name in ("a1.png", "a2.png", "bad_1.png"):
         layouts.picture(tmp_path / name)

@@ -69,6 +69,12 @@ def test_a_hollow_defect_is_found_at_its_border_alone():
     assert diagnostics.recall_by_depth(maps[:0], masks[:0], 0.5, edges=(0, 4, np.inf))["recall"].isna().all()
 
 
+def test_a_defect_that_fills_the_image_is_infinitely_deep():
+    """Nothing outside of it is seen, so that no pixel is near its border."""
+    found = diagnostics.recall_by_depth(np.ones((1, 40, 40)), np.ones((1, 40, 40), bool), 0.5)
+    assert found["pixels"].tolist() == [0] * (len(found) - 1) + [1600]
+
+
 def test_a_halo_is_counted_near_and_only_in_images_with_a_defect():
     masks = np.zeros((2, 64, 64))
     masks[0, 32, 32] = 1

@@ -61,6 +61,25 @@ def test_ranks_that_always_agree_are_not_by_chance():
     assert math.isnan(ranking.friedman(pd.DataFrame(agreeing[:6]), "image_auroc"))
 
 
+def test_a_category_without_the_metric_ranks_nothing():
+    """As of images without masks, where no pixel metric is known: with it methods would seem easier to tell apart."""
+    rows = pd.DataFrame(scored({"stpm": (0.9, 0.8, 0.9), "rd": (0.8, 0.7, 0.8), "dskd": (0.7, 0.6, 0.7)}))
+    without = pd.DataFrame(
+        [*rows.to_dict("records"), *(scored_row(m, "wood", math.nan) for m in ("stpm", "rd", "dskd"))]
+    )
+    one = pd.DataFrame(
+        [
+            *rows.to_dict("records"),
+            *(scored_row(m, "wood", v) for m, v in zip(("stpm", "rd", "dskd"), (0.1, 0.2, math.nan), strict=True)),
+        ]
+    )
+    for more in (without, one):
+        ranks, apart = ranking.mean_ranks(more, "image_auroc")
+        assert ranks.to_dict() == {"stpm": 1.0, "rd": 2.0, "dskd": 3.0}
+        assert apart == pytest.approx(intervals.critical_difference(3, 3))
+        assert ranking.friedman(more, "image_auroc") == pytest.approx(math.exp(-3))
+
+
 def test_the_front_holds_what_nothing_beats():
     cost, merit = pd.Series([1, 2, 3, 3, 2]), pd.Series([5, 7, 7, 8, 6])
     assert plots.on_front(cost, merit).tolist() == [True, True, False, True, False]

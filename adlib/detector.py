@@ -309,7 +309,7 @@ class Detector:
         run = self.trained
         names = [self._name(path) for path in run.test.table["image"]]
         _check_overlays(folder, names)
-        for old in [path for path in folder.rglob("*.png") if is_overlay(path)]:
+        for old in [path for path in folder.rglob("*") if is_overlay(path)]:  # .PNG, too
             old.unlink()
         self._draw(run.test, run.predicted, names, folder)
 
@@ -337,6 +337,10 @@ def _overlay_of(name: str, folder: Path) -> Path:
 
 
 def _check_overlays(folder: Path, names: Iterable[str]) -> None:
-    """Raise ValueError, before the work, if the picture of an image would replace something else."""
+    """Raise ValueError, before the work, if the picture of an image would replace something else, or another's."""
+    drawn: dict[Path, str] = {}
     for name in names:
-        plots.check_overlay(_overlay_of(name, folder))
+        path = _overlay_of(name, folder)
+        plots.check_overlay(path)
+        if drawn.setdefault(path, name) != name:
+            raise ValueError(f"{path} would be the picture of {drawn[path]} and of {name}: rename one of them")

@@ -167,6 +167,9 @@ def test_pictures_of_maps_are_neither_scored_nor_lost_to_a_namesake(fitted, part
         assert len(fitted.score(tmp_path, overlays=tmp_path / "overlays")) == 2
     assert sorted(path.name for path in (tmp_path / "overlays").iterdir()) == ["a.bmp.png", "a.png"]
     assert len(fitted.score(tmp_path)) == 2
+    shutil.copy(tmp_path / "a.png", tmp_path / "a.bmp.png")
+    with pytest.raises(ValueError, match=r"a\.bmp\.png would be the picture of a\.bmp and of a\.bmp\.png"):
+        fitted.score(tmp_path, overlays=tmp_path / "others")
 
 
 @pytest.mark.parametrize("overlays", ["new", "new/../new", "link", "."])
@@ -249,9 +252,9 @@ def test_the_report_is_whole(fitted, parts, tmp_path):
     pictures = sorted(p.relative_to(tmp_path / "out/overlays").as_posix() for p in tmp_path.rglob("overlays/*/*.png"))
     assert pictures == sorted(scores.image)
     assert Detector.load(tmp_path / "out/detector.safetensors").threshold == fitted.threshold
-    shutil.copy(tmp_path / "out/overlays" / pictures[0], tmp_path / "out/overlays/of_before.png")
+    shutil.copy(tmp_path / "out/overlays" / pictures[0], tmp_path / "out/overlays/of_before.PNG")
     fitted.report(tmp_path / "out")
-    assert not (tmp_path / "out/overlays/of_before.png").exists()
+    assert not (tmp_path / "out/overlays/of_before.PNG").exists()
 
 
 def test_of_the_images_that_chose_the_threshold_no_share_is_shown():

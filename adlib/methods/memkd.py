@@ -264,7 +264,8 @@ class MemKD(NRDistillation, MemoryRD):
             "training of the row RD",
             "whether it is as long as MemKD's is not said",
             "-",
-            "rd: its own text's 200 epochs; the claims are judged against memkd with items=0, of MemKD's 100",
+            "rd: its own text's 200 epochs; the claims have lines against it, and against memkd with items=0, of "
+            "MemKD's 100",
         ),
         Deviation("masks, image label", "not stated", "-", "common protocol: bilinear, >= 0.5; the folder"),
         Deviation("validation, schedule, choice of the epoch", "not stated", "-", "none; all images, the last epoch"),

@@ -20,8 +20,8 @@ ENOUGH_CATEGORIES = 5  # of each kind; with fewer an advice says so
 MUCH = 5  # points of image AUROC
 # What of a difference between recipes may be the bundled teacher's doing (`adlib/weights/README.md`), by method.
 OF_THE_TEACHER = {
-    "mixed_teacher": "which may be the teacher: the paper's recipe reads a stage of the EfficientNet that was matched "
-    "by nothing when the bundled one was distilled"
+    "mixed_teacher": "which may be the teacher's doing: the paper's recipe reads a stage of the EfficientNet that was "
+    "matched by nothing when the bundled one was distilled"
 }
 
 

@@ -157,12 +157,14 @@ def why(beside: pd.DataFrame) -> pd.DataFrame:
 def to_fill(beside: pd.DataFrame) -> list[str]:
     """List the shell lines that would fill what is missing in `reproduced`, each run once.
 
-    What is a part of another number's runs needs no line of its own. Times are measured by the benchmarks.
+    What is a part of another number's runs needs no line of its own. Of a table with times there are the benchmarks, on
+    a GPU as the papers' are, into files beside the committed ones.
     """
     wanted = {runs for runs in beside["runs"] if runs}
     timed = set(beside.loc[beside["metric"].isin(list(TIMES)), "method"])
     lines = [command(runs) for runs in wanted if not any(set(runs) < set(other) for other in wanted)]
-    return sorted(lines) + [f"python benchmarks/{name}.py --device cuda" for name in ("turns", "peers") if timed]
+    measure = "python benchmarks/{0}.py --device cuda --out build/speed/{0}.csv"
+    return sorted(lines) + [measure.format(name) for name in ("turns", "peers") if timed]
 
 
 def command(runs: Sequence[Run]) -> str:

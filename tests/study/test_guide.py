@@ -103,7 +103,7 @@ def test_the_recipes_of_a_method_differ_by_what_its_means_differ():
 def test_a_difference_between_recipes_that_may_be_the_bundled_teachers_says_so(teacher):
     rows = [scored({"mixed_teacher": (0.5 + i, 0.5 + i, 0.5 + i)}, recipe=r) for i, r in enumerate(("paper", "code"))]
     said = guide.recipes(pd.DataFrame(rows[0] + rows[1]).assign(teacher=teacher))
-    assert ("which may be the teacher" in said) == (teacher == "bundled")
+    assert ("which may be the teacher's doing" in said) == (teacher == "bundled")
 
 
 def test_what_longer_training_moves_is_counted():

@@ -24,7 +24,7 @@ SEVERAL = {
     "dskd(one level)": ["dskd(level 1)", "dskd(level 2)", "dskd(level 3)"],
 }
 # What a variant is judged against in lines of its own, too. The scale `small` settles STPM's statistics, which is none
-# of its source's doing; and MemKD differs from RD by two losses and a schedule, too: without items by its memories
+# of its source's doing; and MemKD differs from RD by another loss and schedule, too: without items by its memories
 # alone.
 UNSETTLED, WITHOUT_MEMORIES = "stpm(settle=off)", "memkd(items=0)"
 MORE_THAN = ": its gain less that of "  # in what a gain is against, where it is to be the largest

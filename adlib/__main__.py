@@ -8,9 +8,12 @@ A detector is trained and saved by `notebooks/your_images.ipynb`, or in Python: 
 import argparse
 import sys
 from pathlib import Path
+from typing import Final
 
 import adlib
 from adlib.files import check_writable, whole_file
+
+UNPRINTABLE: Final = "backslashreplace"  # a file's name may hold what no text can: it is shown as \\udcXX
 
 
 def main(words: list[str] | None = None) -> int:
@@ -27,6 +30,8 @@ def main(words: list[str] | None = None) -> int:
     options = parser.parse_args(words)
     try:
         if options.csv is not None:
+            if options.csv.expanduser().is_dir():
+                raise IsADirectoryError(f"{options.csv} is a folder: name the file that the scores go into")
             check_writable(options.csv.expanduser().absolute().parent)
         detector = adlib.Detector.load(options.detector, options.device)
         if options.false_alarm_rate is not None:
@@ -34,12 +39,13 @@ def main(words: list[str] | None = None) -> int:
         scores = detector.score(options.images, overlays=options.overlays, progress=sys.stderr.isatty())
         if options.csv is not None:
             with whole_file(options.csv.expanduser()) as temporary:
-                scores.to_csv(temporary, index=False)
+                scores.to_csv(temporary, index=False, errors=UNPRINTABLE)
     except Exception as error:  # whatever it is: an exit by traceback has the status that means an alarm
         print(f"error: {error or type(error).__name__}", file=sys.stderr)
         return 2
     if options.csv is None:
-        print(scores.to_string(index=False))
+        encoding = sys.stdout.encoding or "utf-8"
+        print(scores.to_string(index=False).encode(encoding, UNPRINTABLE).decode(encoding))
     print(f"{int(scores['alarm'].sum())} of {len(scores)} images alarm. {detector.threshold}", file=sys.stderr)
     return int(scores["alarm"].any())
 

@@ -219,15 +219,19 @@ def _load_weights(network: nn.Module, backbone: str, source: str) -> Provenance:
 
 
 def _load_file(network: nn.Module, backbone: str, source: str, path: Path) -> Provenance:
+    _fill(network, read_weights(path), backbone, str(path))
+    return Provenance(source, path.name, sha256(path))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a `.safetensors` file; FileNotFoundError, or ValueError for one that is damaged or something else."""
     try:
-        state = load_file(path)
+        return load_file(path)
     except SafetensorError as error:
         raise ValueError(
             f"{path} is not a complete safetensors file ({path.stat().st_size} bytes: {error}); "
             "copy or download it again"
         ) from error
-    _fill(network, state, backbone, str(path))
-    return Provenance(source, path.name, sha256(path))
 
 
 def _imagenet_state(backbone: str) -> tuple[dict[str, Tensor], str]:
@@ -263,6 +267,11 @@ def _fill(network: nn.Module, state: dict[str, Tensor], backbone: str, origin: s
     wanted = network.state_dict()
     missing = sorted(set(wanted) - set(state))
     misfit = [k for k in wanted if k in state and state[k].shape != wanted[k].shape]
+    if missing and not misfit and set(wanted) & set(state):
+        raise ValueError(
+            f"{origin} does not hold all that is read of {backbone}: it lacks {missing[0]!r} and {len(missing) - 1} "
+            "more. Choose levels that it has, or a file of the whole network"
+        )
     if missing or misfit:
         first = (
             f"lacks {missing[0]!r} and {len(missing) - 1} more"

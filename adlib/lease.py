@@ -122,7 +122,11 @@ def main(arguments: list[str]) -> int:
             left.unlink(missing_ok=True)
         before = _killed_for_memory()
         # The command inherits the lease: it is at work also where only this process is killed.
-        process = subprocess.Popen(command, pass_fds=(lease.fileno(),))
+        try:
+            process = subprocess.Popen(command, pass_fds=(lease.fileno(),))
+        except OSError as error:
+            print(f"{command[0]} could not be started ({error.strerror}): nothing was made", file=sys.stderr)
+            return 127  # as shells say it
         while True:
             try:
                 status = process.wait()

@@ -190,6 +190,8 @@ def _warn_of_replacement(path: Path, run: "Run") -> None:
         old = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
+    if not isinstance(old, dict):
+        return
     now = {
         "images of the same name": ("data_sha256", run.data_sha256),
         "weights of the same name": ("teacher_sha256", run.method.provenance.sha256),

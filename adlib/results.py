@@ -48,10 +48,10 @@ def row_path(folder: str | Path, row: Row | Mapping[str, Any]) -> Path:
 
 
 def teacher_slug(teacher: str) -> str:
-    """A teacher's name for a file name; a weights file has its stem and a hash of its whole name."""
+    """A teacher's name for a file name; one with a weights file has the beginning of it and a hash of the whole."""
     text = teacher
-    if teacher.endswith(".safetensors"):
-        text = f"{Path(teacher).stem}-{_hash(teacher)}"
+    if ".safetensors" in teacher:  # two names may be written alike without the signs that a file name cannot have
+        text = f"{Path(teacher).stem[:80]}-{_hash(teacher)}"
     return re.sub(r"[^A-Za-z0-9._]+", "_", text)
 
 

@@ -44,8 +44,8 @@ def _maps_to(holds: Any) -> Any:
 
 
 # What a field holds: (the words of the error, the check), made on the row's JSON form.
-_NAME = r"[^/\\.\x00-\x1f][^/\\\x00-\x1f]{0,99}"
-Name = Annotated[str, ("a name that can be a folder: no /, \\ or leading dot", _matches(_NAME))]
+_NAME = r"[^/\\.\x00-\x1f\ud800-\udfff][^/\\\x00-\x1f\ud800-\udfff]{0,99}"  # a surrogate stands for what is not UTF-8
+Name = Annotated[str, ("a name that can be a folder: UTF-8, no /, \\ or leading dot", _matches(_NAME))]
 Text = Annotated[str, ("non-empty text", _matches(r"(?s).+"))]
 Count = Annotated[int, ("a whole number >= 0", _is_count)]
 Recipe = Annotated[str, ("'paper' or 'code'", _one_of("paper", "code"))]

@@ -115,6 +115,11 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path, spoil, says):
         Teacher("resnet18", str(tmp_path / "w.safetensors"), (1,))
 
 
+def test_a_level_that_the_bundled_file_has_not_is_what_the_error_is_about():
+    with pytest.raises(ValueError, match=r"resnet18.safetensors does not hold all that is read of resnet18: .*levels"):
+        Teacher("resnet18", "bundled", (4,))
+
+
 def test_truncated_missing_and_unknown_sources(tmp_path):
     path = tmp_path / "w.safetensors"
     save_file(dict(feature_network("resnet18", (1,)).state_dict()), path)

@@ -98,6 +98,29 @@ def test_the_command_scores_as_the_detector_does(fitted, parts, tmp_path, capsys
     assert "none.safetensors" in capsys.readouterr().err
 
 
+def test_names_that_are_not_utf_8_are_scored_and_shown(fitted, parts, tmp_path, capsys):
+    saved = str(fitted.save(tmp_path / "parts.safetensors"))
+    odd = tmp_path / "odd" / os.fsdecode(b"gut_\xe9.png")
+    odd.parent.mkdir()
+    try:
+        shutil.copy(parts / "square" / "000.png", odd)
+    except OSError:
+        pytest.skip("a file system that takes UTF-8 alone")
+    assert command([saved, str(odd.parent)]) == 1
+    assert "gut_\\udce9.png" in capsys.readouterr().out
+    table = tmp_path / "scores.csv"
+    assert command([saved, str(odd.parent), "--csv", str(table), "--overlays", str(tmp_path / "maps")]) == 1
+    assert pd.read_csv(table).image.tolist() == ["gut_\\udce9.png"]
+    assert len([*(tmp_path / "maps").iterdir()]) == 1
+
+
+def test_scores_are_not_to_replace_a_folder(fitted, parts, tmp_path, monkeypatch, capsys):
+    saved = str(fitted.save(tmp_path / "parts.safetensors"))
+    monkeypatch.setattr(adlib.Detector, "score", lambda *_, **__: pytest.fail("scored"))
+    assert command([saved, str(parts), "--csv", str(tmp_path)]) == 2
+    assert "is a folder: name the file" in capsys.readouterr().err
+
+
 def test_no_failure_has_the_status_of_an_alarm(fitted, parts, tmp_path, monkeypatch, capsys):
     saved = str(fitted.save(tmp_path / "parts.safetensors"))
     monkeypatch.setattr(adlib.Detector, "score", lambda *_, **__: 1 / 0)

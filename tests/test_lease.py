@@ -180,6 +180,12 @@ def test_without_a_command_it_says_what_it_takes(capsys):
     assert "usage: lease.py ROW.json COMMAND" in capsys.readouterr().err
 
 
+def test_a_command_that_is_not_there_is_named(tmp_path, capsys):
+    assert lease.main([str(tmp_path / "row.json"), "no-such-program"]) == 127
+    assert "no-such-program could not be started (No such file or directory)" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import adlib
-from adlib import preparation
+from adlib import preparation, results
 from adlib.images import UnknownMask
 from tests.conftest import prepared, spoiled, tiny_images, write_category, write_tiny
 
@@ -33,6 +33,14 @@ def test_a_row_of_other_images_of_the_same_name_is_not_replaced_unsaid(tmp_path)
         prepared(tmp_path, category=second, dataset="folder", out_dir=tmp_path / "rows")
     with pytest.warns(UserWarning, match=r"was made with other precision \(fp32, now bf16\) and will be replaced"):
         prepared(tmp_path, category=first, dataset="folder", out_dir=tmp_path / "rows", precision="bf16")
+
+
+def test_what_lies_at_a_rows_place_and_is_none_stops_nothing(data_root, tmp_path):
+    run = prepared(data_root, out_dir=tmp_path)
+    path = results.row_path(tmp_path, run.identity)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("[]")
+    assert prepared(data_root, out_dir=tmp_path).identity == run.identity
 
 
 @pytest.mark.filterwarnings("ignore::adlib.images.UnknownMask")

@@ -57,8 +57,15 @@ def test_every_part_of_the_identity_changes_the_path(tmp_path):
         make(category="pill"), make(seed=1), make(scale="full"), make(teacher="random"),
         make(overrides={"lr": 0.1}), make(overrides={"lr": 0.2}),
         make(teacher="a/x.safetensors"), make(teacher="b/x.safetensors"),
+        make(teacher="a-b.safetensors+bundled"), make(teacher="a_b.safetensors+bundled"),
     ]  # fmt: skip
     assert len({results.row_path(tmp_path, run) for run in runs}) == len(runs)
+
+
+def test_a_weights_file_of_a_long_name_has_a_path_that_can_be_written(tmp_path):
+    path = results.write(make(teacher=f"{'w' * 230}.safetensors", overrides={"lr": 0.1}), tmp_path)
+    assert len(path.name) < 200
+    assert len(results.read(tmp_path)) == 1
 
 
 def test_path_of_overrides_is_the_same_from_numpy_tuples_and_any_order(tmp_path):

@@ -135,12 +135,12 @@ def fingerprint(samples: pd.DataFrame) -> str:
     digest = hashlib.sha256()
     rows = samples.sort_values("image")[["image", "mask", "label", "defect", "split"]]
     for image, mask, label, defect, split in rows.itertuples(index=False):
-        digest.update(f"{label}\t{defect}\t{split}\n".encode())
+        digest.update(os.fsencode(f"{label}\t{defect}\t{split}\n"))  # a name need not be UTF-8
         for path in (image, mask):
             if not isinstance(path, str):
                 digest.update(b"-\n")
                 continue
             content = Path(path).read_bytes()
             name = Path(path).relative_to(common).as_posix()
-            digest.update(f"{name}\t{len(content)}\n".encode() + content)
+            digest.update(os.fsencode(f"{name}\t{len(content)}\n") + content)
     return digest.hexdigest()

@@ -47,6 +47,10 @@ def make(arguments: list[str]) -> None:
     options = _parser().parse_args(arguments)
     if options.out.suffix != ".safetensors":  # what `teacher=` takes, and the card's name would be the weights'
         raise ValueError(f"a teacher's name ends in .safetensors, got {options.out.name!r}")
+    if options.procedural < 0:
+        raise ValueError(f"--procedural must be at least 0, got {options.procedural}")
+    if options.canvas < 2:
+        raise ValueError(f"--canvas must be at least 2 pixels, got {options.canvas}")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     if options.start is not None and not options.start.is_file():
         raise FileNotFoundError(f"no weights to start from: {options.start}")

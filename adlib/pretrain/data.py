@@ -135,7 +135,10 @@ def _files(path: Path) -> list[File]:
         return [(p.relative_to(path).as_posix(), p.read_bytes) for p in found]
     if not path.is_file():
         raise FileNotFoundError(f"no such folder or zip of images: {path}")
-    archive = zipfile.ZipFile(path)  # open as long as its images may be read
+    try:
+        archive = zipfile.ZipFile(path)  # open as long as its images may be read
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is neither a folder nor a whole zip of images ({error}): copy it again") from error
     names = sorted(n for n in archive.namelist() if _is_image(Path(n)))
     return [(name, lambda name=name: archive.read(name)) for name in names]  # type: ignore[misc]
 

@@ -8,10 +8,9 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from adlib.backbones import IMAGENET_TAGS, imagenet_network, tensorflow_style, tensors_sha256
+from adlib.backbones import IMAGENET_TAGS, imagenet_network, read_weights, tensorflow_style, tensors_sha256
 from adlib.files import sha256
 from adlib.images import MEAN, STD
 
@@ -62,7 +61,8 @@ class Source(nn.Module):
     strides 4, 8 and 16; cells without a partner are left out (`crop_student`). Without this the student would learn
     features of what lies half a cell beside them.
 
-    Raises ValueError for weights that do not fit the network, ConnectionError for some that cannot be fetched.
+    Raises ValueError for weights that do not fit the network, FileNotFoundError for a file that is not there,
+    ConnectionError for some that cannot be fetched.
     """
 
     mean: Tensor
@@ -83,7 +83,7 @@ class Source(nn.Module):
                 padding: dict[str, Any] = {"pad_type": "same"} if self.same else {}
                 network = timm.create_model(name, **padding)
         if weights not in ("imagenet", "random"):
-            state = load_file(Path(weights).expanduser())
+            state = read_weights(Path(weights).expanduser())
             try:
                 network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
             except RuntimeError as error:

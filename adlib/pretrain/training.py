@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Generator, Tensor, nn
 
+from adlib.backbones import read_weights
 from adlib.device import autocast
 from adlib.files import sha256
 from adlib.pretrain.augment import views
@@ -220,7 +220,7 @@ def begin_from(start: Path | None, network: nn.Module) -> None:
     """
     if start is None:
         return
-    own, found = network.state_dict(), load_file(Path(start).expanduser())
+    own, found = network.state_dict(), read_weights(Path(start).expanduser())
     if misfit := [k for k, v in found.items() if k not in own or own[k].shape != v.shape]:
         raise ValueError(f"{start} is of another network: {misfit[0]!r} and {len(misfit) - 1} more do not fit")
     network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in found.items()}, strict=False)

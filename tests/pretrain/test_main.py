@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from adlib.pretrain import Augmentation, Config
 from adlib.pretrain.__main__ import _config, _parser, main, make
@@ -49,16 +50,26 @@ def test_the_command_line_reaches_every_field():
         ("--out t.safetensors --mix photographs", "expected name=number,name=number,..., got 'photographs'"),
         ("--out t.safetensors --augment grey=0.3", "unknown name 'grey'"),
         ("--out t.safetensors --source random", "no image in no folder"),
+        ("--out t.safetensors --procedural -1", "--procedural must be at least 0, got -1"),
+        ("--out t.safetensors --data text", "text is neither a folder nor a whole zip of images"),
+        ("--out t.safetensors --source text --data images", "text is not a complete safetensors file (5 bytes"),
+        (
+            "--out t.safetensors --start text --procedural 2 --canvas 64 --augment mixup=0,cutmix=0",
+            "text is not a complete safetensors file",
+        ),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line_before_anything_is_trained(
     words, said, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "text").write_text("words")
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "images" / "0.png")
     monkeypatch.setattr(Pretraining, "run", lambda *_, **__: pytest.fail("trained"))
-    assert main([*words.split(), "--steps", "1", "--procedural", "0", "--device", "cpu"]) == 1
+    assert main(["--procedural", "0", *words.split(), "--steps", "1", "--device", "cpu"]) == 1
     assert said in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    assert {path.name for path in tmp_path.iterdir()} == {"text", "images"}
 
 
 def test_shares_may_be_of_groups_of_ones_own():

@@ -69,7 +69,21 @@ def _at_once(judged: pd.DataFrame) -> str:
         f"on one side of 0, where about {0.05 * len(lines):.0f} would by chance alone; the sign depends on a single "
         f"category in {depend}. When all are judged at once (Holm), these stay, {HOLDS.strip()} in the "
         f"tables: {named or 'none'}. Some rules, of these lines too, were changed after rows existed "
-        "([how](rule_changes.md)): a † is no registered test either."
+        "([how](rule_changes.md)): a † is no registered test either.\n\n" + _stated_before(judged)
+    )
+
+
+def _stated_before(judged: pd.DataFrame) -> str:
+    """Name the lines on scores that are judged by rules which no row of theirs was there to turn."""
+    tested = judged[~judged["verdict"].isin(verdicts.NO_VERDICT) & judged["rule"].ne("")]
+    named = [
+        f"{line.id} ({line.metric} against {line.against}, recipe {line.recipe}, {line.images} images): {line.verdict}"
+        for line in tested[tested["rule"] == verdicts.BEFORE].itertuples()
+    ]
+    return (
+        f"The rules have been as they stand since {verdicts.RULES_SINCE[:10]}. All rows of {len(named)} of the "
+        f"{len(tested)} lines on scores were made after that, so that none could turn them: "
+        f"{'; '.join(named) or 'none'}."
     )
 
 

@@ -149,3 +149,18 @@ def test_every_claim_stands_on_the_page_once(committed_verdicts):
     said = claims_page.text(committed_verdicts).replace(claims_page.NO_BREAK, " ")
     for number in committed_verdicts["id"].unique():
         assert len(re.findall(rf"^(?:\| |- ){number}: ", said, re.MULTILINE)) == 1, number
+
+
+def test_lines_whose_rules_were_there_first_are_named():
+    """Of three lines on scores one; a line on times has no rows, one without a verdict nothing that could turn."""
+    early = line(rule=verdicts.AFTER)
+    late = line(rule=verdicts.BEFORE, verdict=verdicts.INCONCLUSIVE, recipe="code", images="generated")
+    silent = line(rule=verdicts.BEFORE, verdict=verdicts.NOT_JUDGED, why="2 of 3 seeds")
+    said = text(early, early, late, silent, line())
+    assert (
+        "All rows of 1 of the 3 lines on scores were made after that, so that none could turn them: S2-1 (aupro "
+        "against rd, recipe code, generated images): inconclusive." in said
+    )
+    assert "All rows of 0 of the 1 lines on scores were made after that, so that none could turn them: none." in text(
+        early
+    )

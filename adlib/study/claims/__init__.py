@@ -42,7 +42,8 @@ photographs, so that one interval over both would be of nothing that exists. Whe
 of categories that we lack, the words are 'not tested here'; where there are too few seeds, or what was measured says
 nothing of the claim, 'measured but not judged'; both with the reason.
 
-The rules changed after rows existed: `docs/rule_changes.md` lists how, and the claims that each change concerns.
+The rules changed after rows existed: `docs/rule_changes.md` lists how, and the claims that each change concerns. They
+have been as they stand since `verdicts.RULES_SINCE`; the column `rule` tells the lines whose rows were all made after.
 """
 
 from collections.abc import Mapping

@@ -10,6 +10,7 @@ import pandas as pd
 
 from adlib.methods import METHODS
 from adlib.study.claims.scope import counted
+from adlib.study.claims.verdicts import rule_of
 from adlib.study.filters import origins, places
 from adlib.study.intervals import ENOUGH_SEEDS, chance_limit
 from adlib.study.variants import select
@@ -59,7 +60,7 @@ def chosen(rows: pd.DataFrame, name: str, metric: str) -> pd.DataFrame:
     part = part.assign(weights=pd.Series(weights, part.index, dtype=object), chance=limits)
     counts = [counted(of, category) for of, category in zip(part["dataset"], part["category"], strict=True)]
     part = part[pd.Series(counts, part.index, dtype=bool)].dropna(subset=["value"])
-    return part[[*PAIRED, "value", "backbone", "networks", "weights", "steps", "settle", "device", "chance"]]
+    return part[[*PAIRED, "value", "backbone", "networks", "weights", "steps", "settle", "device", "chance", "created"]]
 
 
 def _of_one_teacher(paired: pd.DataFrame, suffix: str) -> pd.Series:
@@ -79,6 +80,11 @@ def columns(setting: tuple[Any, ...]) -> dict[str, Any]:
     """Name the parts of a setting: `SETTING`; nothing overridden is an empty text."""
     named = dict(zip(SETTING, setting, strict=True))
     return named | {"overrides": "" if named["overrides"] == "{}" else named["overrides"]}
+
+
+def rule(group: pd.DataFrame) -> str:
+    """Say whether the rules were as they stand before any row of both sides was made (`verdicts.rule_of`)."""
+    return rule_of(str(time) for name in group if str(name).split()[0] == "created" for time in group[name])
 
 
 def conditions(setting: tuple[Any, ...], group: pd.DataFrame) -> str:

@@ -92,6 +92,7 @@ def _against(names: list[str], claim: Mapping[str, str], metric: str, rows: pd.D
                 against=best,
                 by_category="; ".join(filter(None, said)),
                 conditions=pairs.compared(setting, group, variant, best),
+                rule=pairs.rule(group),
                 why=line.why or scope.coverage(speaks_of, group),
             )
         )
@@ -128,6 +129,7 @@ def _the_most(claim: Mapping[str, str], metric: str, rows: pd.DataFrame) -> list
             **pairs.columns(setting),
             against=name + MORE_THAN + most.split("/")[1],
             conditions=f"{pairs.compared(setting, group, claim['variant'], name)}; {others_run}",
+            rule=pairs.rule(group),
         )
         every = len(PUBLISHED[dataset]) - 1
         if line.verdict == SUPPORTED and others.shape[1] < every:  # one of those that were not run may gain more
@@ -168,6 +170,7 @@ def _absolute(claim: Mapping[str, str], metric: str, i: int, rows: pd.DataFrame)
                 categories=categories,
                 seeds=seeds,
                 conditions=pairs.conditions(setting, group),
+                rule=pairs.rule(group),
                 verdict=SUPPORTED if reached else CONTRADICTED if missed else INCONCLUSIVE,
             )
         )

@@ -1,7 +1,9 @@
 """A judged claim: the line that it has, the words that it is judged with, and what an interval needs for each."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from datetime import datetime
 
 SUPPORTED, CONTRADICTED = "supported", "contradicted"
 INCONCLUSIVE = "inconclusive"
@@ -23,6 +25,8 @@ VERDICTS = (
     NOT_JUDGED,
     NOT_TESTED,
 )
+RULES_SINCE = "2026-12-01T00:00:00+00:00"  # the rules are as they stand: who changes one sets this anew
+BEFORE, AFTER = "stated before its rows", "changed after its first row"
 SHORT_OF = 0.1  # a ratio of times reaches the claimed one up to this share
 POINTS, RATIO, NUMBER = "percent points", "ratio", "number"  # units of an effect
 
@@ -59,6 +63,9 @@ class Line:
     textures: str = ""
     timed: str = ""  # of a line on times or memory: the networks of both sides, and how ours ran
     conditions: str = ""
+    rule: str = (
+        ""  # of a line on scores, whether the rules were as they stand (`RULES_SINCE`) before its rows were made
+    )
     # What follows.
     verdict: str = NOT_TESTED
     rests_on: str = ""  # the categories without which the verdict would be another, with the effect without each
@@ -72,6 +79,12 @@ COLUMNS = [field.name for field in fields(Line)]
 def untested(why: str) -> Line:
     """Make a line without a measurement, and say why there is none."""
     return Line(why=why, unit="")
+
+
+def rule_of(created: Iterable[str]) -> str:
+    """Say whether the rules were as they stand before any row was made, of the times (ISO 8601, UTC) when each was."""
+    since = datetime.fromisoformat(RULES_SINCE)
+    return BEFORE if all(datetime.fromisoformat(time) > since for time in created) else AFTER
 
 
 def over_lines(verdicts: set[str]) -> str:

@@ -1,11 +1,13 @@
 """Relative and absolute claims, from planted rows."""
 
 import math
+import re
 
 import pandas as pd
 import pytest
 
 from adlib import datasets
+from adlib.environment import PROJECT
 from adlib.study import claims
 from adlib.study.claims import scores, verdicts
 from tests.study.planted import judged, lines_of, table, without_items
@@ -171,3 +173,25 @@ def test_a_gain_that_is_printed_in_fractions_is_in_points():
     assert scores._stated_gain(claim, 0, "stpm") == pytest.approx(3.0)
     claim = {"metric": "image_auroc", "paper_variant": "98.0", "paper_baseline": "95.0", "baseline": "stpm"}
     assert scores._stated_gain(claim, 0, "stpm") == pytest.approx(3.0)
+
+
+def test_a_line_tells_whether_the_rules_were_there_before_its_rows(row):
+    """One row of either side that was made earlier is enough; a claim on what gains most tells it, too."""
+    early, late = "2026-11-30T23:59:59+00:00", "2026-12-01T00:00:01+00:00"
+    places = [*SEEDS[:3], *(("transistor", seed) for seed in range(3))]
+    sides = [
+        table(row, method, dict.fromkeys(places, score), created=late)
+        for method, score in (("destseg", 0.8), ("memory_destseg", 0.9))
+    ]
+    found = lines_of("S0-3", pd.concat(sides))
+    assert found["rule"].tolist() == [verdicts.BEFORE] * 2
+    for side in sides:
+        side.loc[side.index[-1], "created"] = early
+        assert lines_of("S0-3", pd.concat(sides))["rule"].tolist() == [verdicts.AFTER] * 2
+        side.loc[side.index[-1], "created"] = late
+
+
+def test_the_last_change_of_the_rules_is_dated_where_changes_are_told():
+    told = (PROJECT / "docs" / "rule_changes.md").read_text()
+    (last,) = re.findall(r"The last change was on (\S+)\. ", told)
+    assert last < verdicts.RULES_SINCE

@@ -7,9 +7,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 # A stamp newer than the lock file says that the environment is complete.
 STAMP := .venv/.installed
-# glibc gives large buffers back to the system after every step and asks for them again; keeping them saves
-# a third of the training time on a CPU. Ignored elsewhere.
-export GLIBC_TUNABLES ?= glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8589934592
 export JUPYTER_PLATFORM_DIRS ?= 1
 # Trust the certificates that the system trusts, as pip does: a company's own index may need it.
 export UV_SYSTEM_CERTS ?= 1

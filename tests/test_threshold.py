@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from adlib.environment import PROJECT
 from adlib.threshold import Threshold, held_out_needed
 
 
@@ -42,3 +43,11 @@ def test_the_threshold_keeps_its_promise_on_average_and_its_interval_on_each():
     assert np.mean(rates) == pytest.approx(found.promised, abs=0.004)
     assert found.promised <= 0.1
     assert np.mean(inside) == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_readme_says_how_many_good_images_a_rate_needs():
+    """Every fifth is held out."""
+    said = (PROJECT / "README.md").read_text()
+    needed = [held_out_needed(rate) for rate in (0.05, 0.01)]
+    assert f"a false-alarm rate of 5 % needs {5 * needed[0]} good images, one of 1 % needs {5 * needed[1]}" in said
+    assert f"(or {needed[0]} and {needed[1]} of your own choice" in said

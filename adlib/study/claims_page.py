@@ -75,16 +75,23 @@ def _at_once(judged: pd.DataFrame) -> str:
 
 def _stated_before(judged: pd.DataFrame) -> str:
     """Name the lines on scores that are judged by rules which no row of theirs was there to turn."""
-    tested = judged[~judged["verdict"].isin(verdicts.NO_VERDICT) & judged["rule"].ne("")]
+    lines = on_scores(judged)
     named = [
         f"{line.id} ({line.metric} against {line.against}, recipe {line.recipe}, {line.images} images): {line.verdict}"
-        for line in tested[tested["rule"] == verdicts.BEFORE].itertuples()
+        for line in lines[lines["rule"] == verdicts.BEFORE].itertuples()
     ]
+    last = f"The rules last changed on {verdicts.RULES_SINCE[:10]}."
+    if not named:
+        return f"{last} None of the {len(lines)} lines on scores rests on later rows alone: none was stated in advance."
     return (
-        f"The rules have been as they stand since {verdicts.RULES_SINCE[:10]}. All rows of {len(named)} of the "
-        f"{len(tested)} lines on scores were made after that, so that none could turn them: "
-        f"{'; '.join(named) or 'none'}."
+        f"{last} Of {len(lines)} lines on scores {len(named)} rest on later rows alone, so that their rule was stated "
+        f"in advance: {'; '.join(named)}."
     )
+
+
+def on_scores(judged: pd.DataFrame) -> pd.DataFrame:
+    """Take the lines on scores that have a verdict: of these it is known whether their rule was there first."""
+    return judged[~judged["verdict"].isin(verdicts.NO_VERDICT) & judged["rule"].ne("")]
 
 
 def _of_paper(source: str, judged: pd.DataFrame) -> str:

@@ -90,8 +90,9 @@ def prose(numbers: pd.DataFrame, folder: str | Path = FOLDER) -> pd.DataFrame:
     """Compare each difference that the text states with the one that the tables give.
 
     `against` is a method of a table, "second best", or a number that a text gives; by its `unit` (`UNITS`) a statement
-    is about percent points, percent, two prints of the same, what another paper prints of the same method, or only
-    about being ahead. Of a difference that its own table denies, `found` also names the datasets whose table gives it.
+    is about percent points, percent, two prints of what may be one training, what another paper prints of the same
+    method, or only about being ahead. Of a difference that its own table denies, `found` also names the datasets whose
+    table gives it.
     Raises ValueError for a statement about a number that no table has, or in another unit.
     """
     statements = pd.read_csv(Path(folder) / "prose.csv", keep_default_na=False)
@@ -151,9 +152,9 @@ def _percent(stated: float, own: float, other: float) -> Judged:
 
 
 def _same(stated: float, own: float, other: float) -> Judged:
-    """Judge two prints of one thing: it is rounded alike, so that nothing is within rounding."""
+    """Judge two prints of what may be one training: rounded alike, so that nothing is within rounding."""
     said, found, verdict = _points(stated, own, other)
-    return said, found, CONTRADICTED if verdict == ROUNDING else verdict
+    return said, found, AGREES if verdict == AGREES else DIFFERS
 
 
 def _elsewhere(stated: float, own: float, other: float) -> Judged:

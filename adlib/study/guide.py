@@ -18,6 +18,7 @@ from adlib.study.intervals import ENOUGH_SEEDS, holm
 
 ENOUGH_CATEGORIES = 5  # of each kind; with fewer an advice says so
 MUCH = 5  # points of image AUROC
+PLACE = ["dataset", "category"]
 # What of a difference between recipes may be the bundled teacher's doing (`adlib/weights/README.md`), by method.
 OF_THE_TEACHER = {
     "mixed_teacher": "which may be the teacher's doing: the paper's recipe reads a stage of the EfficientNet that was "
@@ -67,10 +68,11 @@ def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
 
 def _trained_alike(rows: pd.DataFrame) -> str:
     """Say on how many images, counted as often as seen, the methods were trained, and in what precision."""
-    seen = (rows["steps"] * rows["batch"]).groupby(rows["method"]).mean()
+    seen = (rows["steps"] * rows["batch"]).groupby(rows["method"]).mean().round()
+    least, most = (", ".join(seen.index[seen == of]) for of in (seen.min(), seen.max()))
     said = (
-        f"They were not trained alike: they saw {seen.min():,.0f} images ({seen.idxmin()}) to {seen.max():,.0f} "
-        f"({seen.idxmax()}), repeats counted"
+        f"They were not trained alike: on average over categories they saw {seen.min():,.0f} images ({least}) to "
+        f"{seen.max():,.0f} ({most}), repeats counted"
     )
     precisions = rows.groupby("precision")["method"].unique()
     if len(precisions) > 1:
@@ -88,7 +90,9 @@ def _without_one(means: pd.DataFrame) -> str:
     others = ranking.leaders_without_one(means)
     if not others:
         return f" Whichever category is left out, {means.mean().idxmax()} has the highest mean."
-    return "".join(f" Without {' or '.join(places)}, {name} has the highest mean." for name, places in others.items())
+    return "".join(
+        f" Where {' or '.join(places)} is left out, {name} has the highest mean." for name, places in others.items()
+    )
 
 
 def _certain(rows: pd.DataFrame, metric: str) -> str:
@@ -166,10 +170,9 @@ def longer(rows: pd.DataFrame) -> str:
     order = ranking.mean_image_auroc(whole).groupby(["method", "recipe"]).mean().sort_values(ascending=False)
     best: Any = order.index[0]
     leads = (
-        f"Of the methods whose source's whole schedule was run on the same "
-        f"{len(whole[['dataset', 'category']].drop_duplicates())} categories "
-        f"({', '.join(f'{method} ({recipe})' for method, recipe in order.index)}), {best[0]} ({best[1]}) has the "
-        f"highest mean image AUROC, {order.iloc[0]:.1f}; others may do as well. "
+        f"Their sources' whole schedules were run for few methods. On the same "
+        f"{len(whole[PLACE].drop_duplicates())} categories {best[0]} ({best[1]}) has the highest mean "
+        f"image AUROC, {order.iloc[0]:.1f}, of {', '.join(f'{method} ({recipe})' for method, recipe in order.index)}. "
         if len(order) > 1
         else ""
     )
@@ -178,14 +181,57 @@ def longer(rows: pd.DataFrame) -> str:
     }
     times = steps["full"] / steps["small"]
     return (
-        f"{leads}{times.min():.1f} to {times.max():.0f} times the steps of a short training raise image AUROC by more "
-        f"than {MUCH} points in {(moved > MUCH).sum()} of {len(moved)} cases (a method, recipe and category each; "
-        f"{single} with a single long training) and lower it by more than that in {(moved < -MUCH).sum() or 'none'}. "
+        f"{leads}Against a short training whole ones take {times.min():.1f} to {times.max():.0f} times the steps, and "
+        f"raise image AUROC by more than {MUCH} points in {(moved > MUCH).sum()} of {len(moved)} cases (a method, "
+        f"recipe and category each; {single} with a single long training) and lower it by more than that in "
+        f"{(moved < -MUCH).sum() or 'none'}. "
         f"The largest change: {most[0]} ({most[1]}) on {most[3]}, {short[most]:.1f} to {full[most]:.1f} "
-        f"({steps['small'][most]:.0f} to {steps['full'][most]:.0f} steps). Short trainings may therefore order methods "
-        "differently from full ones (teacher bundled; "
+        f"({steps['small'][most]:.0f} to {steps['full'][most]:.0f} steps). So the order after short trainings need not "
+        "be that of full ones (teacher bundled; "
         + "; ".join(f"{scale}: {_seeds_and_precisions(part)}" for scale, part in compared.items())
         + ")."
+    )
+
+
+def part_way(rows: pd.DataFrame) -> str:
+    """Say what more epochs than a short training's give, beside the best of the short trainings.
+
+    Of rows with the bundled teacher on real images at scale `small` whose `epochs` alone are overridden; nothing
+    without them.
+    """
+    rows = real(rows[(rows["scale"] == "small") & (rows["teacher"] == "bundled")])
+    epochs = rows["overrides"].map(lambda given: given["epochs"] if set(given) == {"epochs"} else math.nan)
+    groups = rows.assign(epochs=epochs).groupby(["method", "recipe", "epochs"])
+    return " ".join(_of_epochs(rows[~rows["overrides"].astype(bool)], group) for _, group in groups)
+
+
+def _of_epochs(short: pd.DataFrame, more: pd.DataFrame) -> str:
+    """Say what `more`, rows of one method, recipe and number of epochs, give beside short trainings, `short`."""
+    method, recipe, epochs = more[["method", "recipe", "epochs"]].iloc[0]
+    own = short[(short["method"] == method) & (short["recipe"] == recipe)]
+    before, after = (100 * part.groupby(PLACE)["image_auroc"].mean() for part in (own, more))
+    seeds = more.groupby(PLACE)["seed"].nunique()
+    few = {place: f" ({count} seed{'s' * int(count > 1)})" for place, count in seeds.items() if count < ENOUGH_SEEDS}
+    changes = ", ".join(
+        f"from {before[place]:.1f} to {after[place]:.1f} on {place[1]}{few.get(place, '')}"
+        for place in after.index.intersection(before.index)
+    )
+    if not changes:
+        return ""
+    said = f"With {epochs:.0f} epochs, a part of its schedule, the image AUROC of {method} ({recipe}) goes {changes}."
+    sure = seeds.index[seeds >= ENOUGH_SEEDS]
+    each = short.groupby(["method", "recipe", *PLACE])[["image_auroc", "seconds_train"]].mean().reset_index(PLACE)
+    each = each[[place in sure for place in zip(each["dataset"], each["category"], strict=True)]]
+    of_all = each.groupby(level=["method", "recipe"]).filter(lambda lines: len(lines) == len(sure))
+    if of_all.empty:
+        return said
+    means = of_all.groupby(level=["method", "recipe"])[["image_auroc", "seconds_train"]].mean()
+    best: Any = means["image_auroc"].idxmax()
+    seconds = more.groupby(PLACE)["seconds_train"].mean()[sure].mean()
+    return (
+        f"{said} The mean of the {len(sure)} with {ENOUGH_SEEDS} seeds is then {after[sure].mean():.1f} "
+        f"({seconds:.0f} s of training); that of the best short training on them, {best[0]} ({best[1]}), is "
+        f"{100 * means['image_auroc'][best]:.1f} ({means['seconds_train'][best]:.0f} s; processors differ)."
     )
 
 

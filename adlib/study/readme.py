@@ -1,15 +1,16 @@
 """What the README says of the rows: the claims, which method to take, how fast it is, and scores by category."""
 
+import re
 from collections.abc import Mapping
 
 import pandas as pd
 
 from adlib import results, speed
-from adlib.speed import goals
+from adlib.speed import accuracy, goals
 from adlib.study import guide, tables
 from adlib.study.claims import tables as claim_tables
 from adlib.study.claims import verdicts
-from adlib.study.claims_page import HOLDS, markdown_table, named, stacked
+from adlib.study.claims_page import HOLDS, markdown_table, named, on_scores, stacked
 from adlib.study.filters import real
 from adlib.study.paper import PAPERS
 
@@ -33,12 +34,25 @@ def claims(judged: pd.DataFrame) -> str:
     """Return in Markdown how the claims fare: how many how, and for each paper a table with a line a claim."""
     counts = claim_tables.by_claim(judged)["verdict"].value_counts()
     said = ", ".join(f"{counts[name]} {name}" for name in verdicts.VERDICTS if name in counts)
-    parts = [f"Of {judged['id'].nunique()} claims: {said}."]
+    parts = [f"Of {judged['id'].nunique()} claims: {said}.{_exploratory(judged)}"]
     judged = judged.assign(holds=claim_tables.stays(judged))
     for source, group in judged.groupby("source", sort=False):
         name, notebook = PAPERS[f"seed{source}"]
         parts += [f"### {name}: [in full](notebooks/{notebook}.ipynb)", _claims_of(group)]
     return "\n\n".join(parts)
+
+
+def _exploratory(judged: pd.DataFrame) -> str:
+    """Say of how many lines on scores the rule was there before the rows; nothing without such lines."""
+    lines = on_scores(judged)
+    if lines.empty:
+        return ""
+    before = int((lines["rule"] == verdicts.BEFORE).sum())
+    but = f"but for {before} of {len(lines)} lines ([which](docs/claims.md)) " if before else ""
+    return (
+        f" Verdicts on scores are exploratory: {but}the rules last changed when their rows were there "
+        "([how](docs/rule_changes.md))."
+    )
 
 
 def _claims_of(judged: pd.DataFrame) -> str:
@@ -70,10 +84,12 @@ def _effect(lines: pd.DataFrame) -> tuple[str, ...]:
     if claim_tables.several_times(lines):
         printed, gaps = claim_tables.effect_texts(first)[0], lines["effect"] - first["stated"]
         difference = f"{gaps.min():+.2f}x to {gaps.max():+.2f}x" if printed else ""
-        against = f"{first['metric']} against {first['against']}"
-        return against, printed, claim_tables.range_of_times(lines), difference, categories
+        ours = claim_tables.range_of_times(lines) + claim_tables.own_verdict(lines)
+        return f"{first['metric']}{claim_tables.set_beside(first)}", printed, ours, difference, categories
     printed, ours, difference = claim_tables.effect_texts(first)
-    ours += (HOLDS if first["holds"] else "") + claim_tables.own_verdict(first)
+    with_skill = re.search(r"without chance [^;]*", first["by_category"])
+    ours += (HOLDS if first["holds"] else "") + (f" ({with_skill[0]})" if with_skill else "")
+    ours += claim_tables.own_verdict(lines)
     return f"{first['metric']}{claim_tables.set_beside(first)}", printed, ours, difference, categories
 
 
@@ -94,7 +110,7 @@ def _best(rows: pd.DataFrame) -> str:
 
 
 def _whole(rows: pd.DataFrame) -> str:
-    said = guide.longer(rows)
+    said = " ".join(filter(None, [guide.longer(rows), guide.part_way(rows)]))
     return f"**Which method?** {said} More: [which method](notebooks/which_method.ipynb)." if said else ""
 
 
@@ -109,12 +125,16 @@ def _trains(timings: pd.DataFrame) -> str:
     if timings.empty:
         return ""
     ours = timings[timings["variant"].isin(["ours", "ours, bf16"])]
+    cost = accuracy.paired(speed.read("accuracy"), timings, speed.read("inference")).reset_index()
+    cost = cost[(cost["variant"] == "bf16") & (cost["metric"] == "aupro") & cost["beyond"]]
+    lost = ", ".join(f"{case} {points:+.1f}" for case, points in zip(cost["case"], cost["difference"], strict=True))
     said = [
         f"{part['speedup'].min():.1f} to {part['speedup'].max():.1f} times as fast in {precision}"
         for precision, part in ours.groupby("precision", sort=False)
     ]
     of = f"{ours['case'].nunique()} trainings; {' and '.join(ours['device'].unique())}"
-    return f"Training, against the authors' way of it: {', '.join(said)} ({of}). "
+    but = f" What bf16 changes beyond the noise, in points of AUPRO: {lost}." if lost else ""
+    return f"Training, against the authors' way of it: {', '.join(said)} ({of}).{but} "
 
 
 def scores(rows: pd.DataFrame) -> str:

@@ -97,6 +97,15 @@ def made_again(rows: pd.DataFrame, others: pd.DataFrame, metrics: Sequence[str] 
     return pd.DataFrame(lines, columns=[*columns, "difference", "low", "high", "spread", "largest", "seeds"])
 
 
+def instead(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """Give `rows` with those of `others` in place of the ones of the same runs; raise ValueError where one has none."""
+    runs = [part[list(results.IDENTITY)].to_dict("records") for part in (rows, others)]
+    names, theirs = ([results.text_of(run) for run in part] for part in runs)
+    if strange := sorted(set(theirs) - set(names)):
+        raise ValueError(f"no row to take the place of: {strange[0]}")
+    return pd.concat([rows[[name not in theirs for name in names]], others], ignore_index=True)
+
+
 def _text(mean: float, std: float, n: int) -> str:
     if n == 0:
         return "undefined"

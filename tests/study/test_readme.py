@@ -51,6 +51,21 @@ def test_metrics_share_a_line_and_a_verdict_of_their_own_is_said():
     assert found.endswith(f"| {verdicts.IN_PART[verdicts.SUPPORTED]} |")
 
 
+def test_what_is_left_without_categories_at_chance_stands_beside_the_effect():
+    each = "bottle -0.0, screw +8.0 (chance); without chance -0.2 [-1.3, +0.9]; over categories like these [-5.0, +8.5]"
+    (found,) = of(line(**OURS, by_category=each))
+    assert "| +1.2 pp [+0.5, +2.0] (without chance -0.2 [-1.3, +0.9]) |" in found
+
+
+def test_it_is_said_how_many_verdicts_on_scores_were_by_rules_stated_in_advance():
+    early, late = line(**OURS, rule=verdicts.AFTER), line(**OURS, rule=verdicts.BEFORE)
+    assert claims(early)[0].endswith(
+        "supported. Verdicts on scores are exploratory: the rules last changed when their rows were there "
+        "([how](docs/rule_changes.md))."
+    )
+    assert "exploratory: but for 1 of 2 lines ([which](docs/claims.md)) the rules" in claims(early, late)[0]
+
+
 def test_a_claim_with_contradicting_lines_is_mixed_and_shows_both():
     """Also where the other setting's line alone contradicts: else the table would not show what the word says."""
     other = {"recipe": "code", "effect": -3.0, "low": -4.0, "high": -2.0, "verdict": verdicts.CONTRADICTED}

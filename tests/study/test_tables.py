@@ -52,3 +52,11 @@ def test_runs_made_again_are_paired_seed_by_seed(row):
     assert (found["largest"], found["seeds"]) == (pytest.approx(10), pytest.approx(10))  # variances 200 and 0
     assert found["high"] == pytest.approx(-found["low"]) == pytest.approx(12.99, abs=0.01)
     assert tables.made_again(alone, again).empty
+
+
+def test_other_rows_take_the_place_of_the_same_runs(row):
+    once = pd.concat([made(row, "stpm", "bottle", [0.9, 0.7]), made(row, "stpm", "bottle", [0.5], overrides={"lr": 1})])
+    found = tables.instead(once, made(row, "stpm", "bottle", [0.8]))
+    assert sorted(found["image_auroc"]) == [0.5, 0.7, 0.8]
+    with pytest.raises(ValueError, match=r'no row to take the place of: .*"method": ?"rd"'):
+        tables.instead(once, made(row, "rd", "bottle", [0.8]))

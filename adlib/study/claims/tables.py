@@ -125,9 +125,9 @@ def told(judged: pd.DataFrame) -> pd.Series:
 def main_lines(judged: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Give the lines that stand for each claim, of those that count: a claim's id, and lines that are read as one.
 
-    By metric, what they are against, and recipe, of the lines `told`; where a metric has none of these, of those that
-    were tested. Ratios of times are of several networks and ways, and are read together. The columns `overall`, the
-    verdict of the whole claim, and `whole`, the effect as text, are added.
+    By metric, what they are against, recipe, and of times the networks of both sides, of the lines `told`; where a
+    metric has none of these, of those that were tested. Ratios of times of one network are of several ways, and are
+    read together. The columns `overall`, the verdict of the whole claim, and `whole`, the effect as text, are added.
     """
     tested = judged[counting(judged)]
     if tested.empty:
@@ -135,15 +135,15 @@ def main_lines(judged: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     overall = by_claim(judged).set_index("id")["verdict"]
     tested = tested.assign(told=told(tested), whole=shown(tested)["effect"], overall=tested["id"].map(overall))
     tested = tested[tested["told"] | ~tested.groupby(["id", "metric"])["told"].transform("any")]
-    recipe = tested["recipe"].where(tested["unit"] != RATIO, "").rename("")
-    return [(str(key[0]), lines) for key, lines in tested.groupby(["id", "metric", "against", recipe], sort=False)]
+    read_as_one = ["id", "metric", "against", "recipe", tested["timed"].map(_networks)]
+    return [(str(key[0]), lines) for key, lines in tested.groupby(read_as_one, sort=False)]
 
 
 def main_effects(judged: pd.DataFrame) -> pd.Series:
     """Return the effects of each claim as text, of its `main_lines`.
 
-    Of ratios of times the least and the greatest, and how many. A verdict stands beside an effect where the claim's,
-    over all its lines, is another.
+    Of several ratios of times the least and the greatest, and how many. A verdict stands beside an effect where the
+    claim's, over all its lines, is another.
     """
     said: dict[str, list[str]] = {}
     for number, lines in main_lines(judged):
@@ -155,8 +155,8 @@ def _in_short(lines: pd.DataFrame) -> str:
     """Return lines of `main_lines` as text: of ratios their range, else the effect of the first."""
     first = lines.iloc[0]
     if several_times(lines):
-        return f"{first['metric']} {range_of_times(lines)} against {first['against']}"
-    return f"{first['metric']} {first['whole']}{set_beside(first)}{own_verdict(first)}"
+        return f"{first['metric']} {range_of_times(lines)}{set_beside(first)}{own_verdict(lines)}"
+    return f"{first['metric']} {first['whole']}{set_beside(first)}{own_verdict(lines)}"
 
 
 def several_times(lines: pd.DataFrame) -> bool:
@@ -171,14 +171,20 @@ def range_of_times(lines: pd.DataFrame) -> str:
 
 
 def set_beside(line: pd.Series) -> str:
-    """Return as text what a line is against, and its recipe where that is not the paper's."""
+    """Return as text what a line is against, of times with the networks, and its recipe where not the paper's."""
     against = f" against {line['against']}" if line["against"] else ""
-    return against + (", recipe code" if line["recipe"] == "code" else "")
+    networks = f", {_networks(line['timed'])}" if line["timed"] else ""
+    return against + networks + (", recipe code" if line["recipe"] == "code" else "")
 
 
-def own_verdict(line: pd.Series) -> str:
-    """Return the verdict of a line of `main_lines` in brackets, where that of the whole claim is another."""
-    return f" ({line['verdict']})" if line["verdict"] != line["overall"] else ""
+def _networks(timed: str) -> str:
+    return timed.split(",")[0]
+
+
+def own_verdict(lines: pd.DataFrame) -> str:
+    """Return the verdict of one of `main_lines` in brackets, where that of the whole claim is another."""
+    own = over_lines(set(lines["verdict"]))
+    return f" ({own})" if own != lines["overall"].iloc[0] else ""
 
 
 def effect_texts(line: pd.Series) -> tuple[str, str, str]:

@@ -25,7 +25,7 @@ VERDICTS = (
     NOT_JUDGED,
     NOT_TESTED,
 )
-RULES_SINCE = "2026-12-01T00:00:00+00:00"  # the rules are as they stand: who changes one sets this anew
+RULES_SINCE = "2026-11-30T23:12:09+00:00"  # the rules are as they stand: whoever changes one sets this anew
 BEFORE, AFTER = "stated before its rows", "changed after its first row"
 SHORT_OF = 0.1  # a ratio of times reaches the claimed one up to this share
 POINTS, RATIO, NUMBER = "percent points", "ratio", "number"  # units of an effect

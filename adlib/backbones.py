@@ -246,9 +246,12 @@ def _imagenet_state(backbone: str) -> tuple[dict[str, Tensor], str]:
         by_hand += (
             f", or pass the path of its file (model.safetensors of `timm/{tag}`) as teacher, which rows then name"
         )
-    return imagenet_network(
-        tag, f"Either {by_hand}, or use teacher='bundled', which ships with the package"
-    ).state_dict(), tag
+    try:
+        nearest_bundled(backbone)
+        otherwise = f"Either {by_hand}, or use teacher='bundled', which ships with the package"
+    except ValueError:  # none of its family
+        otherwise = by_hand[0].upper() + by_hand[1:]
+    return imagenet_network(tag, otherwise).state_dict(), tag
 
 
 def imagenet_network(tag: str, otherwise: str) -> nn.Module:

@@ -37,6 +37,15 @@ def test_a_resumed_training_is_the_uninterrupted_one(groups, tmp_path: Path):
             run(other, resume=state)
 
 
+def test_bf16_trains_weights_in_single_precision_towards_the_same_loss(groups):
+    single, half = (run(start(groups, precision=precision)) for precision in ("fp32", "bf16"))
+    weights, others = (training.averaged.state_dict() for training in (single, half))
+    assert {name: value.dtype for name, value in others.items()} == {name: v.dtype for name, v in weights.items()}
+    assert not all(torch.equal(value, others[name]) for name, value in weights.items())
+    losses = [training.finish() for training in (single, half)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.25)
+
+
 def test_a_training_from_another_start_is_another(groups, tmp_path: Path):
     identities = {start(groups).identity}
     for seed in (0, 1):

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from adlib import speed
-from adlib.study.claims.verdicts import NOT_JUDGED, RATIO, Line, about, at_least, lower, untested
+from adlib.study.claims.verdicts import INCONCLUSIVE, NOT_JUDGED, RATIO, Line, about, at_least, lower, untested
 from adlib.study.intervals import of_median
 from adlib.study.paper import names_in
 from adlib.study.peers import BANK, own_backbone, peers
@@ -66,9 +66,12 @@ def _time(pair: Mapping[Any, Any], metric: str, rule: str, stated: float | None)
     ratio, low, high = of_median(own / theirs if metric == "seconds" else theirs / own)
     wide = low * (1 - APART), high * (1 + APART)
     where = f"{pair['device']}, {pair['threads']:.0f} threads, {pair['table']}.csv, {len(own)} turns"
-    return Line(
-        effect=ratio, low=low, high=high, pairs=len(own), verdict=_verdict(rule, *wide, stated), conditions=where
+    verdict = _verdict(rule, *wide, stated)
+    within = (
+        rule == "about" and stated is not None and verdict == INCONCLUSIVE and round(abs(stated - 1) / 2, 2) <= APART
     )
+    why = f"what is claimed is no more than another run may differ by, {100 * APART:.0f} %" if within else ""
+    return Line(effect=ratio, low=low, high=high, pairs=len(own), verdict=verdict, conditions=where, why=why)
 
 
 def _verdict(rule: str, low: float, high: float, stated: float | None) -> str:

@@ -171,10 +171,11 @@ def range_of_times(lines: pd.DataFrame) -> str:
 
 
 def set_beside(line: pd.Series) -> str:
-    """Return as text what a line is against, of times with the networks, and its recipe where not the paper's."""
+    """Return as text what a line is against, of times with the networks, and what is not of the `main_setting`."""
     against = f" against {line['against']}" if line["against"] else ""
     networks = f", {_networks(line['timed'])}" if line["timed"] else ""
-    return against + networks + (", recipe code" if line["recipe"] == "code" else "")
+    recipe = ", recipe code" if line["recipe"] == "code" else ""
+    return against + networks + recipe + (", generated images" if line["images"] == "generated" else "")
 
 
 def _networks(timed: str) -> str:

@@ -37,13 +37,13 @@ def test_the_main_effect_is_that_of_the_papers_recipe_where_there_is_one():
     judged = judged.assign(low=judged["effect"] - 0.5, high=judged["effect"] + 0.5)
     found = claim_tables.main_effects(judged).to_dict()
     assert found == {
-        "a": "aupro 2 pp [1.5, 2.5] against rd; iap 3 pp [2.5, 3.5] against rd",
+        "a": "aupro 2 pp [1.5, 2.5] against rd; iap 3 pp [2.5, 3.5] against rd, generated images",
         "b": "aupro 4 pp [3.5, 4.5] against rd",
     }
     other = judged.iloc[1:2].assign(against="stpm", verdict=verdicts.INCONCLUSIVE)
     both = pd.concat([judged, other], ignore_index=True)
     assert claim_tables.main_effects(both)["a"] == (
-        "aupro 2 pp [1.5, 2.5] against rd (supported); iap 3 pp [2.5, 3.5] against rd (supported); "
+        "aupro 2 pp [1.5, 2.5] against rd (supported); iap 3 pp [2.5, 3.5] against rd, generated images (supported); "
         "aupro 2 pp [1.5, 2.5] against stpm (inconclusive)"
     )
     assert claim_tables.main_effects(judged.assign(verdict=verdicts.NOT_TESTED)).empty

@@ -63,9 +63,7 @@ class Line:
     textures: str = ""
     timed: str = ""  # of a line on times or memory: the networks of both sides, and how ours ran
     conditions: str = ""
-    rule: str = (
-        ""  # of a line on scores, whether the rules were as they stand (`RULES_SINCE`) before its rows were made
-    )
+    rule: str = ""  # of a line on scores: `BEFORE` where all its rows are younger than `RULES_SINCE`, else `AFTER`
     # What follows.
     verdict: str = NOT_TESTED
     rests_on: str = ""  # the categories without which the verdict would be another, with the effect without each

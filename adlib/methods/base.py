@@ -207,7 +207,7 @@ SETTLED = Deviation(
     "BatchNorm's statistics",
     "running means",
     "running means",
-    "as both; scale small takes them anew when a network is done, over the batches of an epoch: override settle",
+    "as both; scale small takes them anew before a network is scored, over the batches of an epoch: override settle",
 )
 
 

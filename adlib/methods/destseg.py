@@ -364,7 +364,12 @@ class DeSTSeg(Method):
         Deviation(
             "image score", "not stated", "mean of the 100 largest pixels at 256 x 256", "as the code; override top"
         ),
-        Deviation("length of the stages", "until convergence", "1,000 and 4,000 steps", "as the code"),
+        Deviation(
+            "length of the stages",
+            "until convergence; the memory paper: 1,000 and 4,000 steps",
+            "1,000 and 4,000 steps",
+            "1,000 and 4,000 steps",
+        ),
         Deviation("image label", "not stated", "the largest value of the mask", "common protocol: the folder"),
         Deviation("PRO", "per region", "a curve a region, averaged by position", "exact AUPRO; theirs in legacy"),
         Deviation(

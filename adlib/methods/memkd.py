@@ -256,7 +256,8 @@ class MemKD(NRDistillation, MemoryRD):
             "teacher features at the module's level; three levels are distilled",
             "unofficial: layer4",
             "layer4, run on the exemplars only; its queries never learn to live there. deepest_target='bottleneck' "
-            "takes the bottleneck's output for the exemplars, which then also enter its BatchNorm statistics",
+            "takes the bottleneck's output for the exemplars, which then also enter its BatchNorm statistics; "
+            "with the bundled teacher, which has no layer4, always",
         ),
         Deviation("temperature of Eq. 5", "none", "unofficial: none", "1: with 50 items no weight exceeds 0.13"),
         Deviation("betas, smoothing, align_corners", "not stated", "-", "RD's: (0.5, 0.999), sigma 4, True"),

@@ -129,8 +129,8 @@ class Pair:
         return level_losses(self.distances(batch), self.names, self.config)
 
     def selection_score(self, batch: Batch) -> Tensor:
-        """Sum the levels' means for each image: (B,)."""
-        return image_losses(self.distances(batch))
+        """Reduce the levels for each image as in the loss: (B,)."""
+        return image_losses(self.distances(batch), self.config)
 
 
 def fuse(resnet: Tensor, efficient: Tensor, fusion: str) -> Tensor:
@@ -254,8 +254,8 @@ class MixedTeacher(Method):
         return resnet | weighted | {"_ratio": ratio.detach()}
 
     def selection_score(self, batch: Batch) -> Tensor:
-        """Sum the levels' means of both pairs for each image, weighted as in the loss: (B,)."""
-        resnet, efficient = (image_losses(distances) for distances in self.distances(batch))
+        """Reduce both pairs' levels for each image, weighted as in the loss: (B,)."""
+        resnet, efficient = (image_losses(distances, self.config) for distances in self.distances(batch))
         return resnet + self.config.alpha * efficient
 
     def anomaly_map(self, images: Tensor) -> Tensor:

@@ -100,6 +100,12 @@ class MKD(CosineDistillation):
         Deviation("training", "not stated apart", "-", "as MemKD: 100 epochs, batch 16, Adam 0.005, (0.5, 0.999)"),
         Deviation("student's initial weights", "not stated", "-", "random: Kaiming normal, fan out"),
         Deviation("recipe `code`", "-", "none published by the authors", "no such recipe"),
+        Deviation(
+            "everything else",
+            "not stated",
+            "-",
+            "as MemKD's list: sigma 4, align_corners True, masks; no validation, the last epoch",
+        ),
     )
 
 

@@ -108,9 +108,10 @@ def level_losses(distances: list[Tensor], names: list[str], config: ReducedStude
     }
 
 
-def image_losses(distances: list[Tensor]) -> Tensor:
-    """Sum the levels' means over pixels: (N,)."""
-    return torch.stack([d.mean(dim=(1, 2)) for d in distances]).sum(dim=0)
+def image_losses(distances: list[Tensor], config: ReducedStudentConfig) -> Tensor:
+    """Reduce the levels' means over pixels as the loss does: (N,)."""
+    levels = torch.stack([d.mean(dim=(1, 2)) for d in distances])
+    return levels.mean(dim=0) if config.level_reduction == "mean" else levels.sum(dim=0)
 
 
 def added(distances: list[Tensor], size: Sequence[int], divide_by_area: bool) -> Tensor:
@@ -208,8 +209,8 @@ class ReducedStudent(Method):
         return level_losses(self.distances(batch), [f"level{k}" for k in self.config.levels], self.config)
 
     def selection_score(self, batch: Batch) -> Tensor:
-        """Sum the levels' means for each image: (B,)."""
-        return image_losses(self.distances(batch))
+        """Reduce the levels for each image as in the loss: (B,)."""
+        return image_losses(self.distances(batch), self.config)
 
     def anomaly_map(self, images: Tensor) -> Tensor:
         """Add the levels' upsampled distances (Eq. 10): (N, H, W)."""

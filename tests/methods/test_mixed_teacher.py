@@ -197,9 +197,11 @@ def test_the_map_is_the_resnets_confirmed_by_the_efficientnets(fusion):
 
 
 @torch.no_grad()
-def test_epochs_are_chosen_by_both_pairs_weighted_as_in_the_loss():
-    method = mixed().eval()
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_epochs_are_chosen_by_both_pairs_weighted_as_in_the_loss(reduction):
+    method = mixed(level_reduction=reduction).eval()
     resnet, efficient = (
-        sum(distance.mean((1, 2)) for distance in pair.distances(Batch(IMAGES))) for pair in method.pairs
+        getattr(torch.stack([distance.mean((1, 2)) for distance in pair.distances(Batch(IMAGES))]), reduction)(0)
+        for pair in method.pairs
     )
     torch.testing.assert_close(method.selection_score(Batch(IMAGES)), resnet + 0.1 * efficient)

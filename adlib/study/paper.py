@@ -56,6 +56,7 @@ PRINTED_METRICS = {
     "Image-Level AUC": ("image_auroc", 1),
     "Pixel-Level AUC": ("pixel_auroc", 1),
 }
+PRINTED_MEMORY = "memory_size_M_as_printed"  # no metric: the size of what a method keeps of the training images
 # Printed (dataset, category) -> our category. A mean over the textures is no mean over MVTec AD; class '1' counts from
 # 0: folder 02; Eyecandies' folders are called CandyCane where tables have candy_cane.
 PRINTED_CATEGORIES = {

@@ -4,7 +4,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any, NamedTuple
@@ -13,14 +12,14 @@ import pandas as pd
 
 from adlib import results, speed
 from adlib.datasets import PUBLISHED, kind
-from adlib.layers import Memory, NRMemory
-from adlib.methods import build
 from adlib.study.intervals import ENOUGH_SEEDS
+from adlib.study.memories import memory_numbers
 from adlib.study.paper import (
     ALL_OF_DTD,
     FOLDER,
     PRINTED_CATEGORIES,
     PRINTED_DATASETS,
+    PRINTED_MEMORY,
     PRINTED_METRICS,
     aliases,
     departures,
@@ -38,7 +37,6 @@ TIMES: dict[str, Callable[[float], float]] = {
 }
 NOT_BUILT = "not one of the methods built here"
 WHERE = " -r out_dir results/runs"  # where the notebooks read their rows
-MEMORY = "memory_size_M_as_printed"
 COUNTED = "counted: 2^20 numbers in the memories; printed as MB, of which these are four times as many in fp32"
 TEACHERS = ("random", "bundled", "imagenet")  # from the least to the most like the papers'
 # The kinds of category that a printed mean is over.
@@ -277,8 +275,8 @@ def _ours(beside: _Beside, line: Mapping[Any, Any], times: Mapping[str, pd.DataF
         entry = _timed(name, TIMES[line["metric"]], times)
         gap = float(entry["ours"]) - line["value"] if entry["ours"] else math.nan
         return entry | {"difference": float(f"{gap:.3g}")}
-    if line["metric"] == MEMORY:
-        return _entry(COUNTED, ours=f"{_memory_size(name):.2f}")  # in another unit than the printed
+    if line["metric"] == PRINTED_MEMORY:
+        return _entry(COUNTED, ours=f"{memory_numbers(name) / 2**20:.2f}")  # in another unit than the printed
     metric, unit = PRINTED_METRICS[line["metric"]]
     dataset, category = _place(line)
     wanted = len(_averaged(dataset, category))
@@ -321,15 +319,6 @@ def _ours(beside: _Beside, line: Mapping[Any, Any], times: Mapping[str, pd.DataF
 def _belonging(rows: pd.DataFrame, dataset: str, category: str) -> pd.DataFrame:
     """Take the rows on a category, or of a mean those that it is over."""
     return rows[(rows["dataset"] == dataset) & rows["category"].isin(_averaged(dataset, category))]
-
-
-@cache
-def _memory_size(name: str) -> float:
-    """Count the numbers in the memories of a method as its text has it, in 2^20."""
-    method, overrides = VARIANTS.get(name, (name, {}))
-    built = build(method, teacher="random", **overrides)
-    memories = [module for module in built.modules() if isinstance(module, Memory | NRMemory)]
-    return sum(p.numel() for memory in memories for p in memory.parameters()) / 2**20
 
 
 def _timings(folder: str | Path, names: Sequence[str | None]) -> dict[str, pd.DataFrame]:

@@ -13,6 +13,8 @@ from adlib.methods import METHODS, resolve
 PEERS = {"patchcore": "wide_resnet50_2", "fastflow": "wide_resnet50_2", "stfpm": "resnet18"}
 CORESET = 0.1  # the share of patches that PatchCore's library keeps by itself
 BANK = 209  # images whose patches PatchCore's memory is taken from: of more it is slower
+PATCHES, CHANNELS = 32 * 32, 512 + 1024  # of an image of 256 x 256: layers 2 and 3 of the Wide ResNet-50-2
+BANK_NUMBERS = round(CORESET * BANK * PATCHES) * CHANNELS
 COLUMNS = ["environment", "method", "recipe", "backbone", "coreset", "variant", "version", "batch"]
 COLUMNS += ["p50_ms", "each_ms", "precision", "commit", "device", "threads"]
 

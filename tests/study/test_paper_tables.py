@@ -10,6 +10,7 @@ import pytest
 from adlib import results
 from adlib.datasets import PUBLISHED
 from adlib.study import paper, paper_tables
+from adlib.study.paper import PRINTED_MEMORY
 from tests.study.planted import made
 
 NEEDED = {"bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw"}
@@ -135,9 +136,9 @@ def test_a_mean_over_fewer_categories_is_that_of_the_seeds_that_have_the_same(ro
 
 def test_the_size_of_a_memory_is_counted():
     beside = paper_tables.reproduced(results.read(results.RUNS).head(0), "seed002", "Table 3")
-    found = beside[
-        (beside["metric"] == paper_tables.MEMORY) & (beside["conditions"] == paper_tables.COUNTED)
-    ].set_index("method")
+    found = beside[(beside["metric"] == PRINTED_MEMORY) & (beside["conditions"] == paper_tables.COUNTED)].set_index(
+        "method"
+    )
     # 50 keys and values at each of three places, of 512, 1024 and 2048 channels; of MemAE one matrix of items
     items = 50 * (512 + 1024 + 2048)
     counts = {"Baseline": 0, "MemAE": items, "Ours": 2 * items}

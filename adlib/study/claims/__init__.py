@@ -31,7 +31,8 @@ interval (`intervals.of_median`).
   PatchCore's coreset is its library's, a tenth, of the 209 training images of MVTec AD's bottle: of more images its
   time is longer.
 - A claim over several others holds against each of them or not at all.
-- Memory, measured once, is not judged.
+- Peak memory, measured once, is not judged.
+- Storage is counted: the numbers in the memories by those in PatchCore's. "Far less" is at most a tenth.
 
 **Diagnostic**. `results/diagnostics/*.csv` has a number a category and seed, made so that the claim says it is above 0
 (a difference in the claimed direction). Judged as a relative claim, but where a `why` beside the number says that it
@@ -42,8 +43,9 @@ photographs, so that one interval over both would be of nothing that exists. Whe
 of categories that we lack, the words are 'not tested here'; where there are too few seeds, or what was measured says
 nothing of the claim, 'measured but not judged'; both with the reason.
 
-The rules changed after rows existed: `docs/rule_changes.md` lists how, and the claims that each change concerns. They
-have been as they stand since `verdicts.RULES_SINCE`; the column `rule` tells the lines whose rows were all made after.
+The rules changed after rows existed: `docs/rule_changes.md` lists how, and the claims that each change concerns. Those
+for scores have been as they stand since `verdicts.RULES_SINCE`; the column `rule` tells the lines whose rows were all
+made after.
 """
 
 from collections.abc import Mapping
@@ -56,7 +58,7 @@ from adlib import speed
 from adlib.errors import check_known
 from adlib.metrics import METRICS
 from adlib.study.claims import diagnostics as by_diagnostics
-from adlib.study.claims import scores, times
+from adlib.study.claims import scores, storage, times
 from adlib.study.claims.diagnostics import DIAGNOSTICS
 from adlib.study.claims.verdicts import COLUMNS, Line, untested
 from adlib.study.paper import FOLDER, names_in
@@ -119,7 +121,7 @@ def judge(
                     claim=claim["claim"],
                     where=claim["where"],
                     metric=metric,
-                    printed="" if scores.MORE_THAN in line.against else _printed(claim, i, line.against),
+                    printed=line.printed or _printed(claim, i, line.against),
                 )
                 for line in _judged(claim, metric, i, rows, Path(timings), Path(diagnostics))
             ]
@@ -134,12 +136,16 @@ def _judged(
         return by_diagnostics.judge(claim, metric, diagnostics)
     if metric in times.RATIOS:
         return times.judge(claim, metric, timings)
+    if metric == storage.METRIC:
+        return storage.judge(claim["variant"])
     if metric not in METRICS:
-        return [untested(f"{metric} is no column of a row; numbers in memories are counted beside the printed sizes")]
+        return [untested(f"{metric} is no column of a row")]
     return scores.judge(claim, metric, i, rows)
 
 
 def _printed(claim: Mapping[str, str], i: int, against: str) -> str:
+    if scores.MORE_THAN in against:
+        return ""
     sides = [names_in(scores.printed_of(claim, against)), names_in(claim["paper_variant"])]
     count = len(names_in(claim["metric"]))
     # Several baselines of one metric are printed with a comma, too: they stand beside the first metric.

@@ -37,7 +37,7 @@ def shown(judged: pd.DataFrame) -> pd.DataFrame:
     """
     texts, under = judged.map(speed.three_digits), worded_conditions(judged)
     unit = judged["unit"].map(SYMBOLS).fillna("")
-    interval = (" [" + texts["low"] + ", " + texts["high"] + "]").where(judged["low"].notna(), "")
+    interval = (" [" + texts["low"] + ", " + texts["high"] + "]").where(judged["low"].notna() & (judged["low"] < judged["high"]), "")
     of = (": " + texts["categories"] + " x " + texts["seeds"]).where(judged["seeds"] > 0, "")
     lines = {
         "against": beside(judged),
@@ -95,9 +95,11 @@ def counting(judged: pd.DataFrame) -> pd.Series:
 
 def _over(lines: pd.DataFrame) -> str:
     """Sum up the lines of one claim; one on times over several others fails where it fails against one of them."""
-    timed = lines[lines["unit"] == RATIO]
-    each = [over_lines(set(part["verdict"])) for _, part in timed.groupby("against")]
-    return CONTRADICTED if len(each) > 1 and CONTRADICTED in each else over_lines(set(lines["verdict"]))
+    for _, timed in lines[lines["unit"] == RATIO].groupby("metric"):
+        each = [over_lines(set(part["verdict"])) for _, part in timed.groupby("against")]
+        if len(each) > 1 and CONTRADICTED in each:
+            return CONTRADICTED
+    return over_lines(set(lines["verdict"]))
 
 
 def main_setting(judged: pd.DataFrame) -> pd.Series:
@@ -195,7 +197,9 @@ def effect_texts(line: pd.Series) -> tuple[str, str, str]:
     """
     digits, sign, unit = {POINTS: ("1f", "+", " pp"), RATIO: ("3g", "", "x")}.get(line["unit"], ("3g", "", ""))
     effect, low, high, stated = (line[name] for name in ("effect", "low", "high", "stated"))
-    ours = f"{effect:{sign}.{digits}}{unit} [{low:{sign}.{digits}}, {high:{sign}.{digits}}]"
+    ours = f"{effect:{sign}.{digits}}{unit}"
+    if low != high:  # a count has no spread
+        ours += f" [{low:{sign}.{digits}}, {high:{sign}.{digits}}]"
     if math.isnan(stated):
         return "", ours, ""
     return f"{stated:{sign}.{digits}}{unit}", ours, f"{effect - stated:+.{'2f' if unit == 'x' else digits}}{unit}"

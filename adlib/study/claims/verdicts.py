@@ -25,9 +25,10 @@ VERDICTS = (
     NOT_JUDGED,
     NOT_TESTED,
 )
-RULES_SINCE = "2026-11-30T23:12:09+00:00"  # the rules are as they stand: whoever changes one sets this anew
+RULES_SINCE = "2026-11-30T23:12:09+00:00"  # the rules for scores are as they stand: who changes one sets this anew
 BEFORE, AFTER = "stated before its rows", "changed after its first row"
 SHORT_OF = 0.1  # a ratio of times reaches the claimed one up to this share
+FAR = 0.1  # "far less" is at most this share
 POINTS, RATIO, NUMBER = "percent points", "ratio", "number"  # units of an effect
 
 
@@ -110,6 +111,11 @@ def at_least(low: float, high: float, claimed: float) -> str:
 def lower(low: float, high: float) -> str:
     """Judge a ratio by its interval where it is only claimed to be below 1."""
     return SUPPORTED if high <= 1 else CONTRADICTED if low > 1 else INCONCLUSIVE
+
+
+def far_less(ratio: float) -> str:
+    """Judge a ratio that has no spread where it is claimed to be far below 1 (`FAR`)."""
+    return SUPPORTED if ratio <= FAR else CONTRADICTED
 
 
 def about(low: float, high: float, claimed: float) -> str:

@@ -80,6 +80,12 @@ def test_a_claim_over_its_lines():
     judged = pd.DataFrame(lines, columns=["id", "claim", "verdict"]).assign(
         overrides="", metric="aupro", unit=verdicts.POINTS, against="rd"
     )
+    # A speed claim fails where it fails against one of several others, and not where another metric of it does.
+    of = {"overrides": "", "unit": verdicts.RATIO}
+    lines = [("seconds", "rd", verdicts.CONTRADICTED), ("seconds", "stpm", verdicts.SUPPORTED)]
+    several = pd.DataFrame(lines, columns=["metric", "against", "verdict"]).assign(id="k", claim="p", **of)
+    each = several.assign(id="l", claim="o", metric=["seconds", "memory_items"])
+    judged = pd.concat([judged, several, each], ignore_index=True)
     ours = judged.iloc[:1].assign(verdict=verdicts.CONTRADICTED, overrides='{"map": "dest"}')
     # A stand-in counts where nothing else does, of one metric.
     judged = pd.concat([judged, ours, ours.assign(id="h", claim="s"), ours.assign(id="b", claim="y", metric="iap")])
@@ -95,6 +101,8 @@ def test_a_claim_over_its_lines():
         "h": verdicts.CONTRADICTED,
         "i": verdicts.NOT_JUDGED,
         "j": verdicts.NOT_TESTED,
+        "k": verdicts.CONTRADICTED,
+        "l": verdicts.MIXED,
     }
     assert set(found) <= set(verdicts.VERDICTS)
 

@@ -16,7 +16,7 @@ from adlib import plots
 from adlib.study.diagnostics import BOTTOM_AND_TOP
 
 HERE = Path(__file__).parent
-MAPS = {"memory_destseg": "bf16", "mixed_teacher": "fp32", "memkd": "fp32", "dskd": "fp32"}  # precisions, as of the rows
+MAPS = {"memory_destseg": "bf16", "mixed_teacher": "fp32", "memkd": "fp32", "dskd": "fp32"}  # precision of its rows
 
 
 def localised() -> None:

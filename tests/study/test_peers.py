@@ -25,3 +25,9 @@ def test_of_patchcore_only_its_librarys_own_coreset_is_read(tmp_path):
     (read,) = peers.peers(tmp_path).to_dict("records")
     assert (read["method"], read["recipe"], read["coreset"]) == ("patchcore", "", pytest.approx(0.1))
     assert peers.peers(tmp_path / "none").empty
+
+
+def test_the_memory_that_is_counted_is_the_one_that_is_timed():
+    timed = importlib.import_module("benchmarks.peers")
+    _, channels, share = timed.PATCHCORES[f"patchcore 10 % {peers.PEERS['patchcore']}"]
+    assert round(share * timed.PATCHES) * channels == peers.BANK_NUMBERS

@@ -37,7 +37,7 @@ def shown(judged: pd.DataFrame) -> pd.DataFrame:
     """
     texts, under = judged.map(speed.three_digits), worded_conditions(judged)
     unit = judged["unit"].map(SYMBOLS).fillna("")
-    interval = (" [" + texts["low"] + ", " + texts["high"] + "]").where(judged["low"].notna() & (judged["low"] < judged["high"]), "")
+    interval = (" [" + texts["low"] + ", " + texts["high"] + "]").where(judged["low"] < judged["high"], "")
     of = (": " + texts["categories"] + " x " + texts["seeds"]).where(judged["seeds"] > 0, "")
     lines = {
         "against": beside(judged),

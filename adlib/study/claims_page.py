@@ -80,7 +80,7 @@ def _stated_before(judged: pd.DataFrame) -> str:
         f"{line.id} ({line.metric} against {line.against}, recipe {line.recipe}, {line.images} images): {line.verdict}"
         for line in lines[lines["rule"] == verdicts.BEFORE].itertuples()
     ]
-    last = f"The rules last changed on {verdicts.RULES_SINCE[:10]}."
+    last = f"The rules for scores last changed on {verdicts.RULES_SINCE[:10]}."
     if not named:
         return f"{last} None of the {len(lines)} lines on scores rests on later rows alone: none was stated in advance."
     return (

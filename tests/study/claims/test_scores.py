@@ -193,5 +193,5 @@ def test_a_line_tells_whether_the_rules_were_there_before_its_rows(row):
 
 def test_the_last_change_of_the_rules_is_dated_where_changes_are_told():
     told = (PROJECT / "docs" / "rule_changes.md").read_text()
-    (last,) = re.findall(r"The last change was on (\S+)\. ", told)
+    (last,) = re.findall(r"The last change of a rule for scores was on (\S+)\. ", told)
     assert last == verdicts.RULES_SINCE[:10]

@@ -6,14 +6,12 @@ A detector is trained and saved by `notebooks/your_images.ipynb`, or in Python: 
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
-from typing import Final
 
 import adlib
-from adlib.files import check_writable, whole_file
-
-UNPRINTABLE: Final = "backslashreplace"  # a file's name may hold what no text can: it is shown as \\udcXX
+from adlib.files import UNPRINTABLE, check_writable, printable, whole_file
 
 
 def main(words: list[str] | None = None) -> int:
@@ -40,12 +38,15 @@ def main(words: list[str] | None = None) -> int:
         if options.csv is not None:
             with whole_file(options.csv.expanduser()) as temporary:
                 scores.to_csv(temporary, index=False, errors=UNPRINTABLE)
+        else:
+            print(printable(scores.to_string(index=False)), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's last flush fails once more
+        print("error: not all scores could be printed, as nothing reads them any more", file=sys.stderr)
+        return 2
     except Exception as error:  # whatever it is: an exit by traceback has the status that means an alarm
         print(f"error: {error or type(error).__name__}", file=sys.stderr)
         return 2
-    if options.csv is None:
-        encoding = sys.stdout.encoding or "utf-8"
-        print(scores.to_string(index=False).encode(encoding, UNPRINTABLE).decode(encoding))
     print(f"{int(scores['alarm'].sum())} of {len(scores)} images alarm. {detector.threshold}", file=sys.stderr)
     return int(scores["alarm"].any())
 

@@ -27,7 +27,7 @@ from adlib.datasets.folder import masks_below
 from adlib.datasets.table import found_in
 from adlib.device import resolve_device
 from adlib.export import export_onnx
-from adlib.files import check_writable, is_overlay
+from adlib.files import check_writable, is_overlay, printable
 from adlib.images import IMAGE_SIZE
 from adlib.methods import Method, mapping, name_of, resolve
 from adlib.predict import Prediction, predict
@@ -167,7 +167,7 @@ class Detector:
         good = run.test.labels.numpy() == 0
         early = [*findings, *checks.check_enough_held_out(int(good.sum()), false_alarm_rate)]
         for finding in early if progress else ():
-            print(finding)
+            print(printable(finding))
         run.fit(progress=progress)
         scores = run.predicted.scores
         threshold = Threshold.of(scores[good], false_alarm_rate)
@@ -191,7 +191,7 @@ class Detector:
         self._root = root
         for finding in self.findings if progress else ():
             if finding not in early:
-                print(finding)
+                print(printable(finding))
         return self
 
     def choose_threshold(self, false_alarm_rate: float) -> Threshold:

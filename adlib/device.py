@@ -4,6 +4,7 @@ import ctypes
 import os
 import platform
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -85,7 +86,10 @@ def lease_gpu(names: Sequence[str] | None = None, folder: Path | None = None, po
                 _held[f"cuda:{index}"] = file
                 return f"cuda:{index}"
         if not said:
-            print(f"all {len(names)} GPUs are leased ({folder}/adlib-gpu-*.lock): waiting. device='cuda:0' never waits")
+            waits = (
+                f"all {len(names)} GPUs are leased ({folder}/adlib-gpu-*.lock): waiting. device='cuda:0' never waits"
+            )
+            print(waits, file=sys.stderr, flush=True)
             said = True
         time.sleep(poll)
 

@@ -1,15 +1,20 @@
 """Files that are whole or not there: written under another name, then renamed; and what one holds."""
 
+import errno
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Final
 from uuid import uuid4
 
 from PIL import Image
 
+UNPRINTABLE: Final = "backslashreplace"  # a file's name may hold what no text can: it is shown as \\udcXX
+LONGEST = 200  # bytes of a name beside which a temporary one, 38 longer, can be made on any file system
 OVERLAY = ("Software", "adlib overlay")  # key and text in the PNG files that `plots.save_overlay` writes
 
 
@@ -40,12 +45,12 @@ def replace_between(path: Path, begin: str, end: str, text: str) -> None:
 
     Raises ValueError, naming them, where they are not there.
     """
-    before, found, rest = path.read_text().partition(begin)
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
         raise ValueError(f"{path} has to hold the lines {begin} and, below it, {end}: what is generated goes between")
     with whole_file(path) as temporary:
-        temporary.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+        temporary.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def check_writable(folder: Path) -> None:
@@ -60,10 +65,23 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
+def printable(text: str) -> str:
+    """Return a text as standard output can print it, whatever its encoding and whatever file names are in it."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, UNPRINTABLE).decode(encoding)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to; rename it on success, remove it on failure."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")  # no other process's, on no other machine either
+    """Give a temporary name beside `path` to write to; rename it on success, remove it on failure.
+
+    A link stays one: what it names is replaced. A device or a pipe cannot be, and is an OSError.
+    """
+    path = path.resolve() if path.is_symlink() else path
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, f"{path} is a device or a pipe, which cannot be replaced; name a file")
+    name = path.name if len(os.fsencode(path.name)) <= LONGEST else path.name[: LONGEST // 4]
+    temporary = path.with_name(f".{name}.{uuid4().hex}.tmp")  # no other process's, on no other machine either
     try:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ def take(path: Path) -> IO[bytes] | None:
 
     The lease lasts until the returned file is closed in this process and in all that inherited it.
     """
-    import fcntl  # not on Windows, where all that needs no lease works without it
+    import fcntl  # not on Windows
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):  # a new file alone, and never what a link points to, is made one for all users

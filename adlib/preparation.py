@@ -198,7 +198,9 @@ def _warn_of_replacement(path: Path, run: "Run") -> None:
         f"precision ({old.get('precision')}, now {run.precision})": ("precision", run.precision),
     }
     other = [what for what, (name, value) in now.items() if old.get(name) != value]
-    if (found := old.get("notes", {}).get("textures")) != run.notes.get("textures"):
+    notes = old.get("notes")
+    found = notes.get("textures") if isinstance(notes, dict) else None
+    if found != run.notes.get("textures"):
         other.append(f"textures of pseudo-anomalies ({found}, now {run.notes.get('textures')})")
     if other:
         warnings.warn(

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from adlib import plots
-from adlib.files import check_writable, whole_file
+from adlib.files import UNPRINTABLE, check_writable, whole_file
 
 if TYPE_CHECKING:
     from adlib.detector import Detector
@@ -37,7 +37,7 @@ def write(detector: "Detector", folder: Path) -> Path:
     detector.draw_tested(folder / "overlays")
     tested = detector.tested()
     with whole_file(folder / "scores.csv") as temporary:
-        tested.to_csv(temporary, index=False)
+        tested.to_csv(temporary, index=False, errors=UNPRINTABLE)
     detector.save(folder / "detector.safetensors")
     identity = run.identity
     parts = [
@@ -61,7 +61,7 @@ def write(detector: "Detector", folder: Path) -> Path:
     ]
     page = f"<!doctype html><meta charset=utf-8><title>adlib</title><style>{STYLE}</style>\n" + "\n".join(parts)
     with whole_file(folder / "report.html") as temporary:
-        temporary.write_text(page + "\n", encoding="utf-8")
+        temporary.write_text(page + "\n", encoding="utf-8", errors=UNPRINTABLE)
     return folder / "report.html"
 
 

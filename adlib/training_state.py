@@ -15,7 +15,7 @@ import torch
 
 from adlib.files import check_writable, whole_file
 
-UNFINISHED = Path.home() / ".cache" / "adlib" / "unfinished"
+UNFINISHED = Path("~/.cache/adlib/unfinished")
 KEPT = 30 * 86400  # seconds
 
 
@@ -57,11 +57,12 @@ def read_state(path: Path, identity: str, device: str) -> dict[str, Any]:
 
 def waiting_folder(data_sha256: str) -> Path | None:
     """Return where a training on these images waits once it is interrupted; None, with a warning, where nothing can."""
-    _forget_old(UNFINISHED)
-    folder = UNFINISHED / data_sha256[:12]
     try:
+        home = UNFINISHED.expanduser()
+        _forget_old(home)
+        folder = home / data_sha256[:12]
         check_writable(folder)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter: a user without a home
         warnings.warn(f"an interrupted training will not be kept, unless you name an out_dir: {error}", stacklevel=3)
         return None
     return folder

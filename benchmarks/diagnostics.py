@@ -266,6 +266,9 @@ TOPICS: dict[str, Callable[..., Found]] = {
     "kinds": kinds,
 }
 
+WITH_MEMORIES = "memory_"  # a method whose name begins so has the overrides of the one without
+GIVEN = [name for name in adlib.METHODS if not name.startswith(WITH_MEMORIES)]  # whose overrides can be named
+
 
 def main() -> None:
     """Make all rows that are missing."""
@@ -321,7 +324,7 @@ def _train(
     trained: bool = True,
     **fields: Any,
 ) -> Run:
-    overrides = options.override.get(method.removeprefix("memory_"), {}) | fields
+    overrides = options.override.get(method.removeprefix(WITH_MEMORIES), {}) | fields
     run = adlib.prepare(
         method,
         dataset,
@@ -372,7 +375,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--teacher", default="bundled")
     parser.add_argument("--scale", default="small", choices=("small", "full"))
-    parser.add_argument("--override", nargs="+", default=[], help="method.field=JSON, of the memory variants, too")
+    parser.add_argument(
+        "--override", nargs="+", default=[], help="method.field=JSON; destseg's are memory_destseg's, too"
+    )
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
@@ -385,6 +390,8 @@ def _options() -> argparse.Namespace:
     for text in options.override:
         place, value = text.split("=", 1)
         method, field = place.split(".", 1)
+        if method not in GIVEN:
+            parser.error(f"--override begins with one of {', '.join(GIVEN)}; got {method!r}")
         given.setdefault(method, {})[field] = json.loads(value)
     options.override = given
     return options

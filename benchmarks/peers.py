@@ -24,6 +24,7 @@ repetitions.
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import os
 import random
@@ -256,6 +257,11 @@ def peer_environment() -> Path:
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / f"adlib/anomalib-{ANOMALIB}-torch-{version}"
     python, installed = home / "bin/python", home / "installed"  # the latter after all went well
     if not installed.exists():
+        if importlib.util.find_spec("uv") is None:
+            raise SystemExit(
+                f"uv makes the environment of anomalib {ANOMALIB}: install it here (pip install uv), or name the "
+                "interpreter of such an environment (--peer-python)"
+            )
         subprocess.run([*UV, "venv", "--clear", "--python", sys.executable, str(home)], check=True)
         wanted = [f"anomalib=={ANOMALIB}", f"torch=={version}"]
         subprocess.run([*UV, "pip", "install", "--python", str(python), *wanted], check=True)

@@ -5,7 +5,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -112,6 +115,28 @@ def test_names_that_are_not_utf_8_are_scored_and_shown(fitted, parts, tmp_path, 
     assert command([saved, str(odd.parent), "--csv", str(table), "--overlays", str(tmp_path / "maps")]) == 1
     assert pd.read_csv(table).image.tolist() == ["gut_\\udce9.png"]
     assert len([*(tmp_path / "maps").iterdir()]) == 1
+
+
+def test_scores_that_nobody_reads_are_an_error_and_no_alarm(fitted, parts, tmp_path):
+    saved = str(fitted.save(tmp_path / "parts.safetensors"))
+    read, write_end = os.pipe()
+    os.close(read)
+    with os.fdopen(write_end, "w") as nobody:
+        words = [sys.executable, "-m", "adlib", saved, str(parts), "--device", "cpu"]
+        found = subprocess.run(words, stdout=nobody, stderr=subprocess.PIPE, text=True, check=False)
+    assert found.returncode == 2
+    assert "nothing reads them any more" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_a_report_holds_names_that_are_not_utf_8(fitted, tmp_path, monkeypatch):
+    odd = os.fsdecode(b"gut_\xe9.png")
+    monkeypatch.setattr(fitted, "tested", lambda: pd.DataFrame({"image": [odd]}))
+    monkeypatch.setattr(report, "by_kind", lambda tested: tested)
+    monkeypatch.setattr(type(fitted), "findings", (f"{odd} is dark",))
+    page = fitted.report(tmp_path / "out").read_text(encoding="utf-8")
+    assert "gut_\\udce9.png is dark" in page
+    assert "gut_\\udce9.png" in (tmp_path / "out" / "scores.csv").read_text(encoding="utf-8")
 
 
 def test_scores_are_not_to_replace_a_folder(fitted, parts, tmp_path, monkeypatch, capsys):
@@ -254,6 +279,15 @@ def test_a_home_that_cannot_be_written_costs_no_training(parts, tmp_path, monkey
         found = Detector("stpm", teacher="random", scale="small", overrides=FAST, device="cpu").fit(parts)
     assert found.trained.out_dir is None
     found.save(tmp_path / "x.safetensors")
+
+
+def test_a_user_without_a_home_trains_as_well(monkeypatch):
+    def homeless(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    with pytest.warns(UserWarning, match="will not be kept, unless you name an out_dir: Could not determine home"):
+        assert training_state.waiting_folder("0" * 64) is None
 
 
 def test_scores_are_those_of_the_run_whatever_the_chunk(fitted, parts, monkeypatch):

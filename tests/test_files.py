@@ -1,4 +1,6 @@
-"""Texts between two marks: replaced whole, or nothing is touched."""
+"""Files and texts between two marks: replaced whole, or nothing is touched."""
+
+import os
 
 import pytest
 
@@ -32,3 +34,29 @@ def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
         whole_file(tmp_path / "file" / "x.csv"),
     ):
         pass
+
+
+def test_a_link_stays_one_and_what_it_names_is_replaced(tmp_path):
+    target, link = tmp_path / "elsewhere" / "scores.csv", tmp_path / "scores.csv"
+    target.parent.mkdir()
+    target.write_text("old")
+    link.symlink_to(target)
+    with whole_file(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
+def test_a_pipe_or_a_device_is_no_file_to_replace(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"pipe is a device or a pipe, .*; name a file"), whole_file(tmp_path / "pipe"):
+        pass
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("letter", ["x", "ü"])
+def test_the_longest_name_can_be_written(tmp_path, letter):
+    name = letter * (255 // len(letter.encode()))
+    with whole_file(tmp_path / name) as temporary:
+        temporary.write_text("whole")
+    assert (tmp_path / name).read_text() == "whole"

@@ -41,6 +41,9 @@ def test_what_lies_at_a_rows_place_and_is_none_stops_nothing(data_root, tmp_path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("[]")
     assert prepared(data_root, out_dir=tmp_path).identity == run.identity
+    path.write_text('{"notes": null}')
+    with pytest.warns(UserWarning, match="was made with other images"):
+        assert prepared(data_root, out_dir=tmp_path).identity == run.identity
 
 
 @pytest.mark.filterwarnings("ignore::adlib.images.UnknownMask")

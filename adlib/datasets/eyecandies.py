@@ -48,7 +48,8 @@ def samples(root: Path, category: str) -> pd.DataFrame:
 
 
 def _images(split: Path) -> list[Path]:
-    return sorted((split / "data").glob(f"*_{LIGHT}.png"))
+    """Name the images of a split; macOS adds hidden files to what is copied there."""
+    return sorted(path for path in (split / "data").glob(f"*_{LIGHT}.png") if not path.name.startswith("."))
 
 
 def _defect(metadata: Path) -> str:

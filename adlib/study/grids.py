@@ -193,7 +193,9 @@ def code(run: Mapping[str, Any]) -> dict[str, str]:
         if file not in files:
             files.append(file)
             if file.startswith("adlib/methods/"):  # the shared modules name all that counts
-                waiting += re.findall(r"^from adlib\.(\S+) import", (PROJECT / file).read_text(), re.MULTILINE)
+                waiting += re.findall(
+                    r"^from adlib\.(\S+) import", (PROJECT / file).read_text(encoding="utf-8"), re.MULTILINE
+                )
     return {file: _digest(file) for file in sorted(files)}
 
 

@@ -32,7 +32,7 @@ def main() -> None:
     judged = claims.judge(rows)
     for path, text in ((CLAIMS, claims_csv(judged)), (PAGE, claims_page.text(judged))):
         with whole_file(path) as unfinished:
-            unfinished.write_text(text)
+            unfinished.write_text(text, encoding="utf-8")
     replace_between(README, BEGIN, END, readme.text(rows, judged))
     print(f"{CLAIMS}, {PAGE} and the tables of {README}, from {len(rows)} rows")
 

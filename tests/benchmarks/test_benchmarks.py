@@ -208,6 +208,15 @@ def test_a_recipe_is_trained_by_and_its_rows_are_its_own(topics, tmp_path, monke
     assert pd.read_csv(tmp_path / "depth.csv")["recipe"].tolist() == ["paper", "code"]
 
 
+def test_an_override_that_no_topic_reads_is_refused(tmp_path, monkeypatch, capsys, topics):
+    words = ["diagnostics.py", "--out", str(tmp_path), "--category", "mtd/split0", "--override"]
+    for given in ("memory_destseg.batch=4", "mekd.epochs=6"):
+        monkeypatch.setattr(sys, "argv", [*words, given])
+        with pytest.raises(SystemExit):
+            topics.main()
+        assert f"; got {given.split('.')[0]!r}" in capsys.readouterr().err
+
+
 def square(size: int, *places: tuple[int, int, int]) -> np.ndarray:
     """A mask with squares: (row, column, side)."""
     mask = np.zeros((size, size), bool)

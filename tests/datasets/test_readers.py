@@ -54,6 +54,8 @@ def test_mvtec3d_reads_colour_and_leaves_validation_out(tmp_path):
 def test_eyecandies_reads_one_lighting_of_the_public_test(tmp_path):
     root = tmp_path / "eyecandies"
     expected = layouts.eyecandies(root)
+    for image in [*root.rglob("*_image_0.png")]:
+        layouts.picture(image.with_name(f"._{image.name}"))  # as macOS leaves beside copied files
     assert rows_of(datasets.load("eyecandies", "CandyCane", tmp_path), root) == expected
 
 

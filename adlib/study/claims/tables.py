@@ -237,10 +237,3 @@ def answer(judged: pd.DataFrame) -> str:
 
 def _why(lines: pd.DataFrame) -> str:
     return "; ".join(lines.loc[lines["verdict"] == NOT_JUDGED, "why"].unique())
-
-
-def not_judged(judged: pd.DataFrame) -> str:
-    """Name the claims of which something was measured that is no verdict, each with the reason; '' for none."""
-    summed = by_claim(judged)
-    named = summed.loc[summed["verdict"] == NOT_JUDGED, "id"]
-    return "; ".join(f"{number} ({_why(judged[judged['id'] == number])})" for number in named)

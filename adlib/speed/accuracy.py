@@ -3,6 +3,7 @@
 import math
 
 import pandas as pd
+from scipy import stats
 
 METRICS = ["image_auroc", "pixel_auroc", "aupro"]
 # Of each variant of `benchmarks/accuracy.py` the variant of `benchmarks/training.py` that measures the same alone.
@@ -20,6 +21,7 @@ WHOLE = {
     "reduced_student paper": "reduced_student",
     "destseg stage 2": "destseg",
 }
+FEW = 3  # runs without which a mean difference has no interval
 STEPWISE = "+ memory kept"  # a case that has this variant adds one speed-up at a time
 
 
@@ -29,9 +31,10 @@ def paired(accuracy: pd.DataFrame, training: pd.DataFrame, inference: pd.DataFra
     Another processor rounds otherwise, and a training goes another way by that alone.
 
     Columns: runs, of `seeds` different seeds; mean, and `ours`, that of the same runs; difference (mean of variant less
-    `ours`), largest (of their absolute values) and noise (the standard deviation of `ours` from run to run, of one
-    teacher on one device), in percent points; beyond (the mean difference exceeds the noise); gives (how many times as
-    fast the speed-up alone makes training, or one image; NaN where that was not measured).
+    `ours`), low and high (its 95 % interval over runs, Student's t; NaN of fewer than three, or where none differs),
+    largest (of their absolute values) and noise (the standard deviation of `ours` from run to run, of one teacher on
+    one device), in percent points; beyond (the mean difference exceeds the noise); gives (how many times as fast the
+    speed-up alone makes training, or one image; NaN where that was not measured).
     """
     same = ["case", "teacher", "seed", "device"]
     values = accuracy.melt([*same, "variant"], METRICS, "metric")
@@ -45,6 +48,7 @@ def paired(accuracy: pd.DataFrame, training: pd.DataFrame, inference: pd.DataFra
         mean=("value", "mean"),
         ours=("value_ours", "mean"),
         difference=("difference", "mean"),
+        spread=("difference", "std"),
         largest=("size", "max"),
     )
     # Teachers and processors differ by more than seeds do, so each pair of them has a mean of its own.
@@ -53,7 +57,11 @@ def paired(accuracy: pd.DataFrame, training: pd.DataFrame, inference: pd.DataFra
     free = each["size"] - 1
     pooled = pd.DataFrame({"squares": each["var"] * free, "free": free}).groupby(alike[:3]).sum()
     found["noise"] = (pooled["squares"] / pooled["free"]) ** 0.5
-    percent = ["mean", "ours", "difference", "largest", "noise"]
+    width = found.pop("spread") / found["runs"] ** 0.5 * stats.t.ppf(0.975, found["runs"] - 1)
+    width = width.where((found["runs"] >= FEW) & (width > 0))
+    found.insert(5, "low", found["difference"] - width)
+    found.insert(6, "high", found["difference"] + width)
+    percent = ["mean", "ours", "difference", "low", "high", "largest", "noise"]
     found[percent] *= 100
     gives = [_gives(str(case), str(variant), training, inference) for case, _, variant in found.index]
     return found.assign(beyond=found["difference"].abs() > found["noise"], gives=gives)

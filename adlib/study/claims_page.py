@@ -29,9 +29,9 @@ compared with the paper's: of `fps` more is faster, of `seconds` less (S3-5 clai
 less the paper's, whatever the conditions and categories: it says nothing about a reproduction."""
 READING = """## How to read the tables
 
-- *Rests on X*: without category X the verdict would be another. *Depends on X*: without X the effect has the opposite
-  sign, so that there is no verdict. *Mixed*: some lines of the claim are supported, others contradicted; *in part*: the
-  others are neither. *Chance*: neither method finds anything in that category.
+- *Rests on X*: without category X the verdict would be another. *Depends on X*: without X a conclusive effect has the
+  opposite sign, so that there is no verdict. *Mixed*: some lines of the claim are supported, others contradicted; *in
+  part*: the others are neither. *Chance*: neither method finds anything in that category.
 - Of a claim tested in several settings, a table shows recipe `paper` without overrides on real images;
   where these do not come to the claim's verdict, also conclusive ones of other settings. *All lines* is the verdict
   over every line that counts (how many): DeSTSeg without its segmentation network does not where the whole method was
@@ -44,7 +44,7 @@ READING = """## How to read the tables
   moves it by more than its interval says.
 - *Inconclusive*: the interval contains 0; or a category gains the most, but not all of its dataset were run. A
   ratio's, made 3 % wider, contains the bound, which is a tenth below n, or for "about n" half or one and a half times
-  what n differs from 1.
+  what n, of the larger by the smaller, differs from 1.
 - pp: percent points; x: times; a number without either was made so that the claim says it is above 0. All else: [how
   to read the study](reading_the_study.md)."""
 
@@ -65,9 +65,9 @@ def _at_once(judged: pd.DataFrame) -> str:
     stay = lines[claim_tables.stays(lines)]
     named = ", ".join(dict.fromkeys(stay["id"] + " (" + stay["metric"] + ")"))
     return (
-        f"{len(lines)} lines are judged by an interval over seeds, each for itself: in {one_sided} it lies "
-        f"on one side of 0, where about {0.05 * len(lines):.0f} would by chance alone; the sign depends on a single "
-        f"category in {depend}. When all are judged at once (Holm), these stay, {HOLDS.strip()} in the "
+        f"{len(lines)} lines that count are judged by an interval over seeds, each for itself: in {one_sided} it lies "
+        f"on one side of 0, where about {0.05 * len(lines):.0f} would by chance alone; the sign of {depend} of these "
+        f"depends on a single category. When all are judged at once (Holm), these stay, {HOLDS.strip()} in the "
         f"tables: {named or 'none'}. Some rules, of these lines too, were changed after rows existed "
         "([how](rule_changes.md)): a † is no registered test either.\n\n" + _stated_before(judged)
     )
@@ -82,16 +82,16 @@ def _stated_before(judged: pd.DataFrame) -> str:
     ]
     last = f"The rules for scores last changed on {verdicts.RULES_SINCE[:10]}."
     if not named:
-        return f"{last} None of the {len(lines)} lines on scores rests on later rows alone: none was stated in advance."
+        return f"{last} None of {len(lines)} lines on scores rests on later rows alone: none was stated in advance."
     return (
-        f"{last} Of {len(lines)} lines on scores {len(named)} rest on later rows alone, so that their rule was stated "
-        f"in advance: {'; '.join(named)}."
+        f"{last} Of {len(lines)} of those lines, on scores, {len(named)} rest on later rows alone: their rule was "
+        f"stated in advance: {'; '.join(named)}."
     )
 
 
 def on_scores(judged: pd.DataFrame) -> pd.DataFrame:
-    """Take the lines on scores that have a verdict: of these it is known whether their rule was there first."""
-    return judged[~judged["verdict"].isin(verdicts.NO_VERDICT) & judged["rule"].ne("")]
+    """Take the lines on scores that count: of these it is known whether their rule was there first."""
+    return judged[claim_tables.counting(judged) & judged["rule"].ne("")]
 
 
 def _of_paper(source: str, judged: pd.DataFrame) -> str:

@@ -54,6 +54,19 @@ def test_noise_is_of_seeds_and_not_of_devices():
     found = accuracy.paired(pd.DataFrame(rows), STEPS, pd.DataFrame()).loc[("stpm", "aupro", "NCHW")]
     assert found["noise"] == pytest.approx(1)
     assert found["beyond"]
+    assert found[["low", "high"]].isna().all() or found["high"] - found["low"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_mean_difference_has_an_interval_over_runs():
+    """Differences of 1, 2 and 3 points: 2 with 4.303 (Student's t, 2 degrees) standard errors to either side."""
+    rows = [row("ours", seed, 0.5) for seed in range(3)] + [row("bf16", s, 0.51 + s / 100) for s in range(3)]
+    found = accuracy.paired(pd.DataFrame(rows), STEPS, pd.DataFrame())
+    assert found.loc[("stpm", "aupro", "bf16"), ["low", "high"]].tolist() == pytest.approx(
+        [2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5], abs=1e-3
+    )
+    assert found.loc[("stpm", "aupro", "ours"), ["low", "high"]].isna().all()
+    two = accuracy.paired(pd.DataFrame([r for r in rows if r["seed"] < 2]), STEPS, pd.DataFrame())
+    assert two.loc[("stpm", "aupro", "bf16"), ["low", "high"]].isna().all()
 
 
 def test_what_a_speed_up_gives_is_its_own_step():

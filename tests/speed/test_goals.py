@@ -78,4 +78,4 @@ def test_every_goal_is_measured_by_the_committed_rows_but_those_of_a_gpu():
 
 def test_the_goals_are_counted_by_verdict():
     found = pd.DataFrame({"verdict": [goals.MISSED, goals.REACHED, goals.MISSED]})
-    assert goals.in_short(found) == "Of 3 goals that were set before anything was measured: 1 reached, 2 missed."
+    assert goals.in_short(found) == "Of 3 goals for speed: 1 reached, 2 missed."

@@ -46,7 +46,8 @@ def test_what_chance_alone_would_give_is_said():
     dull = [line(verdict=verdicts.INCONCLUSIVE, p=0.5, low=-1.0) for _ in range(19)]
     said = at_once(line(p=0.01), *dull, line(p=math.nan))
     assert said.startswith(
-        "20 lines are judged by an interval over seeds, each for itself: in 1 it lies on one side of 0, where about 1 "
+        "20 lines that count are judged by an interval over seeds, each for itself: in 1 it lies on one side of 0, "
+        "where about 1 "
     )
     assert "these stay, † in the tables: none. Some rules" in said
     assert HOLDS not in table(line(p=0.01), *dull)[0]
@@ -54,7 +55,7 @@ def test_what_chance_alone_would_give_is_said():
     assert "tables: S2-1 (aupro). Some rules" in at_once(sure, *dull)
     assert f"| supported{HOLDS}<br>" in table(sure, *dull)[0]
     said = at_once(sure | {"verdict": verdicts.DEPENDS, "rests_on": "pill (alone)"}, *dull)
-    assert "where about 1 would by chance alone; the sign depends on a single category in 1." in said
+    assert "where about 1 would by chance alone; the sign of 1 of these depends on a single category." in said
     assert "tables: none. Some rules" in said
 
 
@@ -158,7 +159,7 @@ def test_lines_whose_rules_were_there_first_are_named():
     silent = line(rule=verdicts.BEFORE, verdict=verdicts.NOT_JUDGED, why="2 of 3 seeds")
     said = text(early, early, late, silent, line())
     assert (
-        "Of 3 lines on scores 1 rest on later rows alone, so that their rule was stated in advance: S2-1 (aupro "
+        "Of 3 of those lines, on scores, 1 rest on later rows alone: their rule was stated in advance: S2-1 (aupro "
         "against rd, recipe code, generated images): inconclusive." in said
     )
-    assert "None of the 1 lines on scores rests on later rows alone: none was stated in advance." in text(early, line())
+    assert "None of 1 lines on scores rests on later rows alone: none was stated in advance." in text(early, line())

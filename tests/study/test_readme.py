@@ -145,7 +145,7 @@ def test_without_timings_nothing_is_said_of_training(monkeypatch):
     assert " times as fast in fp32, " in readme.in_short(results.read(results.RUNS))
     monkeypatch.setattr(readme.speed, "read", lambda _: pd.DataFrame())
     said = readme.in_short(results.read(results.RUNS).head(0))
-    assert "- **How fast?** Of 18 goals that were set before anything was measured: 18 not measured here." in said
+    assert "- **How fast?** Of 18 goals for speed: 18 not measured here." in said
 
 
 def test_a_long_claim_is_broken_into_lines():

@@ -5,8 +5,9 @@ where both read one of the same network), precision, textures of pseudo-anomalie
 
 - The effect is the mean of A - B over categories, each the mean over its seeds, in percent points, with its 95 %
   interval over seeds (`intervals.over_seeds`). Above 0: supported; below 0: contradicted; else inconclusive.
-- Where the effect lies on the other side of 0 without some one category, there is no verdict on all: it depends on that
-  category. What is left of it without the categories in which neither side finds anything stands beside it.
+- Where a conclusive effect lies on the other side of 0 without some one category, there is no verdict on all: it
+  depends on that category. What is left of it without the categories in which neither side finds anything stands
+  beside it.
 - Categories with fewer than three seeds do not count, nor those of other datasets where all that a claim speaks of are
   there.
 - Of several baselines ("A beats either", "A is best") the one with the highest mean counts.
@@ -24,7 +25,8 @@ interval (`intervals.of_median`).
 
 - Supported where all of it reaches the claimed ratio up to a tenth; contradicted where all of it falls short. Either
   has to hold also with the interval 3 % wider on both sides, by which another run may differ.
-- By the rule `about` the bounds are half and one and a half times what the ratio differs from 1. Of S2-11's 6 % that is
+- By the rule `about` the bounds are half and one and a half times what the ratio differs from 1 (that of the larger to
+  the smaller: of a third, 1/2 to 1/4). Of S2-11's 6 % that is
   no further than those 3 % allow: it can be contradicted, and not supported.
 - Two methods are set beside each other on one network, and each on its own (PatchCore's is a Wide ResNet-50-2;
   FastFlow's is assumed to be one, `peers.PEERS` says why).

@@ -202,7 +202,9 @@ def effect_texts(line: pd.Series) -> tuple[str, str, str]:
         ours += f" [{low:{sign}.{digits}}, {high:{sign}.{digits}}]"
     if math.isnan(stated):
         return "", ours, ""
-    return f"{stated:{sign}.{digits}}{unit}", ours, f"{effect - stated:+.{'2f' if unit == 'x' else digits}}{unit}"
+    gap = effect - stated
+    fine = "2f" if abs(gap) >= 0.01 else "2g"  # of a ratio
+    return f"{stated:{sign}.{digits}}{unit}", ours, f"{gap:+.{fine if unit == 'x' else digits}}{unit}"
 
 
 def stays(judged: pd.DataFrame) -> pd.Series:

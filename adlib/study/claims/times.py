@@ -70,7 +70,11 @@ def _time(pair: Mapping[Any, Any], metric: str, rule: str, stated: float | None)
     within = (
         rule == "about" and stated is not None and verdict == INCONCLUSIVE and round(abs(stated - 1) / 2, 2) <= APART
     )
-    why = f"what is claimed is no more than another run may differ by, {100 * APART:.0f} %" if within else ""
+    why = (
+        f"another run may differ by {100 * APART:.0f} %, which is as far as the bounds of what is claimed lie from it"
+        if within
+        else ""
+    )
     return Line(effect=ratio, low=low, high=high, pairs=len(own), verdict=verdict, conditions=where, why=why)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .table import GOOD, Sample, folders_in, mask_of, require, table
+from .table import GOOD, Sample, folders_in, images_in, mask_of, require, table
 
 CATEGORIES = (
     *("CandyCane", "ChocolateCookie", "ChocolatePraline", "Confetto", "GummyBear"),
@@ -48,8 +48,7 @@ def samples(root: Path, category: str) -> pd.DataFrame:
 
 
 def _images(split: Path) -> list[Path]:
-    """Name the images of a split; macOS adds hidden files to what is copied there."""
-    return sorted(path for path in (split / "data").glob(f"*_{LIGHT}.png") if not path.name.startswith("."))
+    return [path for path in images_in(split / "data") if path.name.endswith(f"_{LIGHT}.png")]
 
 
 def _defect(metadata: Path) -> str:

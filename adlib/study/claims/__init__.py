@@ -26,8 +26,8 @@ interval (`intervals.of_median`).
 - Supported where all of it reaches the claimed ratio up to a tenth; contradicted where all of it falls short. Either
   has to hold also with the interval 3 % wider on both sides, by which another run may differ.
 - By the rule `about` the bounds are half and one and a half times what the ratio differs from 1 (that of the larger to
-  the smaller: of a third, 1/2 to 1/4). Of S2-11's 6 % that is
-  no further than those 3 % allow: it can be contradicted, and not supported.
+  the smaller: of a third, 1/2 to 1/4). Of S2-11's 6 % that is no further than those 3 % allow: it can be contradicted,
+  and not supported.
 - Two methods are set beside each other on one network, and each on its own (PatchCore's is a Wide ResNet-50-2;
   FastFlow's is assumed to be one, `peers.PEERS` says why).
   PatchCore's coreset is its library's, a tenth, of the 209 training images of MVTec AD's bottle: of more images its

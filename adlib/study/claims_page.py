@@ -173,7 +173,7 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]], right: C
 def _apart(line: pd.Series) -> str:
     """Return as text the effect in each category, and what it would be without one that the verdict hangs on."""
     leans = f"{'depends' if line['verdict'] == verdicts.DEPENDS else 'rests'} on {line['rests_on']}"
-    return "; ".join(filter(None, [line["by_category"], leans if line["rests_on"] else ""]))
+    return "; ".join(filter(None, [claim_tables.each_category(line), leans if line["rests_on"] else ""]))
 
 
 def _verdict(line: pd.Series) -> str:

@@ -1,6 +1,5 @@
 """What the README says of the rows: the claims, which method to take, how fast it is, and scores by category."""
 
-import re
 from collections.abc import Mapping
 
 import pandas as pd
@@ -87,8 +86,8 @@ def _effect(lines: pd.DataFrame) -> tuple[str, ...]:
         ours = claim_tables.range_of_times(lines) + claim_tables.own_verdict(lines)
         return f"{first['metric']}{claim_tables.set_beside(first)}", printed, ours, difference, categories
     printed, ours, difference = claim_tables.effect_texts(first)
-    with_skill = re.search(r"without chance [^;]*", first["by_category"])
-    ours += (HOLDS if first["holds"] else "") + (f" ({with_skill[0]})" if with_skill else "")
+    beside = "; ".join(filter(None, [claim_tables.with_skill(first), first["steps"]]))
+    ours += (HOLDS if first["holds"] else "") + (f" ({beside})" if beside else "")
     ours += claim_tables.own_verdict(lines)
     return f"{first['metric']}{claim_tables.set_beside(first)}", printed, ours, difference, categories
 

@@ -52,9 +52,15 @@ def test_metrics_share_a_line_and_a_verdict_of_their_own_is_said():
 
 
 def test_what_is_left_without_categories_at_chance_stands_beside_the_effect():
-    each = "bottle -0.0, screw +8.0 (chance); without chance -0.2 [-1.3, +0.9]; over categories like these [-5.0, +8.5]"
-    (found,) = of(line(**OURS, by_category=each))
+    (found,) = of(line(**OURS, without_chance="-0.2 [-1.3, +0.9]"))
     assert "| +1.2 pp [+0.5, +2.0] (without chance -0.2 [-1.3, +0.9]) |" in found
+
+
+def test_sides_that_were_not_trained_alike_are_named_beside_the_effect():
+    (found,) = of(line(**OURS, steps="240 steps against 120"))
+    assert "| +1.2 pp [+0.5, +2.0] (240 steps against 120) |" in found
+    (found,) = of(line(**OURS, steps="240 steps against 120", without_chance="-0.2 [-1.3, +0.9]"))
+    assert "(without chance -0.2 [-1.3, +0.9]; 240 steps against 120) |" in found
 
 
 def test_it_is_said_how_many_verdicts_on_scores_were_by_rules_stated_in_advance():

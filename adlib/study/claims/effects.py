@@ -61,12 +61,11 @@ def _rests_on(group: pd.DataFrame, wanted: int, digits: str, by_chance: Collecti
 
 
 def apart(group: pd.DataFrame, digits: str, by_chance: Collection[str] = ()) -> list[str]:
-    """Return texts: the effect by category, without those by chance, at its weakest, and over others like these."""
+    """Return texts: the effect by category, those by chance marked, at its weakest, and over others like these."""
     _, low, high = over_categories(group)
     enough = group["category"].nunique() >= FEW_CATEGORIES
     others = f"over categories like these [{low:{digits}}, {high:{digits}}]" if enough else ""
-    each = [_by_category(group, digits, by_chance), _without(group, by_chance, digits), _weakest(group, digits)]
-    return [*each, others]
+    return [_by_category(group, digits, by_chance), _weakest(group, digits), others]
 
 
 def _by_category(group: pd.DataFrame, digits: str, by_chance: Collection[str] = ()) -> str:
@@ -96,10 +95,10 @@ def _weakest(group: pd.DataFrame, digits: str) -> str:
     return f"without {str(name).split('/')[1]} still {mean:{digits}} [{low:{digits}}, {high:{digits}}]"
 
 
-def _without(group: pd.DataFrame, by_chance: Collection[str], digits: str) -> str:
+def without_chance(group: pd.DataFrame, by_chance: Collection[str], digits: str) -> str:
     """Return as text what is left of an effect without the categories by chance; nothing where none or all are."""
     rest = group[~group["category"].isin(by_chance)]
     if rest.empty or not len(by_chance):
         return ""
     mean, low, high = over_seeds(rest)
-    return f"without chance {mean:{digits}} [{low:{digits}}, {high:{digits}}]"
+    return f"{mean:{digits}} [{low:{digits}}, {high:{digits}}]"

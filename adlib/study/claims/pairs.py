@@ -102,6 +102,12 @@ def compared(setting: tuple[Any, ...], group: pd.DataFrame, variant: str, baseli
     return f"{conditions(setting, group)}; {variant} against {baseline}{_otherwise(group, baseline)}"
 
 
+def steps(group: pd.DataFrame, baseline: str) -> str:
+    """Return as text how many steps each side was trained, where that differs; else nothing."""
+    ours, theirs = _steps(group), _steps(group, f" {baseline}")
+    return "" if ours == theirs else f"{ours} steps against {theirs}"
+
+
 def _otherwise(group: pd.DataFrame, baseline: str) -> str:
     """Return as text in what the baseline's training differs, and of which devices the rows are, if of several."""
     suffix = f" {baseline}"
@@ -127,7 +133,13 @@ def _devices(group: pd.DataFrame, suffix: str) -> str:
 
 def _trained(group: pd.DataFrame, suffix: str = "") -> list[str]:
     """Return as text how many steps were trained, and of how many rows BatchNorm's statistics were taken anew."""
-    least, most = group[f"steps{suffix}"].min(), group[f"steps{suffix}"].max()
-    steps = f"{least} steps" if least == most else f"{least} to {most} steps"
     settled = group[f"settle{suffix}"]
-    return [steps, *(["settled"] if settled.all() else ["settled in part"] if settled.any() else [])]
+    return [
+        f"{_steps(group, suffix)} steps",
+        *(["settled"] if settled.all() else ["settled in part"] if settled.any() else []),
+    ]
+
+
+def _steps(group: pd.DataFrame, suffix: str = "") -> str:
+    least, most = group[f"steps{suffix}"].min(), group[f"steps{suffix}"].max()
+    return f"{least}" if least == most else f"{least} to {most}"

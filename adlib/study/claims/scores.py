@@ -12,7 +12,7 @@ import pandas as pd
 from adlib.datasets import PUBLISHED
 from adlib.errors import check_known
 from adlib.study.claims import pairs, scope
-from adlib.study.claims.effects import apart, judged
+from adlib.study.claims.effects import apart, judged, without_chance
 from adlib.study.claims.verdicts import CONTRADICTED, INCONCLUSIVE, NO_VERDICT, SUPPORTED, Line, untested
 from adlib.study.filters import origins, places
 from adlib.study.intervals import ENOUGH_SEEDS, over_seeds
@@ -91,6 +91,8 @@ def _against(names: list[str], claim: Mapping[str, str], metric: str, rows: pd.D
                 **pairs.columns(setting),
                 against=best,
                 by_category="; ".join(filter(None, said)),
+                without_chance=without_chance(against[best], by_chance, "+.1f"),
+                steps=pairs.steps(group, best),
                 conditions=pairs.compared(setting, group, variant, best),
                 rule=pairs.rule(group),
                 why=line.why or scope.coverage(speaks_of, group),

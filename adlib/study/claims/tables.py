@@ -40,6 +40,7 @@ def shown(judged: pd.DataFrame) -> pd.DataFrame:
     interval = (" [" + texts["low"] + ", " + texts["high"] + "]").where(judged["low"] < judged["high"], "")
     of = (": " + texts["categories"] + " x " + texts["seeds"]).where(judged["seeds"] > 0, "")
     lines = {
+        "by_category": judged.apply(each_category, axis=1),
         "against": beside(judged),
         "verdict": judged["verdict"] + (" (" + judged["why"] + ")").where(held_back(judged), ""),
         "effect": (texts["effect"] + unit + interval).where(judged["effect"].notna(), ""),
@@ -59,6 +60,16 @@ def held_back(judged: pd.DataFrame) -> pd.Series:
 def beside(judged: pd.DataFrame) -> pd.Series:
     """Return as text what each line is against, of times with the networks and ways of both sides."""
     return judged["against"] + (" (" + judged["timed"] + ")").where(judged["timed"] != "", "")
+
+
+def each_category(line: pd.Series) -> str:
+    """Return as text the effect in each category, and without those in which neither side finds anything."""
+    return "; ".join(filter(None, [line["by_category"], with_skill(line)]))
+
+
+def with_skill(line: pd.Series) -> str:
+    """Return as text the effect over the categories where one side finds something; nothing where that is all."""
+    return f"without chance {line['without_chance']}" if line["without_chance"] else ""
 
 
 def spelt_out(judged: pd.DataFrame) -> str:

@@ -54,6 +54,7 @@ class Line:
     categories: int = 0
     seeds: int = 0  # of the category that has fewest; 0: not measured by seeds
     by_category: str = ""
+    without_chance: str = ""  # the effect with its interval over the categories where one side finds something
     # The setting that it holds under (`pairs.SETTING`), for a program; `conditions` words it, for a reader.
     recipe: str = ""
     scale: str = ""
@@ -63,6 +64,7 @@ class Line:
     images: str = ""
     textures: str = ""
     timed: str = ""  # of a line on times or memory: the networks of both sides, and how ours ran
+    steps: str = ""  # how long each side was trained, where that differs
     conditions: str = ""
     rule: str = ""  # of a line on scores: `BEFORE` where all its rows are younger than `RULES_SINCE`, else `AFTER`
     # What follows.

@@ -40,6 +40,7 @@ def test_what_differs_in_the_training_of_both_sides_is_said(row):
     assert ", 80 steps, fp32; mvtec/tile; " in found["conditions"]
     devices = "on cpu: A and cpu: B, different ones in 3 of 3 pairs"
     assert found["conditions"].endswith(f"against stpm (42 steps, settled); {devices}")
+    assert found["steps"] == "80 steps against 42"
     stpm, reduced = stpm.assign(device="cpu: A (family 1 model 2)"), reduced.assign(device="cpu: A")
     found = judged(pd.concat([stpm, reduced]), "S1-3")  # of before it was recorded: perhaps the same
     assert found["conditions"].endswith("different ones in 0 to 3 of 3 pairs")

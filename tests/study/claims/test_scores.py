@@ -80,8 +80,9 @@ def test_a_difference_between_two_that_find_nothing_is_marked(row):
     places = [(category, seed) for category in ("bottle", "screw") for seed in range(3)]
     rows = [table(row, "dskd", {at: 0.9 if at[0] == "bottle" else 0.52 for at in places})]
     rows.append(table(row, "stpm", {at: 0.8 if at[0] == "bottle" else 0.3 for at in places}))
-    found = judged(pd.concat(rows), "S3-1", "image_auroc")["by_category"]
-    assert found.startswith("bottle +10.0, screw +22.0 (chance); without chance +10.0 [+10.0, +10.0]; ")
+    found = judged(pd.concat(rows), "S3-1", "image_auroc")
+    assert found["by_category"].startswith("bottle +10.0, screw +22.0 (chance)")
+    assert found["without_chance"] == "+10.0 [+10.0, +10.0]"
 
 
 def test_the_most_is_the_gain_less_the_largest_of_the_others(row):

@@ -23,6 +23,7 @@ def test_the_main_effect_is_that_of_the_papers_recipe_where_there_is_one():
         "seeds": 3,
         "rests_on": "",
         "by_category": "",
+        "without_chance": "",
         "conditions": "",
         "timed": "",
     }

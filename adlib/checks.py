@@ -327,7 +327,7 @@ def _size(path: str) -> tuple[int, int]:
         ):
             turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
             return (image.height, image.width) if turned else image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, ValueError, MemoryError, Image.DecompressionBombError):
         return 1, 1
 
 

@@ -200,6 +200,8 @@ def _open(path: str) -> Image.Image:
             f"{path} is larger than the {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels that Pillow opens: "
             "crop it to the part or scale it down; or raise PIL.Image.MAX_IMAGE_PIXELS where you trust the file"
         ) from None
+    except MemoryError as error:  # also of a damaged header that asks for more than there is
+        raise ValueError(f"cannot decode {path}: it is damaged, or asks for more memory than there is") from error
     except _BROKEN as error:
         unread = f"{Path(path).suffix} is not read here: convert it to PNG or JPEG"
         raise ValueError(

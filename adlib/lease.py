@@ -27,14 +27,8 @@ def take(path: Path) -> IO[bytes] | None:
     import fcntl  # not on Windows
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):  # a new file alone, and never what a link points to, is made one for all users
-        made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        os.fchmod(made, 0o666)  # whatever the umask of the first
-        os.close(made)
-    try:
-        file = path.open("r+b", buffering=0)
-    except PermissionError:  # another user's, in a folder for all: reading is enough to lock
-        file = path.open("rb", buffering=0)
+    while (file := _opened(path)) is None:
+        pass
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -46,6 +40,23 @@ def take(path: Path) -> IO[bytes] | None:
             error.errno, f"{error.strerror}: mount its file system with locks, or name a folder elsewhere", str(path)
         ) from error
     return file
+
+
+def _opened(path: Path) -> IO[bytes] | None:
+    """Open the file of a lease, made if need be; None where its last holder removed it between the two."""
+    with suppress(FileExistsError):  # a new file alone, and never what a link points to, is made one for all users
+        made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        os.fchmod(made, 0o666)  # whatever the umask of the first
+        os.close(made)
+    try:
+        try:
+            return path.open("r+b", buffering=0)
+        except PermissionError:  # another user's, in a folder for all: reading is enough to lock
+            return path.open("rb", buffering=0)
+    except FileNotFoundError:
+        if path.is_symlink():  # to nothing: no file to lock will come
+            raise
+        return None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ its last checkpoint exactly as if nothing had happened, without any generator's 
 end of its step: half a step is not kept.
 """
 
+import hashlib
 import math
 import time
 import warnings
@@ -86,7 +87,8 @@ def fit(
         resume: file that holds the state of an unfinished training. Written every `save_every` seconds and on an
             interrupt and at the end; if it exists, the training goes on from it. The caller deletes it once the result
             is safe.
-        identity: says what is trained; a resume file of another identity is refused.
+        identity: says what is trained, by default the method's config, the seed and the pixels; a resume file of
+            another identity is refused.
         save_every: seconds, or 20 times what a save takes where that is more (a large state on a slow disk), at most
             10 times as many; with 0 it is written after each step.
         progress: show a bar, a step a tick.
@@ -112,7 +114,7 @@ def fit(
         device=device,
         precision=resolve_precision(precision, device),
         resume=resume,
-        identity=identity,
+        identity=identity or (_identity(method, images, seed) if resume is not None else ""),
         save_every=save_every,
         compile=compile,
     )
@@ -135,6 +137,12 @@ def fit(
         for parameter, flag in trainable.items():
             parameter.requires_grad_(flag)
         method.eval()
+
+
+def _identity(method: Method, images: Images, seed: int) -> str:
+    """Say what a training is of, where its caller does not: a line a part, as `read_state` compares them."""
+    pixels = hashlib.sha256(images.pixels.cpu().numpy().tobytes()).hexdigest()
+    return f"method: {type(method).__name__}\nconfig: {method.config}\nseed: {seed}\nimages: {pixels}"
 
 
 @dataclass

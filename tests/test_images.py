@@ -160,6 +160,18 @@ def test_a_damaged_tiff_is_an_error_that_names_it(tmp_path):
         images.read_image(str(path))
 
 
+def test_a_header_that_asks_for_more_memory_than_there_is_is_an_error_that_names_the_file(tmp_path, monkeypatch):
+    """As that of a damaged JPEG 2000 may."""
+    path = save(Image.new("RGB", (64, 64)), tmp_path / "a.png")
+
+    def refuse(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(ValueError, match=r"cannot decode .*a\.png"):
+        images.read_image(path)
+
+
 def test_32_bit_and_float_images_are_refused(tmp_path):
     big = save(np.array([[0, 70000]], np.int32), tmp_path / "a.tiff")
     with pytest.raises(ValueError, match=r"a\.tiff holds 0 to 70000: expected 16 bits"):

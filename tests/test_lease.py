@@ -193,3 +193,17 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("fcntl.flock", refuse)
     with pytest.raises(OSError, match=r"No locks available: mount its file system with locks.*held"):
         lease.take(tmp_path / "held")
+
+
+def test_a_lease_that_its_last_holder_removes_while_it_is_taken_is_made_again(tmp_path, monkeypatch):
+    path, opened = tmp_path / "a.lease", Path.open
+
+    def removed_once(self, *arguments, **options):
+        monkeypatch.setattr(Path, "open", opened)
+        self.unlink()
+        return opened(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", removed_once)
+    with lease.alone(path) as (_, waited):
+        assert path.exists()
+        assert not waited

@@ -17,7 +17,7 @@ from adlib.backbones import tensors_sha256
 from adlib.corrupt import Corruption
 from adlib.images import normalise
 from adlib.methods import build
-from adlib.methods.base import Method, Stage
+from adlib.methods.base import Method, MethodConfig, Stage
 from adlib.predict import predict
 from adlib.sampling import Plan, derive
 from adlib.textures import procedural_textures
@@ -286,11 +286,22 @@ def test_damaged_and_foreign_states_are_refused_with_what_to_do(tmp_path):
         trained("stpm", resume=resume, identity="mine")
 
 
+def test_a_state_of_another_training_is_refused_also_where_nobody_says_what_is_trained(tmp_path):
+    fit(Toy(), indexed_images(4), device="cpu", resume=tmp_path / "r")
+    with pytest.raises(ValueError, match="other images: expected"):
+        fit(Toy(), indexed_images(3), device="cpu", resume=tmp_path / "r")
+    with pytest.raises(ValueError, match="other seed: expected"):
+        fit(Toy(), indexed_images(4), seed=1, device="cpu", resume=tmp_path / "r")
+    with pytest.raises(ValueError, match="other method: expected"):
+        fit(build("reduced_student", teacher="random"), indexed_images(4), device="cpu", resume=tmp_path / "r")
+
+
 class Toy(Method):
     """One weight that is pulled to zero; says which images it saw."""
 
     def __init__(self, **stage):
         super().__init__()
+        self.config = MethodConfig()
         self.weight = torch.nn.Parameter(torch.ones(1))
         self.teacher = torch.nn.Identity()
         self.norm = torch.nn.BatchNorm2d(3)

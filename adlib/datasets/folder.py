@@ -8,9 +8,9 @@ Accepted, with images of any type in `table.EXTENSIONS`:
     (d) images directly inside, all normal
 
 `good` may also be called ok or normal; the case of these names, and of train and test, is free. Masks, where there are
-any: <stem>.png, <stem>_mask.png or <stem>-mask.png in ground_truth/<defect> or masks/<defect>. An image that lies
-anywhere else is a ValueError, as no label can be told: none is left out unsaid. Folders may be symbolic links. Pictures
-that adlib drew (`files.is_overlay`) are no images of parts.
+any: <stem>.png, <stem>_mask.png or <stem>-mask.png in ground_truth/<defect>, masks/<defect> or mask/<defect>.
+An image that lies anywhere else is a ValueError, as no label can be told: none is left out unsaid. Folders may be
+symbolic links. Pictures that adlib drew (`files.is_overlay`) are no images of parts.
 
 Where no normal test image lies in `test`, every fifth normal image of a seeded shuffle is held out for testing; with
 fewer than five none is.
@@ -29,7 +29,7 @@ from .table import EXTENSIONS, GOOD, NOT_READ, Sample, folders_in, found_in, tab
 
 HOLD_OUT = 5
 SEED = 0
-MASKS = ("ground_truth", "masks")
+MASKS = ("ground_truth", "masks", "mask")
 NORMAL = (GOOD, "ok", "normal")  # names of the folder, or first words of the files, that hold normal parts
 # Names of folders beside that of the normal parts that are no kind of defect.
 NO_KIND = re.compile(r"(?:tests?|val|valid|validation)(?:[^a-z].*)?|train.*|(?:good|ok|normal)[^a-z].*", re.IGNORECASE)

@@ -42,6 +42,8 @@ def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
     if compared["method"].nunique() < 2:
         return []
     means = 100 * ranking.category_means(compared, "image_auroc")
+    if means.dropna().empty:  # no defects to test on
+        return []
     averaged = means.mean().sort_values(ascending=False)
     best = str(averaged.index[0])
     ranks, apart = ranking.mean_ranks(compared, "image_auroc")
@@ -63,7 +65,7 @@ def standing(rows: pd.DataFrame, timings: pd.DataFrame) -> list[str]:
             f"{costs[best] / costs.median():.1f} times the median of all; they take {costs.min():.0f} to "
             f"{costs.max():.0f} ms ({timed_on(timings)})."
         )
-    return [*said, *filter(None, [_as_generated(compared, rows[origins(rows) == "generated"])])]
+    return [*filter(None, [*said, _as_generated(compared, rows[origins(rows) == "generated"])])]
 
 
 def _trained_alike(rows: pd.DataFrame) -> str:
@@ -106,8 +108,10 @@ def _certain(rows: pd.DataFrame, metric: str) -> str:
 
 
 def _where(rows: pd.DataFrame) -> str:
-    """Say which method shows best where defects are, by AUPRO, and how certain that is."""
-    means = (100 * ranking.category_means(rows, "aupro")).mean().sort_values(ascending=False)
+    """Say which method shows best where defects are, by AUPRO, and how certain that is; nothing without masks."""
+    means = (100 * ranking.category_means(rows, "aupro")).mean().dropna().sort_values(ascending=False)
+    if means.empty:
+        return ""
     return (
         f"Where defects are: {means.index[0]} has the highest mean AUPRO, {means.iloc[0]:.1f}, {means.index[-1]} the "
         f"lowest, {means.iloc[-1]:.1f}. {_certain(rows, 'aupro')}"
@@ -257,8 +261,10 @@ def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame])
 
     `table` is what `ranking.costs_and_merits` found, `kinds` what `ranking.by_kind` did.
     """
-    if table.empty or table["image_auroc"].isna().all():
+    if table.empty:
         return ["No advice: there is no category that all methods were run on."]
+    if table["image_auroc"].isna().all():
+        return ["No advice: without defects among the test images nothing says which method finds them."]
     said = []
     for kind, part in kinds.items():
         if part.empty:
@@ -270,13 +276,16 @@ def advice(table: pd.DataFrame, teacher: str, kinds: Mapping[str, pd.DataFrame])
         cost = "" if math.isnan(best["ms"]) else f" {best['ms']:.3g} ms an image;"
         of = f"{len(part)} methods and recipes on {best['categories']} {kind}{'s' * (best['categories'] > 1)}"
         said.append(f"For {kind}s: {_name(best)}, image AUROC {best[kind]:.1f}%{spread}{lead};{cost} of {of}.")
-    shows, *others = (line for _, line in table.sort_values("aupro", ascending=False).iterrows())
-    then = f"; next {_name(others[0])}, {others[0]['aupro']:.1f}%" if others else ""
-    said.append(f"To see where a defect is: {_name(shows)}, AUPRO {shows['aupro']:.1f}%{then}.")
+    outlined = table.dropna(subset=["aupro"]).sort_values("aupro", ascending=False)  # NaN: no masks
+    if len(outlined):
+        shows, *others = (line for _, line in outlined.iterrows())
+        then = f"; next {_name(others[0])}, {others[0]['aupro']:.1f}%" if others else ""
+        said.append(f"To see where a defect is: {_name(shows)}, AUPRO {shows['aupro']:.1f}%{then}.")
     timed = table.dropna(subset=["ms"])
     if len(timed):
         quick = timed.iloc[int(timed["ms"].to_numpy().argmin())]
-        found = f"image AUROC {quick.image_auroc:.1f}%, AUPRO {quick.aupro:.1f}%"
+        found = f"image AUROC {quick.image_auroc:.1f}%"
+        found += "" if math.isnan(quick.aupro) else f", AUPRO {quick.aupro:.1f}%"
         said.append(f"Where time counts: {_name(quick)}, {quick.ms:.3g} ms an image; {found}.")
         chosen = ranking.fastest_to_most_accurate(timed)
         names = ", ".join(map(_name, chosen.itertuples()))

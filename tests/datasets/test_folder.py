@@ -53,6 +53,16 @@ def test_good_beside_defects_holds_every_fifth_out(tmp_path):
     assert datasets.load("folder", "part", tmp_path).equals(samples)
 
 
+def test_a_folder_named_mask_is_no_kind_of_defect(tmp_path):
+    for number in range(5):
+        layouts.picture(tmp_path / f"part/good/{number}.png")
+    layouts.picture(tmp_path / "part/scratch/1.png")
+    layouts.picture(tmp_path / "part/mask/scratch/1.png", 255)
+    samples = datasets.load("folder", "part", tmp_path)
+    assert counts(samples) == {("train", "good"): 4, ("test", "good"): 1, ("test", "scratch"): 1}
+    assert samples["mask"].dropna().tolist() == [str(tmp_path / "part/mask/scratch/1.png")]
+
+
 def test_masks_are_found_whatever_the_case_of_their_folder(tmp_path):
     """A kind in a name is taken in lower case, and its folder of masks is spelt as the user spells it."""
     for number in range(5):

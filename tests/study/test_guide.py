@@ -1,5 +1,7 @@
 """Which method to take, in sentences: who leads and how certain that is, and doubts where they belong."""
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -167,3 +169,21 @@ def test_more_epochs_are_set_beside_the_best_short_training():
         "of training); that of the best short training on them, stpm (paper), is 80.0 (10 s; processors differ)."
     )
     assert guide.part_way(pd.DataFrame(rows).assign(teacher="random")) == ""
+
+
+def test_without_masks_nothing_is_said_of_where_defects_are():
+    unmasked = ROWS.assign(aupro=math.nan)
+    said = guide.advice(ranking.costs_and_merits(unmasked, TIMINGS), "imagenet", {})
+    assert any(line.startswith("Where time counts") for line in said)
+    assert not any("AUPRO" in line or "nan" in line for line in said)
+    rows = pd.DataFrame([scored_row(m, c, 0.5) for m in ("stpm", "rd") for c in ("bottle", "pill")])
+    rows = rows.assign(aupro=math.nan, steps=10, batch=8, precision="fp32")
+    assert guide.standing(rows, pd.DataFrame())
+    assert not any("AUPRO" in line or "nan" in line for line in guide.standing(rows, pd.DataFrame()))
+
+
+def test_without_defects_there_is_no_advice_and_the_reason_is_said():
+    good_alone = ROWS.assign(image_auroc=math.nan, aupro=math.nan)
+    (said,) = guide.advice(ranking.costs_and_merits(good_alone, TIMINGS), "imagenet", {})
+    assert said.startswith("No advice: without defects among the test images")
+    assert guide.standing(good_alone, TIMINGS) == []

@@ -134,10 +134,8 @@ def _devices(group: pd.DataFrame, suffix: str) -> str:
 def _trained(group: pd.DataFrame, suffix: str = "") -> list[str]:
     """Return as text how many steps were trained, and of how many rows BatchNorm's statistics were taken anew."""
     settled = group[f"settle{suffix}"]
-    return [
-        f"{_steps(group, suffix)} steps",
-        *(["settled"] if settled.all() else ["settled in part"] if settled.any() else []),
-    ]
+    how = ["settled"] if settled.all() else ["settled in part"] if settled.any() else []
+    return [f"{_steps(group, suffix)} steps", *how]
 
 
 def _steps(group: pd.DataFrame, suffix: str = "") -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from adlib import results, speed
 from adlib.datasets import PUBLISHED, kind
+from adlib.methods import METHODS
 from adlib.study.intervals import ENOUGH_SEEDS
 from adlib.study.memories import memory_numbers
 from adlib.study.paper import (
@@ -291,6 +292,7 @@ def _ours(beside: _Beside, line: Mapping[Any, Any], times: Mapping[str, pd.DataF
     setting, group = _nearest(found)
     teacher, scale, rest, recipe, precision, textures = setting
     differs = departures(teacher, scale, recipe, "" if rest == "{}" else rest, precision, textures)
+    differs = ", ".join(filter(None, [differs, *_other_networks(group, rest)]))
     # A mean is one seed's, over all the categories that it is said to be over.
     of_seed = {seed: frozenset(part["category"]) for seed, part in group.groupby("seed")}
     counts = Counter(of_seed.values())
@@ -314,6 +316,16 @@ def _ours(beside: _Beside, line: Mapping[Any, Any], times: Mapping[str, pd.DataF
         "conditions": "; ".join(conditions),
         "runs": () if whole and not differs else runs,
     }
+
+
+def _other_networks(group: pd.DataFrame, rest: str) -> list[str]:
+    """Say where networks are not the method's own: of a teacher that has no such ones; `rest` is said already."""
+    config, own = group["config"].iloc[0], METHODS[group["method"].iloc[0]].Config()
+    return [
+        f"{field} {config[field]} in place of {getattr(own, field)}"
+        for field in ("backbone", "student", "deepest_target")
+        if field in config and config[field] != getattr(own, field) and field not in json.loads(rest)
+    ]
 
 
 def _belonging(rows: pd.DataFrame, dataset: str, category: str) -> pd.DataFrame:

@@ -45,6 +45,16 @@ def test_other_conditions_are_named_and_the_nearest_to_the_papers_is_taken(row):
     assert "-r teacher imagenet" in paper_tables.command(found["runs"])
 
 
+def test_networks_that_are_not_the_papers_are_named_where_no_override_does(row):
+    mine = {"teacher": "bundled", "scale": "small", "config": {"backbone": "resnet18", "deepest_target": "bottleneck"}}
+    rows = made(row, "memkd", "bottle", [0.9, 0.9, 0.9], **mine)
+    found = paper_tables.reproduced(rows, "seed002", "Table 1(a)")
+    found = found[found["ours"].str.startswith("90.0")]
+    networks = "backbone resnet18 in place of wide_resnet50_2, deepest_target bottleneck in place of layer4"
+    assert found["conditions"].str.contains(f"teacher bundled, small scale, {networks}", regex=False).all()
+    assert len(found)
+
+
 def test_what_pseudo_anomalies_were_made_of_is_a_condition(row):
     some, all_of_it = ({"textures": f"DTD, {n} images"} for n in (1200, 5640))
     theirs = {"teacher": "imagenet", "scale": "full"}
